@@ -1,0 +1,78 @@
+"""Every error that vlrlt raises on purpose.
+
+VlrltError
+├── ConfigError (ValueError)        an option, file or combination that is not allowed
+│   └── MissingExtraError           an optional dependency is not installed
+├── DecodeError                     a video cannot be read: names file, stage and reason
+│   ├── NotAVideoError              no container or no video stream in the file
+│   ├── CorruptVideoError           the container opens, its frames cannot be decoded
+│   └── DecodeTimeoutError          the decoder did not answer before its deadline, or died
+├── CheckpointError                 a model folder, file or name cannot be loaded
+├── AnnotationError                 an annotation file is missing or has a bad line
+└── LibraryError                    a library folder is absent, damaged or locked
+    └── IndexMismatchError          vectors of one model, queries of another
+"""
+
+from pathlib import Path
+from typing import Literal
+
+DecodeStage = Literal["open", "probe", "seek", "decode", "preprocess"]
+
+
+class VlrltError(Exception):
+    """Base of every error that vlrlt raises on purpose."""
+
+
+class ConfigError(VlrltError, ValueError):
+    """An option, file or combination of them is not allowed."""
+
+
+class MissingExtraError(ConfigError):
+    """An optional dependency is missing; the message is the command that installs it."""
+
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(f"{module} is not installed; run: pip install 'vlrlt[{extra}]'")
+
+
+class DecodeError(VlrltError):
+    """A video cannot be read.
+
+    Attributes:
+        path: the file.
+        stage: what was being done.
+        reason: one line, from the decoder where it has one.
+    """
+
+    def __init__(self, path: Path, *, stage: DecodeStage, reason: str) -> None:
+        super().__init__(f"{path}: cannot {stage}: {reason}")
+        self.path = path
+        self.stage: DecodeStage = stage
+        self.reason = reason
+
+
+class NotAVideoError(DecodeError):
+    """The file has no container that can be opened, or no video stream."""
+
+
+class CorruptVideoError(DecodeError):
+    """The container opens but its frames cannot be decoded."""
+
+
+class DecodeTimeoutError(DecodeError):
+    """The decoder process did not answer before its deadline, or died."""
+
+
+class CheckpointError(VlrltError):
+    """A model folder, file or name cannot be loaded; a mismatch names every key."""
+
+
+class AnnotationError(VlrltError):
+    """An annotation file is missing, or one of its lines is wrong: names file and line."""
+
+
+class LibraryError(VlrltError):
+    """A library folder is absent, damaged or locked."""
+
+
+class IndexMismatchError(LibraryError):
+    """The library holds vectors of one model and the query comes from another."""

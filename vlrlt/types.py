@@ -1,0 +1,124 @@
+"""The values that flow through vlrlt. Times are seconds of the video's own clock, intervals are [start, end).
+
+Shape legend: T frames, H height_px, W width_px, C = 3 RGB channels, D embedding, N tokens, B clips.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlrlt.errors import ConfigError
+
+UInt8Array = npt.NDArray[np.uint8]
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """What a probe tells of one video file."""
+
+    path: Path
+    duration_s: float
+    """Seconds from the first frame's presentation time to the end of the last frame."""
+    start_s: float
+    """Presentation time of the first frame on the container's clock; frame times have it subtracted."""
+    average_fps: float
+    """For information only: no time is ever computed from it."""
+    width_px: int
+    """As displayed, after rotation."""
+    height_px: int
+    rotation_deg: int
+    """Clockwise turn that was applied for display: 0, 90, 180 or 270."""
+    codec: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One decoded picture: RGB, upright, with its real presentation time."""
+
+    rgb_HWC: UInt8Array
+    pts_s: float
+    """Seconds since the first frame of the video (start_s subtracted), never index / fps."""
+
+
+@dataclass(frozen=True, order=True)
+class ClipSpan:
+    """The interval [start_s, end_s) of one video that becomes one vector."""
+
+    start_s: float
+    end_s: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start_s < self.end_s:
+            raise ConfigError(f"a clip needs 0 <= start_s < end_s, got [{self.start_s}, {self.end_s})")
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds, > 0."""
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A span with its sampled, preprocessed frames: what an embedder takes."""
+
+    span: ClipSpan
+    rgb_THWC: UInt8Array
+    """Square frames of the model's image size."""
+    pts_s: Float64Array
+    """(T,) real presentation times of the frames."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipEmbeddings:
+    """Vectors of a batch of clips and what they cost."""
+
+    vectors_BD: Float32Array
+    """L2-normalised."""
+    num_tokens_B: npt.NDArray[np.int64]
+    """Patch tokens that the encoder processed for each clip."""
+    num_dense_tokens: int
+    """Patch tokens of one clip when nothing is dropped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """A clip and its score for one query."""
+
+    clip_id: int
+    video: str
+    start_s: float
+    end_s: float
+    score: float
+    """Cosine similarity in [-1, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """Adjacent hits of one video merged into one answer."""
+
+    rank: int
+    """1 is best."""
+    score: float
+    """Cosine similarity of its best clip."""
+    percentile: float
+    """Share of the library's clips, in percent, that score lower for this query."""
+    video: str
+    """Path of the video file."""
+    start_s: float
+    end_s: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The documented JSON shape of one search hit."""
+        return {
+            "rank": self.rank,
+            "score": round(self.score, 4),
+            "percentile": round(self.percentile, 2),
+            "video": self.video,
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+        }
