@@ -1,0 +1,1 @@
+"""Run-length tokens: what is kept of a clip, and how long it lasts."""

@@ -1,0 +1,138 @@
+"""Clips and texts to vectors: the one thing that indexing, search and evaluation know about models.
+
+Shape legend: B clips or texts, T frames, H = W image size, C = 3, D embedding.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+import torch
+
+from vlrlt.errors import ConfigError
+from vlrlt.models.checkpoint import fingerprint, load_checkpoint
+from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
+from vlrlt.tokens.run_length import TokenPolicy
+from vlrlt.types import ClipEmbeddings, Float32Array, UInt8Array
+from vlrlt.video.sampling import ClipSampling
+from vlrlt.video.transforms import Preprocess
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DEFAULT_MODEL = "default"
+DEFAULT_MODEL_DIR = Path(__file__).parent / "default_model"
+"""The embedded toy-kitchen model; `make train-toy` rebuilds it."""
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+
+
+class Embedder(Protocol):
+    """What the rest of the program needs of a model; any dual encoder can implement it."""
+
+    name: str
+    """For people: 'default', an open_clip name, a folder."""
+    fingerprint: str
+    """Hash of weights, preprocessing, sampling and token policy; vectors of different fingerprints never mix."""
+    embed_dim: int
+    sampling: ClipSampling
+    preprocess: Preprocess
+
+    def embed_clips(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:
+        """Unit vectors of preprocessed clips; T is sampling.num_frames, or 1 for an image."""
+        ...
+
+    def embed_text(self, texts: Sequence[str]) -> Float32Array:
+        """Unit vectors (B, D) of texts."""
+        ...
+
+
+class DualEncoderEmbedder:
+    """A dual encoder on one device, in inference.
+
+    Args:
+        model: video encoder and text tower.
+        name: for people.
+        device: where it runs.
+    """
+
+    def __init__(self, model: DualEncoder, *, name: str, device: torch.device) -> None:
+        self.name = name
+        self.fingerprint = fingerprint(model)
+        self.embed_dim = model.video_config.embed_dim
+        self.sampling = model.inference.sampling
+        self.preprocess = model.inference.preprocess
+        self.policy = model.inference.policy
+        self._model = model.to(device).eval()
+        self._device = device
+
+    @torch.inference_mode()
+    def embed_clips(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:
+        """Unit vectors of preprocessed clips; an image (T = 1) is a clip that stands still."""
+        video = self._model.video
+        rgb = torch.from_numpy(rgb_BTHWC).to(self._device)
+        if rgb.shape[1] == 1:
+            rgb = rgb.expand(-1, self.sampling.num_frames, -1, -1, -1)
+        features = video(rgb, self.policy)
+        num_steps = rgb.shape[1] // video.config.tubelet_size
+        return ClipEmbeddings(
+            vectors_BD=_to_numpy(torch.nn.functional.normalize(features.clip_BE, dim=-1)),
+            num_tokens_B=features.num_tokens_B.cpu().numpy(),
+            num_dense_tokens=num_steps * video.config.grid_size**2,
+        )
+
+    @torch.inference_mode()
+    def embed_text(self, texts: Sequence[str]) -> Float32Array:
+        """Unit vectors of texts."""
+        if not texts:
+            return np.zeros((0, self.embed_dim), np.float32)
+        return _to_numpy(self._model.encode_text(self._model.text.tokenize(texts).to(self._device)))
+
+
+def load_embedder(
+    model: str = DEFAULT_MODEL,
+    *,
+    device: str = "auto",
+    policy: TokenPolicy | None = None,
+    sampling: ClipSampling | None = None,
+) -> DualEncoderEmbedder:
+    """Load a model by name.
+
+    Args:
+        model: 'default', a checkpoint folder, or an open_clip name (ARCH/PRETRAINED or ARCH/FILE.safetensors).
+        device: 'auto' takes CUDA, then Apple's MPS, then the CPU; or a torch device name such as 'cuda:1'.
+        policy: instead of the model's own token policy.
+        sampling: instead of the model's own clip length, stride and frames.
+
+    Raises:
+        CheckpointError: the model cannot be loaded.
+        ConfigError: no such device here.
+    """
+    folder = DEFAULT_MODEL_DIR if model == DEFAULT_MODEL else Path(model)
+    if model == DEFAULT_MODEL or folder.is_dir():
+        dual = load_checkpoint(folder)
+    else:
+        from vlrlt.models.open_clip import load_open_clip  # open_clip takes seconds to import
+
+        dual = load_open_clip(model)
+    inference: InferenceConfig = dual.inference
+    dual.inference = replace(inference, policy=policy or inference.policy, sampling=sampling or inference.sampling)
+    return DualEncoderEmbedder(dual, name=model, device=_find_device(device))
+
+
+def _find_device(device: str) -> torch.device:
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"no device {device!r} here: {str(error).splitlines()[0]}; try --device cpu") from error
+    return torch.device(device)
+
+
+def _to_numpy(vectors_BD: "Tensor") -> Float32Array:
+    return vectors_BD.float().cpu().numpy()

@@ -1,0 +1,153 @@
+"""A checkpoint is a folder: model.safetensors, config.json and, for a SentencePiece tower, tokenizer.model.
+
+Nothing is ever unpickled. Loading is strict: a mismatch names every key.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors.torch
+import torch
+import xxhash
+from safetensors import SafetensorError
+from torch import nn
+
+from vlrlt.errors import CheckpointError, ConfigError
+from vlrlt.models.config import OpenClipTextConfig, SentencePieceTextConfig, VideoEncoderConfig
+from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
+from vlrlt.models.text import OpenClipText, SentencePieceText
+from vlrlt.models.video_encoder import VideoEncoder
+from vlrlt.tokens.run_length import TokenPolicy
+from vlrlt.video.sampling import ClipSampling
+from vlrlt.video.transforms import Preprocess
+
+FORMAT_VERSION = 1
+WEIGHTS_FILE, CONFIG_FILE, TOKENIZER_FILE = "model.safetensors", "config.json", "tokenizer.model"
+
+_Config = TypeVar("_Config")
+
+
+def save_checkpoint(model: DualEncoder, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
+    """Write a model; the files of an older checkpoint in that folder are replaced.
+
+    Args:
+        model: what to save.
+        folder: made if it is absent.
+        dtype: of the stored weights; float16 halves the file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in model.state_dict().items()}
+    safetensors.torch.save_file(weights, folder / WEIGHTS_FILE)
+    if isinstance(model.text, SentencePieceText):
+        (folder / TOKENIZER_FILE).write_bytes(model.text.vocabulary)
+    (folder / CONFIG_FILE).write_text(json.dumps(_config_json(model), indent=2) + "\n", encoding="utf-8")
+
+
+def load_checkpoint(folder: Path) -> DualEncoder:
+    """Read a model folder, in float32, in eval mode.
+
+    Raises:
+        CheckpointError: a file is absent or damaged, the format is newer than this program, or weights and
+            architecture do not match; every missing, unexpected or misshapen key is named.
+    """
+    config = _read_json(folder / CONFIG_FILE)
+    if config.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{folder}: format version {config.get('format_version')!r}, this program reads {FORMAT_VERSION}; "
+            f"update vlrlt or export the model again"
+        )
+    try:
+        inference = InferenceConfig(
+            preprocess=_preprocess_from_json(config["preprocess"]),
+            sampling=ClipSampling(**config["sampling"]),
+            policy=TokenPolicy(**config["token_policy"]),
+        )
+        video_config = VideoEncoderConfig(**config["video"])
+        text = _build_text(dict(config["text"]), folder)
+    except (KeyError, TypeError, ConfigError) as error:
+        raise CheckpointError(f"{folder / CONFIG_FILE}: {error!r}") from error
+    video = VideoEncoder(video_config, mean=inference.preprocess.mean, std=inference.preprocess.std)
+    model = DualEncoder(video=video, text=text, inference=inference)
+    load_weights(model, _read_weights(folder / WEIGHTS_FILE), source=str(folder))
+    return model.eval()
+
+
+def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> None:
+    """Copy weights into a module, strictly.
+
+    Raises:
+        CheckpointError: names every missing, unexpected and misshapen key.
+    """
+    expected = module.state_dict()
+    problems = [f"missing {key}" for key in sorted(expected.keys() - weights.keys())]
+    problems += [f"unexpected {key}" for key in sorted(weights.keys() - expected.keys())]
+    problems += [
+        f"{key} has shape {tuple(weights[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in sorted(expected.keys() & weights.keys())
+        if weights[key].shape != expected[key].shape
+    ]
+    if problems:
+        raise CheckpointError(f"{source}: weights do not fit the architecture: {'; '.join(problems)}")
+    module.load_state_dict(weights)
+
+
+def fingerprint(model: DualEncoder) -> str:
+    """Hash of weights, architecture, preprocessing, sampling and token policy: 32 hexadecimal digits."""
+    digest = xxhash.xxh3_128(json.dumps(_config_json(model), sort_keys=True).encode())
+    for key, tensor in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _config_json(model: DualEncoder) -> dict[str, Any]:
+    kind = "sentencepiece" if isinstance(model.text, SentencePieceText) else "open_clip"
+    return {
+        "format_version": FORMAT_VERSION,
+        "video": asdict(model.video.config),
+        "text": {"kind": kind, **asdict(model.text.config)},
+        "preprocess": asdict(model.inference.preprocess),
+        "sampling": asdict(model.inference.sampling),
+        "token_policy": asdict(model.inference.policy),
+    }
+
+
+def _preprocess_from_json(values: dict[str, Any]) -> Preprocess:
+    return Preprocess(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+
+def _build_text(config: dict[str, Any], folder: Path) -> SentencePieceText | OpenClipText:
+    kind = config.pop("kind")
+    if kind == "sentencepiece":
+        try:
+            vocabulary = (folder / TOKENIZER_FILE).read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"{folder}: cannot read {TOKENIZER_FILE}: {error.strerror}") from error
+        return SentencePieceText(SentencePieceTextConfig(**config), vocabulary=vocabulary)
+    if kind == "open_clip":
+        from vlrlt.models.open_clip import build_open_clip_text  # open_clip takes seconds to import
+
+        return build_open_clip_text(OpenClipTextConfig(**config))
+    raise ConfigError(f"text tower must be 'sentencepiece' or 'open_clip', got {kind!r}")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}; a model folder holds {CONFIG_FILE}") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, got {type(config).__name__}")
+    return config
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        weights: dict[str, torch.Tensor] = safetensors.torch.load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot read weights: {error}") from error
+    return {key: tensor.float() for key, tensor in weights.items()}

@@ -1,0 +1,98 @@
+"""What a model is made of, apart from its weights. Every class is stored in a checkpoint's config.json."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vlrlt.errors import ConfigError
+
+Regime = Literal["joint", "run_overlap"]
+Pooling = Literal["cls", "mean"]
+Activation = Literal["gelu", "quick_gelu"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoEncoderConfig:
+    """Architecture of the video encoder; see `vlrlt.models.video_encoder` for the two regimes."""
+
+    regime: Regime
+    image_size_px: int
+    patch_size_px: int
+    num_frames: int
+    """Frames of a clip that the temporal embedding has room for; run_overlap takes any number."""
+    width: int
+    depth: int
+    num_heads: int
+    embed_dim: int
+    """Size of the vector shared with the text tower."""
+    tubelet_size: int = 1
+    mlp_width: int | None = None
+    """Hidden size of the MLPs; 4 * width when None."""
+    pooling: Pooling = "cls"
+    activation: Activation = "gelu"
+    norm_epsilon: float = 1e-5
+    patch_bias: bool = False
+    pre_norm: bool = False
+    """A LayerNorm between the embeddings and the first block (CLIP)."""
+    temporal_embedding: bool = False
+    run_length_embedding: bool = False
+    drop_path: float = 0.0
+    """Chance that a clip skips a residual branch of the last block while training; grows linearly with depth."""
+
+    def __post_init__(self) -> None:
+        problems = [
+            text
+            for wrong, text in (
+                (self.image_size_px % self.patch_size_px, "image_size_px must be a multiple of patch_size_px"),
+                (self.num_frames % self.tubelet_size, "num_frames must be a multiple of tubelet_size"),
+                (self.width % self.num_heads, "width must be a multiple of num_heads"),
+                (
+                    self.regime == "run_overlap" and (self.tubelet_size != 1 or self.pooling != "cls"),
+                    "the run_overlap regime looks at single frames: tubelet_size = 1 and pooling = 'cls'",
+                ),
+                (
+                    self.regime == "run_overlap" and (self.temporal_embedding or self.run_length_embedding),
+                    "temporal and run-length embeddings belong to the joint regime",
+                ),
+            )
+            if wrong
+        ]
+        if problems:
+            raise ConfigError(f"video encoder: {'; '.join(problems)}; got {self}")
+
+    @property
+    def grid_size(self) -> int:
+        """Patches along one side of a frame."""
+        return self.image_size_px // self.patch_size_px
+
+    @property
+    def num_steps(self) -> int:
+        """Tubelets along the time of a clip."""
+        return self.num_frames // self.tubelet_size
+
+    @property
+    def num_dense_tokens(self) -> int:
+        """Patch tokens of a clip of num_frames frames when nothing is dropped."""
+        return self.num_steps * self.grid_size**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentencePieceTextConfig:
+    """The project's own small text tower over a fitted SentencePiece vocabulary."""
+
+    vocab_size: int
+    context_length: int = 24
+    width: int = 128
+    depth: int = 2
+    num_heads: int = 4
+    embed_dim: int = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenClipTextConfig:
+    """The text tower of an open_clip architecture, with that architecture's tokenizer."""
+
+    architecture: str
+    embed_dim: int
+
+
+TextTowerConfig = SentencePieceTextConfig | OpenClipTextConfig

@@ -1,0 +1,153 @@
+"""Text towers: any open_clip text tower, or a small transformer over a SentencePiece vocabulary fitted on captions.
+
+Shape legend: B texts, L token ids of a text, D width, E embedding.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import sentencepiece
+import torch
+from torch import Tensor, nn
+
+from vlrlt.errors import CheckpointError, ConfigError
+from vlrlt.models.config import OpenClipTextConfig, SentencePieceTextConfig
+
+if TYPE_CHECKING:
+    import open_clip
+
+PAD_ID, UNKNOWN_ID = 0, 1
+
+
+class TextTower(Protocol):
+    """What the dual encoder needs of a text tower; every implementation is an nn.Module."""
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Token ids (B, L), int64."""
+        ...
+
+    def __call__(self, ids_BL: Tensor) -> Tensor:
+        """Embeddings (B, E), not normalised."""
+        ...
+
+
+def fit_vocabulary(captions: Iterable[str], *, vocab_size: int) -> bytes:
+    """Fit a SentencePiece unigram vocabulary on captions, lower-cased.
+
+    Args:
+        captions: the training texts.
+        vocab_size: at most this many pieces; fewer when the captions do not yield as many.
+
+    Returns:
+        The serialised SentencePiece model (a protocol buffer), the same bytes for the same captions.
+
+    Raises:
+        ConfigError: there is no caption, or too few characters for any vocabulary.
+    """
+    lines = sorted({caption.strip().lower() for caption in captions if caption.strip()})
+    if not lines:
+        raise ConfigError("a vocabulary needs captions, got none")
+    out = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines),
+            model_writer=out,
+            vocab_size=vocab_size,
+            hard_vocab_limit=False,
+            character_coverage=1.0,
+            normalization_rule_name="nmt_nfkc_cf",
+            pad_id=PAD_ID,
+            unk_id=UNKNOWN_ID,
+            bos_id=-1,
+            eos_id=-1,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise ConfigError(
+            f"cannot fit a vocabulary of {vocab_size} pieces on {len(lines)} captions: {error}"
+        ) from error
+    return out.getvalue()
+
+
+class SentencePieceText(nn.Module):
+    """Bidirectional transformer over SentencePiece ids, mean-pooled over the real tokens."""
+
+    def __init__(self, config: SentencePieceTextConfig, *, vocabulary: bytes) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary = vocabulary
+        self._processor = _load_vocabulary(vocabulary)
+        if self._processor.vocab_size() != config.vocab_size:
+            raise CheckpointError(
+                f"the tokenizer has {self._processor.vocab_size()} pieces, the model {config.vocab_size}; "
+                f"they come from different checkpoints"
+            )
+        self.token_embedding = nn.Embedding(config.vocab_size, config.width, padding_idx=PAD_ID)
+        self.position_embedding = nn.Parameter(torch.zeros(config.context_length, config.width))
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.position_embedding, std=0.02)
+        layer = nn.TransformerEncoderLayer(
+            config.width,
+            config.num_heads,
+            4 * config.width,
+            dropout=0.0,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        self.blocks = nn.TransformerEncoder(layer, config.depth, enable_nested_tensor=False)
+        self.norm_post = nn.LayerNorm(config.width)
+        self.projection = nn.Linear(config.width, config.embed_dim, bias=False)
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Ids (B, context_length), cut at context_length; an empty text is one unknown token."""
+        ids_BL = torch.full((len(texts), self.config.context_length), PAD_ID, dtype=torch.int64)
+        for row, text in enumerate(texts):
+            ids = self._processor.encode(text)[: self.config.context_length] or [UNKNOWN_ID]
+            ids_BL[row, : len(ids)] = torch.tensor(ids)
+        return ids_BL
+
+    def forward(self, ids_BL: Tensor) -> Tensor:
+        """Embeddings (B, E), not normalised."""
+        real_BL = ids_BL != PAD_ID
+        x_BLD = self.token_embedding(ids_BL) + self.position_embedding[: ids_BL.shape[1]]
+        x_BLD = self.norm_post(self.blocks(x_BLD, src_key_padding_mask=~real_BL))
+        real_BL1 = real_BL.unsqueeze(-1).to(x_BLD.dtype)
+        features_BE: Tensor = self.projection((x_BLD * real_BL1).sum(1) / real_BL1.sum(1))
+        return features_BE
+
+
+class OpenClipText(nn.Module):
+    """The text side of an open_clip model, with its own tokenizer."""
+
+    def __init__(
+        self,
+        config: OpenClipTextConfig,
+        *,
+        model: "open_clip.CLIP | open_clip.CustomTextCLIP",
+        tokenizer: Callable[[list[str]], Tensor],
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.model = model
+        self._tokenizer = tokenizer
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Ids as the architecture's tokenizer makes them."""
+        return self._tokenizer(list(texts))
+
+    def forward(self, ids_BL: Tensor) -> Tensor:
+        """Embeddings (B, E), not normalised; equal to open_clip's encode_text."""
+        features_BE: Tensor = self.model.encode_text(ids_BL)
+        return features_BE
+
+
+def _load_vocabulary(vocabulary: bytes) -> sentencepiece.SentencePieceProcessor:
+    processor = sentencepiece.SentencePieceProcessor()
+    try:
+        processor.LoadFromSerializedProto(vocabulary)
+    except RuntimeError as error:
+        raise CheckpointError(f"the SentencePiece vocabulary is damaged: {error}") from error
+    return processor

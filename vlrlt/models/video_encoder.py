@@ -1,0 +1,209 @@
+"""The run-length video encoder.
+
+Two attention regimes over the kept tokens of a clip:
+
+joint         One CLS (or none) and all kept tokens of the clip attend to each other. A token's position is its patch,
+              its first step and, when configured, its run length. Attention logits get + log(run length) of the key
+              (proportional attention, ToMe, arXiv 2210.09461), so that a run counts as often as the dense model would
+              have counted it. For models trained on video.
+run_overlap   For image towers, without training. Every frame keeps its own CLS, alive for that frame; a patch token is
+              alive on its run. Token i attends to token j with bias log |run_i & run_j|, minus infinity when they do
+              not meet. Nothing dropped = the image tower on every frame; everything static = the tower on one image.
+
+Pixels stay uint8 until a patch is known to be kept; only kept patches are normalised and embedded.
+
+Shape legend: B clips, T frames, S steps, h x w patch grid, K pixels of a tubelet, N kept tokens, M = N + CLS tokens,
+L tokens of the longest clip, D width, E embedding.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vlrlt.errors import ConfigError
+from vlrlt.models.config import VideoEncoderConfig
+from vlrlt.models.layers import Block, Sequences
+from vlrlt.tokens.packing import Packing, pack
+from vlrlt.tokens.patches import patchify
+from vlrlt.tokens.run_length import TokenPolicy, keep_mask
+
+
+@dataclass(frozen=True)
+class VideoFeatures:
+    """What the encoder says about a batch of clips."""
+
+    clip_BE: Tensor
+    """One vector a clip, not normalised in the joint regime, of unit length in run_overlap."""
+    frames_BSE: Tensor | None
+    """run_overlap only: the image tower's output for every frame, not normalised; it locates a moment in the clip."""
+    num_tokens_B: Tensor
+    """Patch tokens that were encoded for each clip."""
+
+
+class VideoEncoder(nn.Module):
+    """Run-length encoder of clips.
+
+    Args:
+        config: architecture.
+        mean: of pixel values in [0, 1], per channel.
+        std: likewise.
+    """
+
+    def __init__(
+        self,
+        config: VideoEncoderConfig,
+        *,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.mean_3 = nn.Buffer(torch.tensor(mean), persistent=False)
+        self.std_3 = nn.Buffer(torch.tensor(std), persistent=False)
+        width = config.width
+        num_pixels = config.tubelet_size * config.patch_size_px**2 * 3
+        self.patch_embedding = nn.Linear(num_pixels, width, bias=config.patch_bias)
+        self.cls_embedding = nn.Parameter(torch.zeros(width)) if config.pooling == "cls" else None
+        self.position_embedding = nn.Parameter(torch.zeros(config.grid_size**2, width))
+        self.cls_position = nn.Parameter(torch.zeros(width)) if config.pooling == "cls" else None
+        steps = (config.num_steps, width)
+        self.temporal_embedding = nn.Parameter(torch.zeros(steps)) if config.temporal_embedding else None
+        self.run_length_embedding = nn.Parameter(torch.zeros(steps)) if config.run_length_embedding else None
+        self.norm_pre = nn.LayerNorm(width, eps=config.norm_epsilon) if config.pre_norm else nn.Identity()
+        self.blocks = nn.ModuleList(
+            Block(
+                width=width,
+                num_heads=config.num_heads,
+                mlp_width=config.mlp_width or 4 * width,
+                activation=config.activation,
+                norm_epsilon=config.norm_epsilon,
+                drop_path=config.drop_path * index / max(1, config.depth - 1),
+            )
+            for index in range(config.depth)
+        )
+        self.norm_post = nn.LayerNorm(width, eps=config.norm_epsilon)
+        self.projection = nn.Parameter(torch.empty(width, config.embed_dim))
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Normal with 0.02 for embeddings, width**-0.5 for the projection; run lengths start at zero, as if unknown."""
+        for parameter in (self.cls_embedding, self.position_embedding, self.cls_position, self.temporal_embedding):
+            if parameter is not None:
+                nn.init.normal_(parameter, std=0.02)
+        nn.init.normal_(self.projection, std=self.config.width**-0.5)
+
+    def forward(self, rgb_BTHWC: Tensor, policy: TokenPolicy) -> VideoFeatures:
+        """Encode clips.
+
+        Args:
+            rgb_BTHWC: uint8, height = width = config.image_size_px, T a multiple of config.tubelet_size.
+            policy: which tokens to drop.
+
+        Raises:
+            ConfigError: wrong dtype or size, or more frames than a temporal embedding has room for.
+        """
+        self._check(rgb_BTHWC)
+        patches_BShwK = patchify(
+            rgb_BTHWC, patch_size_px=self.config.patch_size_px, tubelet_size=self.config.tubelet_size
+        )
+        packing = pack(keep_mask(patches_BShwK, tubelet_size=self.config.tubelet_size, policy=policy))
+        tokens_ND = self._embed(patches_BShwK[packing.keep_BShw], packing)
+        if self.config.regime == "joint":
+            return self._forward_joint(tokens_ND, packing)
+        return self._forward_run_overlap(tokens_ND, packing)
+
+    def _check(self, rgb_BTHWC: Tensor) -> None:
+        size_px, num_frames = self.config.image_size_px, rgb_BTHWC.shape[1]
+        if rgb_BTHWC.dtype != torch.uint8 or rgb_BTHWC.shape[2:] != (size_px, size_px, 3):
+            raise ConfigError(
+                f"clips must be uint8 of shape (B, T, {size_px}, {size_px}, 3), "
+                f"got {rgb_BTHWC.dtype} {tuple(rgb_BTHWC.shape)}; apply the model's Preprocess first"
+            )
+        if self.config.regime == "joint" and num_frames > self.config.num_frames:
+            raise ConfigError(
+                f"this encoder was built for clips of at most {self.config.num_frames} frames, got {num_frames}; "
+                f"sample fewer frames per clip"
+            )
+
+    def _embed(self, pixels_NK: Tensor, packing: Packing) -> Tensor:
+        """Normalise and embed the kept tubelets and add what is known of their place and duration."""
+        weight_DK = self.patch_embedding.weight
+        values_N3 = pixels_NK.to(weight_DK.dtype).div_(255).view(len(pixels_NK), -1, 3)
+        tokens_ND: Tensor = self.patch_embedding(((values_N3 - self.mean_3) / self.std_3).flatten(1))
+        tokens_ND = tokens_ND + self.position_embedding[packing.patch_N]
+        if self.temporal_embedding is not None:
+            tokens_ND = tokens_ND + self.temporal_embedding[packing.step_N]
+        if self.run_length_embedding is not None:
+            tokens_ND = tokens_ND + self.run_length_embedding[packing.run_length_N - 1]
+        return tokens_ND
+
+    def _forward_joint(self, tokens_ND: Tensor, packing: Packing) -> VideoFeatures:
+        num_cls = 0 if self.cls_embedding is None else 1
+        x_MD = self._prepend_cls(tokens_ND, num_cls * packing.num_clips)
+        x_MD = self._run_blocks(x_MD, _joint_sequences(packing, num_cls, x_MD.dtype))
+        if num_cls:
+            pooled_BD = self.norm_post(x_MD[: packing.num_clips])
+        else:
+            weight_N1 = packing.run_length_N.to(x_MD.dtype)[:, None]
+            sums_BD = x_MD.new_zeros(packing.num_clips, x_MD.shape[-1])
+            sums_BD = sums_BD.index_add(0, packing.clip_N, self.norm_post(x_MD) * weight_N1)
+            pooled_BD = sums_BD / packing.keep_BShw[0].numel()  # the run lengths of a clip sum to its dense tokens
+        return VideoFeatures(pooled_BD @ self.projection, None, packing.num_tokens_B)
+
+    def _forward_run_overlap(self, tokens_ND: Tensor, packing: Packing) -> VideoFeatures:
+        num_cls = packing.num_clips * packing.num_steps
+        x_MD = self._prepend_cls(tokens_ND, num_cls)
+        x_MD = self._run_blocks(x_MD, _run_overlap_sequences(packing, x_MD.dtype))
+        frames_BSE = (self.norm_post(x_MD[:num_cls]) @ self.projection).unflatten(0, (packing.num_clips, -1))
+        clip_BE = functional.normalize(functional.normalize(frames_BSE, dim=-1).mean(1), dim=-1)
+        return VideoFeatures(clip_BE, frames_BSE, packing.num_tokens_B)
+
+    def _prepend_cls(self, tokens_ND: Tensor, num_cls: int) -> Tensor:
+        """All CLS tokens of the batch first: the packed linear layers do not care about order."""
+        if self.cls_embedding is None or self.cls_position is None:
+            return tokens_ND
+        cls_D = (self.cls_embedding + self.cls_position).to(tokens_ND.dtype)
+        return torch.cat([cls_D.expand(num_cls, -1), tokens_ND])
+
+    def _run_blocks(self, x_MD: Tensor, sequences: Sequences) -> Tensor:
+        x_MD = self.norm_pre(x_MD)
+        for block in self.blocks:
+            x_MD = block(x_MD, sequences)
+        return x_MD
+
+
+def _joint_sequences(packing: Packing, num_cls: int, dtype: torch.dtype) -> Sequences:
+    """Every clip is one row: its CLS (if any), then its tokens; keys weigh as much as the runs they stand for."""
+    B, device = packing.num_clips, packing.clip_N.device
+    token_slot_N = torch.arange(len(packing.clip_N), device=device) - packing.cu_seqlens[packing.clip_N] + num_cls
+    cls_clip = torch.arange(B * num_cls, device=device)
+    clip_M = torch.cat([cls_clip, packing.clip_N])
+    slot_M = torch.cat([torch.zeros_like(cls_clip), token_slot_N])
+    num_slots = int(packing.num_tokens_B.max()) + num_cls
+    weight_M = torch.cat([torch.ones_like(cls_clip), packing.run_length_N])
+    bias_BL = torch.full((B, num_slots), -torch.inf, dtype=dtype, device=device)
+    bias_BL[clip_M, slot_M] = weight_M.to(dtype).log()
+    return Sequences(clip_M, slot_M, B, num_slots, bias_BL[:, None, None, :])
+
+
+def _run_overlap_sequences(packing: Packing, dtype: torch.dtype) -> Sequences:
+    """Every clip is one row: a CLS for each step, then its tokens; the bias is the log of how long two runs meet."""
+    B, S, device = packing.num_clips, packing.num_steps, packing.clip_N.device
+    token_slot_N = torch.arange(len(packing.clip_N), device=device) - packing.cu_seqlens[packing.clip_N] + S
+    cls_step = torch.arange(S, device=device).repeat(B)
+    clip_M = torch.cat([torch.arange(B, device=device).repeat_interleave(S), packing.clip_N])
+    slot_M = torch.cat([cls_step, token_slot_N])
+    num_slots = int(packing.num_tokens_B.max()) + S
+    start_BL = torch.zeros((B, num_slots), dtype=torch.int64, device=device)
+    end_BL = torch.zeros_like(start_BL)  # padding is alive on [0, 0): nothing attends to it
+    start_BL[clip_M, slot_M] = torch.cat([cls_step, packing.step_N])
+    end_BL[clip_M, slot_M] = torch.cat([cls_step + 1, packing.step_N + packing.run_length_N])
+    met_BLL = torch.minimum(end_BL[:, :, None], end_BL[:, None]) - torch.maximum(
+        start_BL[:, :, None], start_BL[:, None]
+    )
+    bias_BLL = met_BLL.clamp(min=0).to(dtype).log()
+    # A padding query meets nobody; a row of minus infinities would be NaN, so it may look at the first CLS.
+    bias_BLL[..., 0].masked_fill_(end_BL == 0, 0.0)
+    return Sequences(clip_M, slot_M, B, num_slots, bias_BLL[:, None])

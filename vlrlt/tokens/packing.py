@@ -1,0 +1,60 @@
+"""Ragged clips as one packed batch.
+
+Shape legend: B clips, S steps, h x w patch grid, N kept tokens of all clips together in (clip, t, h, w) order,
+L tokens of the longest clip, D features.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vlrlt.tokens.run_length import run_lengths
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packing:
+    """Where each kept token comes from; made by `pack`, all of it from one gather of the keep mask."""
+
+    keep_BShw: Tensor
+    clip_N: Tensor
+    """Index of the token's clip, int64, ascending."""
+    step_N: Tensor
+    """First step of the token's run."""
+    patch_N: Tensor
+    """Row-major position in the patch grid, row * w + column."""
+    run_length_N: Tensor
+    """Steps that the token stands for, >= 1."""
+    cu_seqlens: Tensor
+    """(B + 1,) int64: tokens of clip b are [cu_seqlens[b], cu_seqlens[b + 1])."""
+
+    @property
+    def num_clips(self) -> int:
+        """B."""
+        return self.keep_BShw.shape[0]
+
+    @property
+    def num_steps(self) -> int:
+        """S."""
+        return self.keep_BShw.shape[1]
+
+    @property
+    def num_tokens_B(self) -> Tensor:
+        """Kept tokens of each clip."""
+        return self.cu_seqlens.diff()
+
+
+def pack(keep_BShw: Tensor) -> Packing:
+    """Lay out the kept tokens of a batch, clip after clip, each in (t, h, w) order."""
+    clip_N, step_N, row_N, column_N = keep_BShw.nonzero(as_tuple=True)
+    num_tokens_B = keep_BShw.flatten(1).sum(1)
+    cu_seqlens = torch.zeros(len(keep_BShw) + 1, dtype=torch.int64, device=keep_BShw.device)
+    cu_seqlens[1:] = num_tokens_B.cumsum(0)
+    return Packing(
+        keep_BShw=keep_BShw,
+        clip_N=clip_N,
+        step_N=step_N,
+        patch_N=row_N * keep_BShw.shape[-1] + column_N,
+        run_length_N=run_lengths(keep_BShw)[keep_BShw],
+        cu_seqlens=cu_seqlens,
+    )
