@@ -129,8 +129,9 @@ def _find_device(device: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"no device {device!r} here: {str(error).splitlines()[0]}; try --device cpu") from error
+    except (RuntimeError, AssertionError, ImportError) as error:  # torch has one for each kind of device
+        reason = str(error).splitlines()[0].split(". ")[0]
+        raise ConfigError(f"no device {device!r} here: {reason}; try --device cpu") from error
     return torch.device(device)
 
 

@@ -30,8 +30,8 @@ class ConfigError(VlrltError, ValueError):
 class MissingExtraError(ConfigError):
     """An optional dependency is missing; the message is the command that installs it."""
 
-    def __init__(self, module: str, extra: str) -> None:
-        super().__init__(f"{module} is not installed; run: pip install 'vlrlt[{extra}]'")
+    def __init__(self, module: str, extra: str, *, note: str = "") -> None:
+        super().__init__(f"{module} is not installed; run: pip install 'vlrlt[{extra}]'{note}")
 
 
 class DecodeError(VlrltError):

@@ -65,11 +65,10 @@ def load_checkpoint(folder: Path) -> DualEncoder:
             policy=TokenPolicy(**config["token_policy"]),
         )
         video_config = VideoEncoderConfig(**config["video"])
-        text = _build_text(dict(config["text"]), folder)
-    except (KeyError, TypeError, ConfigError) as error:
+        video = VideoEncoder(video_config, mean=inference.preprocess.mean, std=inference.preprocess.std)
+        model = DualEncoder(video=video, text=_build_text(dict(config["text"]), folder), inference=inference)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # whatever a wrong value makes of the modules
         raise CheckpointError(f"{folder / CONFIG_FILE}: {error!r}") from error
-    video = VideoEncoder(video_config, mean=inference.preprocess.mean, std=inference.preprocess.std)
-    model = DualEncoder(video=video, text=text, inference=inference)
     load_weights(model, _read_weights(folder / WEIGHTS_FILE), source=str(folder))
     return model.eval()
 

@@ -1,7 +1,7 @@
 """What a model is made of, apart from its weights. Every class is stored in a checkpoint's config.json."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from vlrlt.errors import ConfigError
 
@@ -39,12 +39,18 @@ class VideoEncoderConfig:
     """Chance that a clip skips a residual branch of the last block while training; grows linearly with depth."""
 
     def __post_init__(self) -> None:
+        _check_positive(self)
         problems = [
             text
             for wrong, text in (
+                (self.regime not in get_args(Regime), f"regime must be one of {get_args(Regime)}"),
+                (self.pooling not in get_args(Pooling), f"pooling must be one of {get_args(Pooling)}"),
+                (self.activation not in get_args(Activation), f"activation must be one of {get_args(Activation)}"),
+                (not 0 <= self.drop_path < 1, "drop_path must be in [0, 1)"),
                 (self.image_size_px % self.patch_size_px, "image_size_px must be a multiple of patch_size_px"),
                 (self.num_frames % self.tubelet_size, "num_frames must be a multiple of tubelet_size"),
                 (self.width % self.num_heads, "width must be a multiple of num_heads"),
+                (self.width % 4, "width must be a multiple of 4"),
                 (
                     self.regime == "run_overlap" and (self.tubelet_size != 1 or self.pooling != "cls"),
                     "the run_overlap regime looks at single frames: tubelet_size = 1 and pooling = 'cls'",
@@ -86,6 +92,11 @@ class SentencePieceTextConfig:
     num_heads: int = 4
     embed_dim: int = 128
 
+    def __post_init__(self) -> None:
+        _check_positive(self)
+        if self.width % self.num_heads:
+            raise ConfigError(f"text tower: width must be a multiple of num_heads; got {self}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenClipTextConfig:
@@ -96,3 +107,10 @@ class OpenClipTextConfig:
 
 
 TextTowerConfig = SentencePieceTextConfig | OpenClipTextConfig
+
+
+def _check_positive(config: VideoEncoderConfig | SentencePieceTextConfig) -> None:
+    """Every whole number of an architecture is a size or a count."""
+    for name, value in vars(config).items():
+        if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+            raise ConfigError(f"{name} must be 1 or more, got {value}")

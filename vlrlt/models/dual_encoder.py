@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from vlrlt.errors import ConfigError
 from vlrlt.models.config import VideoEncoderConfig
 from vlrlt.models.text import OpenClipText, SentencePieceText
 from vlrlt.models.video_encoder import VideoEncoder
@@ -41,6 +42,10 @@ class DualEncoder(nn.Module):
         self, *, video: VideoEncoder, text: SentencePieceText | OpenClipText, inference: InferenceConfig
     ) -> None:
         super().__init__()
+        if video.config.embed_dim != text.config.embed_dim:
+            raise ConfigError(
+                f"video and text must have the same embed_dim, got {video.config.embed_dim} and {text.config.embed_dim}"
+            )
         self.video = video
         self.text = text
         self.inference = inference

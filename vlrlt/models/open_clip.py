@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 
 import open_clip
-from open_clip.transformer import LayerNorm, QuickGELU, VisionTransformer
+import torch
+from open_clip.transformer import QuickGELU, VisionTransformer
 from torch import Tensor, nn
 
 from vlrlt.errors import CheckpointError, ConfigError
@@ -40,16 +41,19 @@ def load_open_clip(name: str, *, cache_dir: Path | None = None) -> DualEncoder:
             f"ARCH/PRETRAINED such as ViT-B-16/datacomp_xl_s13b_b90k, or ARCH/FILE.safetensors"
         )
     _check_pretrained(architecture, pretrained)
+    architecture = _with_trained_activation(architecture, pretrained)
+    _check_supported(_create_model(architecture, device="meta").visual, architecture)  # before gigabytes are fetched
     try:
-        model = open_clip.create_model(
-            architecture, pretrained=pretrained, cache_dir=str(cache_dir) if cache_dir else None
-        )
-    except Exception as error:  # open_clip and the hub raise many types; all mean that there are no weights here
-        raise CheckpointError(
-            f"cannot load the weights of {name!r}: {_one_line(error)}; fetch them on a machine with network access "
-            f"(the Hugging Face cache {os.environ.get('HF_HOME', '~/.cache/huggingface')} can be copied), "
+        model = _create_model(architecture, pretrained=pretrained, cache_dir=cache_dir)
+    except CheckpointError as error:
+        advice = (
+            f"is it a file of {architecture}?"
+            if Path(pretrained).is_file()
+            else f"fetch the weights on a machine with network access (the Hugging Face cache "
+            f"{os.environ.get('HF_HOME', '~/.cache/huggingface')} can be copied), "
             f"or point --model at {architecture}/FILE.safetensors"
-        ) from error
+        )
+        raise CheckpointError(f"cannot load {name!r}: {error}; {advice}") from error
     return convert_open_clip(model, architecture=architecture)
 
 
@@ -71,12 +75,7 @@ def convert_open_clip(model: open_clip.CLIP | open_clip.CustomTextCLIP, *, archi
     )
     video = VideoEncoder(_video_config(visual), mean=preprocess.mean, std=preprocess.std)
     load_weights(video, _convert_visual_weights(visual), source=architecture)
-    model.visual = nn.Identity()  # the image tower lives on in `video`
-    text = OpenClipText(
-        OpenClipTextConfig(architecture=architecture, embed_dim=visual.output_dim),
-        model=model,
-        tokenizer=open_clip.get_tokenizer(architecture),
-    )
+    text = _text_tower(OpenClipTextConfig(architecture=architecture, embed_dim=visual.output_dim), model)
     inference = InferenceConfig(preprocess=preprocess, sampling=DEFAULT_SAMPLING, policy=TokenPolicy())
     dual = DualEncoder(video=video, text=text, inference=inference)
     dual.logit_scale.data = model.logit_scale.detach().clone()
@@ -87,15 +86,46 @@ def build_open_clip_text(config: OpenClipTextConfig) -> OpenClipText:
     """The text tower of an architecture with untrained weights, to be filled from a checkpoint folder."""
     if config.architecture not in open_clip.list_models():
         raise ConfigError(f"open_clip has no architecture {config.architecture!r}")
+    return _text_tower(config, _create_model(config.architecture))
+
+
+def _create_model(
+    architecture: str, *, device: str = "cpu", pretrained: str | None = None, cache_dir: Path | None = None
+) -> open_clip.CLIP:
+    """open_clip's create_model with one error type and without its log lines."""
     logger = logging.getLogger()
     level = logger.level
-    logger.setLevel(logging.ERROR)  # open_clip warns that no weights were loaded: they come from our checkpoint
+    logger.setLevel(logging.CRITICAL)  # the exception says it all; "no weights" is meant: they come from our checkpoint
     try:
-        model = open_clip.create_model(config.architecture)
+        with torch.device(device):
+            return open_clip.create_model(
+                architecture,
+                pretrained=pretrained,
+                device=device,
+                pretrained_text=False,
+                cache_dir=str(cache_dir) if cache_dir else None,
+            )
+    except Exception as error:  # open_clip, transformers and the hub raise many types
+        raise CheckpointError(f"open_clip: {_one_line(error)}") from error
     finally:
         logger.setLevel(level)
-    model.visual = nn.Identity()
-    return OpenClipText(config, model=model, tokenizer=open_clip.get_tokenizer(config.architecture))
+
+
+def _text_tower(config: OpenClipTextConfig, model: open_clip.CLIP | open_clip.CustomTextCLIP) -> OpenClipText:
+    model.visual = nn.Identity()  # the image tower lives on in the video encoder
+    try:
+        tokenizer = open_clip.get_tokenizer(config.architecture)
+    except Exception as error:  # as above: some tokenizers come from the hub
+        raise CheckpointError(f"no tokenizer for {config.architecture}: {_one_line(error)}") from error
+    return OpenClipText(config, model=model, tokenizer=tokenizer)
+
+
+def _with_trained_activation(architecture: str, pretrained: str) -> str:
+    """ViT-B-32/openai means ViT-B-32-quickgelu/openai: with the other activation open_clip only warns."""
+    trained = open_clip.get_pretrained_cfg(architecture, pretrained).get("quick_gelu", False)
+    if trained and not open_clip.get_model_config(architecture).get("quick_gelu", False):
+        return f"{architecture}-quickgelu"
+    return architecture
 
 
 def _check_pretrained(architecture: str, pretrained: str) -> None:
@@ -124,6 +154,7 @@ def _check_supported(visual: nn.Module, architecture: str) -> None:
             (visual.attn_pool is not None, "attentional pooling"),
             (visual.pool_type != "tok", f"{visual.pool_type!r} pooling"),
             (not isinstance(block.ls_1, nn.Identity), "layer scale"),
+            (getattr(block.mlp.gelu, "approximate", "none") != "none", "approximate GELU"),
             (visual.image_size[0] != visual.image_size[1], "images that are not square"),
         )
         if wrong
@@ -147,7 +178,7 @@ def _video_config(visual: VisionTransformer) -> VideoEncoderConfig:
         embed_dim=visual.output_dim,
         activation="quick_gelu" if isinstance(block.mlp.gelu, QuickGELU) else "gelu",
         norm_epsilon=visual.ln_post.eps,
-        pre_norm=isinstance(visual.ln_pre, LayerNorm),
+        pre_norm=not isinstance(visual.ln_pre, nn.Identity),
     )
 
 
@@ -181,4 +212,4 @@ def _convert_visual_weights(visual: VisionTransformer) -> dict[str, Tensor]:
 
 
 def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

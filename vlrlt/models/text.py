@@ -5,7 +5,8 @@ Shape legend: B texts, L token ids of a text, D width, E embedding.
 
 import io
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol, Self
 
 import sentencepiece
 import torch
@@ -100,6 +101,11 @@ class SentencePieceText(nn.Module):
         self.blocks = nn.TransformerEncoder(layer, config.depth, enable_nested_tensor=False)
         self.norm_post = nn.LayerNorm(config.width)
         self.projection = nn.Linear(config.width, config.embed_dim, bias=False)
+
+    @classmethod
+    def with_vocabulary(cls, config: SentencePieceTextConfig, vocabulary: bytes) -> Self:
+        """An untrained tower for a fitted vocabulary, which may hold fewer pieces than config.vocab_size asked for."""
+        return cls(replace(config, vocab_size=_load_vocabulary(vocabulary).vocab_size()), vocabulary=vocabulary)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Ids (B, context_length), cut at context_length; an empty text is one unknown token."""

@@ -16,6 +16,7 @@ Shape legend: B clips, T frames, S steps, h x w patch grid, K pixels of a tubele
 L tokens of the longest clip, D width, E embedding.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -88,11 +89,18 @@ class VideoEncoder(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Normal with 0.02 for embeddings, width**-0.5 for the projection; run lengths start at zero, as if unknown."""
-        for parameter in (self.cls_embedding, self.position_embedding, self.cls_position, self.temporal_embedding):
+        """Places and times start as sinusoids, which a small model learns from sooner; run lengths start at 0."""
+        side, width = self.config.grid_size, self.config.width
+        axis_LD = _sinusoids(side, width // 2)
+        with torch.no_grad():
+            self.position_embedding[:, : width // 2] = axis_LD.repeat_interleave(side, 0)
+            self.position_embedding[:, width // 2 :] = axis_LD.repeat(side, 1)
+            if self.temporal_embedding is not None:
+                self.temporal_embedding.copy_(_sinusoids(self.config.num_steps, width))
+        for parameter in (self.cls_embedding, self.cls_position):
             if parameter is not None:
                 nn.init.normal_(parameter, std=0.02)
-        nn.init.normal_(self.projection, std=self.config.width**-0.5)
+        nn.init.normal_(self.projection, std=width**-0.5)
 
     def forward(self, rgb_BTHWC: Tensor, policy: TokenPolicy) -> VideoFeatures:
         """Encode clips.
@@ -172,6 +180,13 @@ class VideoEncoder(nn.Module):
         for block in self.blocks:
             x_MD = block(x_MD, sequences)
         return x_MD
+
+
+def _sinusoids(length: int, width: int) -> Tensor:
+    """(length, width) sines and cosines of wavelengths from 4 to 400 positions, of amplitude 1/2."""
+    wavelength_F = 4 * torch.logspace(0, 2, width // 2)
+    angle_LF = 2 * math.pi * torch.arange(length)[:, None] / wavelength_F
+    return 0.5 * torch.cat([angle_LF.sin(), angle_LF.cos()], dim=1)
 
 
 def _joint_sequences(packing: Packing, num_cls: int, dtype: torch.dtype) -> Sequences:

@@ -12,7 +12,7 @@ Shape legend: B clips, S steps, h x w patch grid, K pixels of a tubelet, F pixel
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -45,6 +45,12 @@ class TokenPolicy:
     """For `random`: the same positions are kept in every clip."""
 
     def __post_init__(self) -> None:
+        for field, got, allowed in (
+            ("kind", self.kind, get_args(PolicyKind)),
+            ("reference", self.reference, get_args(Reference)),
+        ):
+            if got not in allowed:
+                raise ConfigError(f"{field} of a token policy must be one of {', '.join(allowed)}, got {got!r}")
         if not 0 <= self.threshold_255 <= 255:
             raise ConfigError(f"threshold_255 must be grey levels in [0, 255], got {self.threshold_255}")
         needs_budget = self.kind in ("budget", "random")

@@ -1,0 +1,26 @@
+"""`vlrlt train fit -c FILE.yaml`: LightningCLI around the contrastive module."""
+
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from vlrlt.train.data import EpicDataModule
+from vlrlt.train.module import ContrastiveModule
+
+
+class TrainCLI(LightningCLI):
+    """Shapes that data and model share are written once, in the model's part of the YAML."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Link what must agree."""
+        parser.link_arguments("model.video.num_frames", "data.num_frames")
+        parser.link_arguments("model.preprocess.image_size_px", "data.image_size_px")
+
+
+def main(argv: list[str]) -> None:
+    """Run fit or validate with the given arguments; the resolved configuration is saved beside the logs."""
+    TrainCLI(
+        ContrastiveModule,
+        EpicDataModule,
+        args=argv,
+        seed_everything_default=0,
+        save_config_kwargs={"overwrite": True},
+    )
