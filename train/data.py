@@ -8,7 +8,7 @@ Shape legend: B clips, T frames of a clip, F frames of a video, H x W cached pic
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,10 @@ class Batch:
     captions: list[str]
     narrations: list[Narration]
     same_BB: Tensor
+
+    def to(self, device: torch.device, **options: bool) -> "Batch":
+        """The batch with its tensors on a device; Lightning calls it."""
+        return replace(self, rgb_BTHWC=self.rgb_BTHWC.to(device, **options), same_BB=self.same_BB.to(device, **options))
 
 
 def collate(samples: list[Sample]) -> Batch:

@@ -171,7 +171,7 @@ def _make_spots(zones: dict[str, tuple[float, float]]) -> dict[str, Spot]:
     def back(name: str, x: float, y: float = 286.0) -> None:
         spots[name] = Spot(x, y, 0.82, False)
 
-    prep, sink, hob, counter = (sum(zones[name]) / 2 for name in ("prep", "sink", "hob", "counter"))
+    prep, sink, hob = (sum(zones[name]) / 2 for name in ("prep", "sink", "hob"))
     stage("board", prep - 70)
     stage("prep_side", prep + 110)
     stage("drain", sink + 160)

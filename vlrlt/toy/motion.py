@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 from vlrlt.toy.fixtures import Item
 from vlrlt.toy.paint import Point
@@ -29,6 +30,8 @@ from vlrlt.toy.stage import (
     turned,
 )
 
+_Part = TypeVar("_Part")
+
 
 def action_items(art: Art, action: Action, progress: float) -> list[Item]:
     """Everything that an action paints over the backdrop, in painting order."""
@@ -40,14 +43,14 @@ def _foot(art: Art, action: Action) -> Point:
     return spot.x, spot.y
 
 
-def _needed(name: str | None) -> str:
-    assert name is not None, "the planner gives every such action a place"
-    return name
+def _needed(value: _Part | None) -> _Part:
+    if value is None:
+        raise AssertionError("the planner gives each verb the place, thing and vessel it needs")
+    return value
 
 
 def _prop(action: Action) -> Prop:
-    assert action.prop is not None, "the planner gives every such action a thing"
-    return action.prop
+    return _needed(action.prop)
 
 
 def _take(art: Art, action: Action, progress: float) -> list[Item]:
@@ -198,8 +201,7 @@ def _knife_items(art: Art, action: Action, blade: Point, *, angle_deg: float) ->
 
 def _pour(art: Art, action: Action, progress: float) -> list[Item]:
     prop, foot = _prop(action), _foot(art, action)
-    vessel = action.target
-    assert vessel is not None, "the planner gives a vessel to pour into"
+    vessel = _needed(action.target)
     kind = {"milk": "milk", "oil": "oil", "kettle": "water"}[prop.look.noun]
     tilt = span(progress, 0.24, 0.38) - span(progress, 0.78, 0.9)
     flow = span(progress, 0.36, 0.42) - span(progress, 0.76, 0.8)

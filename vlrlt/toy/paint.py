@@ -192,7 +192,7 @@ def _shaded(size: tuple[int, int], colour: Rgb, shade: Shade, depth: float) -> I
     bright = np.array(lighter(colour, 1.0), np.float32)
     dark = np.array(darker(colour, 1.0), np.float32)
     rgb = base + np.where(light > 0, light * (bright - base), -light * (dark - base))
-    return Image.fromarray(rgb.astype(np.uint8), "RGB").convert("RGBA")
+    return Image.fromarray(rgb.astype(np.uint8)).convert("RGBA")
 
 
 def _closed_curve(points: Sequence[Point], *, steps: int = 8) -> list[Point]:

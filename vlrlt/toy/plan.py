@@ -18,6 +18,7 @@ _SPOTS: dict[str, tuple[str, ...]] = {
     "cut": ("board",),
     "peel": ("board", "prep_side", "counter_0", "counter_1"),
 }
+_MANY_NOUNS_POWER = 0.45
 _LIQUID_OF = {"milk": "milk", "oil": "oil", "kettle": "water"}
 _HANDLED_ON_RIGHT = ("pan", "knife", "spoon")
 _TWO_FISTED = ("cut", "stir", "pour", "peel", "wash")
@@ -109,9 +110,11 @@ class _Planner:
         return looks[int(self._rng.integers(len(looks)))]
 
     def _choose(self, *, first: bool) -> _Stage:
-        """Sample verbs about uniformly, then nouns; the rarer so far, the likelier."""
+        """Sample verbs about evenly, then nouns; the rarer so far, the likelier."""
         verbs = list(COMBINATIONS)
-        weights = np.array([1.0 / (1 + self._counts[verb]) ** 2 for verb in verbs])
+        # Verbs with many nouns come a little more often: otherwise "take salt" would hardly ever occur.
+        wanted = [len(COMBINATIONS[verb]) ** _MANY_NOUNS_POWER for verb in verbs]
+        weights = np.array([(share / (1 + self._counts[verb])) ** 2 for share, verb in zip(wanted, verbs, strict=True)])
         order = self._rng.choice(len(verbs), size=len(verbs), replace=False, p=weights / weights.sum())
         for verb in (verbs[int(index)] for index in order):
             combinations = COMBINATIONS[verb]

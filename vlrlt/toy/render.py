@@ -136,4 +136,4 @@ def _vignette(light: tuple[float, float, float]) -> Image.Image:
     y = np.linspace(-1, 1, HEIGHT_PX)[:, None]
     falloff = 1.0 - 0.16 * np.clip((x**2 + y**2) - 0.35, 0, None) / 1.65
     gains = np.array(light) / max(light)
-    return Image.fromarray(np.clip(255 * falloff[..., None] * gains, 0, 255).astype(np.uint8), "RGB")
+    return Image.fromarray(np.clip(255 * falloff[..., None] * gains, 0, 255).astype(np.uint8))

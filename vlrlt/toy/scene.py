@@ -170,7 +170,7 @@ def _grained(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     noise = np.zeros((height, width), np.float32)
     for step, amount in ((2, 2.6), (9, 2.0), (70, 2.4)):
         coarse = rng.normal(size=(height // step + 2, width // step + 2)).astype(np.float32)
-        fine = Image.fromarray(coarse, "F").resize((width, height), Image.Resampling.BICUBIC)
+        fine = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
         noise += amount * np.asarray(fine)
     rgb = np.asarray(picture, np.float32) + noise[..., None]
-    return Image.fromarray(np.clip(rgb, 0, 255).astype(np.uint8), "RGB")
+    return Image.fromarray(np.clip(rgb, 0, 255).astype(np.uint8))

@@ -1,5 +1,6 @@
 """The sprite box of one video: every picture is drawn once, on first use."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vlrlt.toy import sprites_food, sprites_ware
@@ -181,7 +182,7 @@ def _puddle(colour: Rgb) -> Sprite:
 KETCHUP: Rgb = (200, 44, 40)
 JUICE: Rgb = (250, 226, 90)
 WATER: Rgb = (150, 204, 238)
-_EFFECTS = {
+_EFFECTS: dict[str, Callable[[], Sprite]] = {
     "stream_milk": lambda: _stream((252, 250, 244)),
     "stream_oil": lambda: _stream((230, 188, 48)),
     "stream_water": lambda: _stream(WATER),

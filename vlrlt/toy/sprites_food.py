@@ -98,7 +98,7 @@ def apple(pen: Pen, colour: Rgb, shape: int, peeled: bool) -> None:
             (142, 84),
             (136, 118),
             (100 + bottom, 136),
-            (100, 132),
+            (100, 135),
             (100 - bottom, 136),
             (64, 118),
             (58, 84),

@@ -46,9 +46,20 @@ def cup(pen: Pen, colour: Rgb, shape: int, contents: str) -> None:
         handle,
     )
     pen.smooth(
-        [(100 - half, top), (100 - half + 1, mid), (100 - foot, FOOT_Y - 4), (100, FOOT_Y + 3), (100 + foot, FOOT_Y - 4), (100 + half - 1, mid), (100 + half, top), (100, top + 5)],
-        colour, shade="across", depth=0.42,
-    )  # fmt: skip
+        [
+            (100 - half, top),
+            (100 - half + 1, mid),
+            (100 - foot, FOOT_Y - 4),
+            (100, FOOT_Y + 3),
+            (100 + foot, FOOT_Y - 4),
+            (100 + half - 1, mid),
+            (100 + half, top),
+            (100, top + 5),
+        ],
+        colour,
+        shade="across",
+        depth=0.42,
+    )
     pen.ellipse((100 - half, top - 11, 100 + half, top + 11), lighter(colour, 0.35))
     pen.ellipse((100 - half + 5, top - 8, 100 + half - 5, top + 9), darker(colour, 0.42), shade="down", depth=-0.25)
     _contents(pen, (100 - half + 7, top - 3, 100 + half - 7, top + 9), contents)

@@ -146,29 +146,16 @@ PEEL_PLACES: tuple[tuple[float, float, float], ...] = (
 
 def cut_items(art: Art, prop: Prop, foot: Point, num_slices: int) -> list[Item]:
     """What is left of a thing after cutting off `num_slices` slices, and the slices beside it."""
-    reach = GEOMETRY[prop.look.noun].half_width
+    geometry = GEOMETRY[prop.look.noun]
     share = CUT_SHARE * num_slices / NUM_SLICES
     x, y = foot
-    items = [Item(art.box.chunk(prop.look, share), x, y)]
-    if num_slices:
-        cut_x = x + reach - 2 * reach * share
-        face = art.box.slice_of(prop.look.noun)
-        height = 0.62 * -GEOMETRY[prop.look.noun].grip[1] / 20
-        items.append(
-            Item(
-                face,
-                cut_x,
-                y - 4 + GEOMETRY[prop.look.noun].mouth[1] * 0.9,
-                stretch_x=0.38,
-                stretch_y=min(1.7, height + 0.55),
-            )
-        )
-    for index in range(num_slices):
-        items.append(
-            Item(
-                art.box.slice_of(prop.look.noun),
-                x + reach * 0.55 + 4 + 17 * (num_slices - 1 - index),
-                y - 12 + 9 * (index % 2),
-            )
-        )
-    return items
+    chunk = Item(art.box.chunk(prop.look, share), x, y)
+    if num_slices == 0:
+        return [chunk]
+    face = art.box.slice_of(prop.look.noun)
+    cut_x = x + geometry.half_width * (1 - 2 * share)
+    tall = min(1.7, 0.55 - 0.031 * geometry.grip[1])
+    cut_face = Item(face, cut_x, y - 4 + 0.9 * geometry.mouth[1], stretch_x=0.38, stretch_y=tall)
+    first_x = x + 0.55 * geometry.half_width + 4
+    slices = [Item(face, first_x + 17 * index, y - 12 + 9 * (index % 2)) for index in reversed(range(num_slices))]
+    return [chunk, cut_face, *slices]

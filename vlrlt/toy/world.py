@@ -115,7 +115,8 @@ SWITCHABLE = ("tap", "hob", "oven", "microwave", "kettle")
 WASHABLE = ("plate", "bowl", "cup", "glass", "pan", "pot", "knife", "spoon", "tomato", "carrot")
 CUTTABLE = ("tomato", "carrot", "banana", "apple", "onion", "bread", "lemon")
 POURS = (
-    ("milk", "bowl"), ("milk", "cup"), ("milk", "glass"), ("oil", "pan"), ("oil", "pot"), ("kettle", "cup"), ("kettle", "pot"),
+    ("milk", "bowl"), ("milk", "cup"), ("milk", "glass"), ("oil", "pan"), ("oil", "pot"),
+    ("kettle", "cup"), ("kettle", "pot"),
 )  # fmt: skip
 STIRRABLE = ("pan", "pot", "bowl", "cup")
 PEELABLE = ("carrot", "banana", "apple", "onion")

@@ -1,0 +1,51 @@
+# Two commands for newcomers: `make demo` and `make test`. Both work in a fresh clone; both can be run again and again.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check lint types layers unit browser train-toy clean help
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+demo: $(VENV)/.demo  ## install, then index and search a toy archive (3 minutes after installation)
+	$(BIN)/vlrlt demo --out build/demo
+
+test: $(VENV)/.dev browser lint types layers unit  ## install what tests need, then every gate and test
+
+lint: $(VENV)/.dev  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## mypy --strict
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev  ## import-linter
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.dev  ## pytest with coverage
+	$(BIN)/pytest --cov --cov-report=term
+
+browser:  ## Chromium for the browser test; skipped with a reason where it cannot be installed
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
+		echo "no Chromium here: the browser test will be skipped"
+
+train-toy: $(VENV)/.demo  ## rebuild the embedded default model (75 minutes on 2 cores)
+	$(BIN)/vlrlt toy make --out build/toy --videos 320 --seed 1
+	$(BIN)/vlrlt train fit -c configs/train/toy.yaml
+
+clean:  ## remove what was built, but not the virtual environment
+	rm -rf build dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+
+# The stamps are newer than pyproject.toml exactly when the environment fits it.
+$(VENV)/.demo: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "vlrlt needs Python 3.11 or newer, this is %d.%d; set PYTHON=" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[cpu,ui]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.demo
+	$(BIN)/python -m pip install --quiet --editable '.[cpu,ui,dev]'
+	@touch $@
