@@ -86,8 +86,9 @@ class FrameCache:
     def frames(self, video: Path) -> tuple[UInt8Array, Float64Array]:
         """Memory-mapped pictures (F, H, W, 3) and their times (F,) in seconds; decoded on first use."""
         if video not in self._open:
-            stem = self._folder / f"{video.stem}-{self._short_side_px}px"
-            rgb_path, pts_path = stem.with_suffix(".rgb.npy"), stem.with_suffix(".pts.npy")
+            stat = video.stat()  # another file of the same name must not find these frames
+            name = f"{video.stem}-{self._short_side_px}px-{stat.st_size}-{stat.st_mtime_ns}"
+            rgb_path, pts_path = self._folder / f"{name}.rgb.npy", self._folder / f"{name}.pts.npy"
             if not pts_path.exists():
                 self._fill(video, rgb_path, pts_path)
             rgb_FHWC = np.load(rgb_path, mmap_mode="r", allow_pickle=False)
