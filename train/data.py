@@ -83,6 +83,10 @@ class FrameCache:
         self._backend: DecoderName = backend
         self._open: dict[Path, tuple[UInt8Array, Float64Array]] = {}
 
+    def __getstate__(self) -> dict[str, object]:
+        """A worker process opens the arrays itself: a pickled memory map would be a copy of all frames."""
+        return {**self.__dict__, "_open": {}}
+
     def frames(self, video: Path) -> tuple[UInt8Array, Float64Array]:
         """Memory-mapped pictures (F, H, W, 3) and their times (F,) in seconds; decoded on first use."""
         if video not in self._open:
@@ -300,7 +304,6 @@ def _random_square(rgb_THWC: Tensor, size_px: int, augmentation: Augmentation) -
     square_TCHW = torch.nn.functional.interpolate(
         square_THWC.permute(0, 3, 1, 2), size=(size_px, size_px), mode="bilinear", antialias=True
     )
-    contrast, brightness = (torch.rand(2) * 2 - 1) * augmentation.max_brightness
-    changed_TCHW = (square_TCHW.float() - 128) * (1 + contrast) + 128 * (1 + brightness)
-    changed_THWC: Tensor = changed_TCHW.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-    return changed_THWC
+    contrast, brightness = ((torch.rand(2) * 2 - 1) * augmentation.max_brightness).tolist()
+    levels_256 = (torch.arange(256) - 128) * (1 + contrast) + 128 * (1 + brightness)
+    return levels_256.round().clamp(0, 255).to(torch.uint8)[square_TCHW.permute(0, 2, 3, 1).long()]

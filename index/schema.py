@@ -1,0 +1,164 @@
+"""The catalog's file: its tables, how they are migrated, and how a reader or the one writer opens it."""
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from vlrlt.errors import LibraryError
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE settings (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        model TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        embed_dim INTEGER NOT NULL,
+        sampling TEXT NOT NULL,                 -- JSON
+        policy TEXT NOT NULL                    -- JSON; null: the model's own
+    ) STRICT;
+    CREATE TABLE videos (
+        id INTEGER PRIMARY KEY,
+        path BLOB NOT NULL UNIQUE,              -- os.fsencode: file names need not be UTF-8
+        size_bytes INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        content_hash TEXT,                      -- NULL: the file could not be read
+        duration_s REAL,
+        state TEXT NOT NULL CHECK (state IN ('indexed', 'partial', 'failed')),
+        stage TEXT,
+        reason TEXT,
+        indexed_at TEXT NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX videos_content ON videos (content_hash) WHERE state <> 'failed';
+    CREATE TABLE segments (
+        id INTEGER PRIMARY KEY,
+        uuid TEXT NOT NULL UNIQUE,
+        video INTEGER NOT NULL UNIQUE REFERENCES videos ON DELETE CASCADE,
+        rows INTEGER NOT NULL,
+        xxh3 TEXT NOT NULL,
+        fingerprint TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE clips (
+        id INTEGER PRIMARY KEY,                 -- clip_id(): the same clip has the same id in every library
+        video INTEGER NOT NULL REFERENCES videos ON DELETE CASCADE,
+        segment INTEGER NOT NULL REFERENCES segments ON DELETE CASCADE,
+        row INTEGER NOT NULL,
+        start_s REAL NOT NULL,
+        end_s REAL NOT NULL,
+        UNIQUE (segment, row)
+    ) STRICT;
+    CREATE INDEX clips_video ON clips (video);
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY,
+        started_at TEXT NOT NULL,
+        ended_at TEXT,                          -- NULL: still running, or killed
+        report TEXT                             -- JSON
+    ) STRICT;
+    """,
+)
+"""Migration i leads from user_version i to i + 1. Append only: what a release has written must stay readable."""
+
+_BUSY_TIMEOUT_MS = 10_000
+_OUR_FILES = frozenset({"catalog.db", "catalog.db-wal", "catalog.db-shm", "lock", "segments", "faiss", "cache"})
+
+
+def connect_reader(library_dir: Path) -> apsw.Connection:
+    """Open the catalog of a library; it cannot be changed through this connection.
+
+    Raises:
+        LibraryError: there is none, or it is damaged, or of another version of vlrlt.
+    """
+    path = library_dir / "catalog.db"
+    if not path.is_file():
+        raise LibraryError(
+            f"{library_dir} is no library (no catalog.db); run: vlrlt index PATH --library {library_dir}"
+        )
+    with mapped_errors(path):
+        connection = apsw.Connection(os.fspath(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+        version = connection.pragma("user_version")
+        if version > len(MIGRATIONS):
+            raise _newer_schema(path, version, len(MIGRATIONS))
+        if version < len(MIGRATIONS):
+            raise LibraryError(
+                f"{path} has schema {version}, this vlrlt needs {len(MIGRATIONS)}: run vlrlt index on it"
+            )
+        connection.pragma("query_only", value=True)
+    return connection
+
+
+def connect_writer(library_dir: Path) -> apsw.Connection:
+    """Open or create the catalog of a library and bring it to the newest schema; the caller holds the lock.
+
+    Raises:
+        LibraryError: it is damaged, of a newer vlrlt, or cannot be written.
+    """
+    path = library_dir / "catalog.db"
+    with mapped_errors(path):
+        connection = apsw.Connection(os.fspath(path))
+        connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+        connection.transaction_mode = "IMMEDIATE"
+        if connection.pragma("journal_mode", "wal") != "wal":
+            raise LibraryError(f"{path}: this file system has no shared memory for SQLite; use a local disk")
+        connection.pragma("synchronous", "FULL")
+        connection.pragma("foreign_keys", value=True)
+        migrate(connection, MIGRATIONS)
+    return connection
+
+
+def migrate(connection: apsw.Connection, migrations: Sequence[str]) -> None:
+    """Bring a catalog to the newest schema, one transaction for each step.
+
+    Raises:
+        LibraryError: it was written by a newer vlrlt.
+    """
+    version = connection.pragma("user_version")
+    if version > len(migrations):
+        raise _newer_schema(Path(connection.filename), version, len(migrations))
+    for number, statements in enumerate(migrations[version:], start=version + 1):
+        with connection:
+            connection.execute(statements)
+            connection.pragma("user_version", number)
+
+
+def lock_library(library_dir: Path) -> int:
+    """Create the folder if need be and become its only writer, until the returned file descriptor is closed.
+
+    Raises:
+        LibraryError: another process is writing, the folder holds other things, or it cannot be written.
+    """
+    try:
+        library_dir.mkdir(parents=True, exist_ok=True)
+        strangers = sorted(entry.name for entry in library_dir.iterdir() if entry.name not in _OUR_FILES)
+        if strangers and not (library_dir / "catalog.db").exists():
+            raise LibraryError(f"{library_dir} is no library and holds {strangers[0]!r}; give a new or an empty folder")
+        lock_fd = os.open(library_dir / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise LibraryError(f"{library_dir} cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.pread(lock_fd, 20, 0).decode()
+        os.close(lock_fd)
+        raise LibraryError(
+            f"{library_dir} is being written by another vlrlt (process {owner}); wait until it has finished or stop it"
+        ) from None
+    os.ftruncate(lock_fd, 0)
+    os.pwrite(lock_fd, str(os.getpid()).encode(), 0)
+    return lock_fd
+
+
+@contextmanager
+def mapped_errors(path: Path) -> Iterator[None]:
+    """Raise SQLite's errors as LibraryError with the file's name."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise LibraryError(f"{path}: {error}") from error
+
+
+def _newer_schema(path: Path, version: int, known: int) -> LibraryError:
+    return LibraryError(f"{path} has schema {version}, this vlrlt knows {known}: upgrade vlrlt")

@@ -1,0 +1,37 @@
+"""What every test gets: an empty home, fixed seeds, no network needed."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _empty_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may depend on, or be left in, the home of whoever runs the tests."""
+    home = tmp_path_factory.mktemp("home")
+    for name, folder in {"HOME": ".", "XDG_CACHE_HOME": ".cache", "XDG_CONFIG_HOME": ".config"}.items():
+        monkeypatch.setenv(name, str(home / folder))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    random.seed(0)
+    np.random.seed(0)  # libraries under test may use the global generator
+
+
+@pytest.fixture
+def library_dir(tmp_path: Path) -> Path:
+    return tmp_path / "library"
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four toy-kitchen videos of three participants, with their annotation files."""
+    from vlrlt.toy.make import make_toy_kitchen
+
+    folder = tmp_path_factory.mktemp("toy")
+    make_toy_kitchen(folder, num_videos=4, seed=5, num_workers=2)
+    return folder

@@ -1,0 +1,434 @@
+"""Every file ends up searchable or listed with its reason, exactly once, whatever happens to the run or to the files.
+
+Real videos, decoder process, SQLite and FAISS; the embedder counts colours.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from colour import ColourEmbedder, write_colours
+
+from vlrlt.errors import ConfigError, DecodeError, IndexMismatchError, LibraryError, MissingExtraError
+from vlrlt.index import build
+from vlrlt.index.build import IndexProgress, IndexReport, index_paths
+from vlrlt.index.catalog import Catalog, Segment
+from vlrlt.index.files import file_stamp, quick_hash, walk_videos
+from vlrlt.index.store import open_index, write_segment
+from vlrlt.types import Float32Array
+from vlrlt.video.sampling import ClipSampling
+
+TESTS = Path(__file__).parent
+
+Index = Callable[..., IndexReport]
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Two videos in two folders, beside other things."""
+    archive = tmp_path / "archive"
+    write_colours(archive / "a.mp4", [("red", 2), ("green", 1)])
+    write_colours(archive / "sub" / "b.MKV", [("blue", 2.5)])
+    (archive / "notes.txt").write_text("not a video")
+    return archive
+
+
+@pytest.fixture
+def embedder() -> ColourEmbedder:
+    return ColourEmbedder()
+
+
+@pytest.fixture
+def index(library_dir: Path, embedder: ColourEmbedder) -> Index:
+    """index_paths into the test's library, with the test's embedder unless another is given."""
+
+    def run(*paths: Path, **options: Any) -> IndexReport:
+        settings: dict[str, Any] = {"library_dir": library_dir, "embedder": embedder}
+        return index_paths(paths, **settings | options)
+
+    return run
+
+
+def counts(report: IndexReport) -> tuple[int, int, int, int]:
+    return report.indexed, report.skipped, report.failed, report.clips
+
+
+def searchable(library_dir: Path) -> dict[str, int]:
+    """Clips of each file that a search can find; checks on the way that catalog, segments and FAISS agree."""
+    with Catalog.open_reader(library_dir) as catalog:
+        snapshot = catalog.snapshot()
+    clips = snapshot.clips
+    assert len(set(clips.ids_N.tolist())) == len(clips.ids_N) == len(open_index(library_dir, snapshot))
+    assert sum(segment.rows for segment in snapshot.segments) == len(clips.ids_N)
+    names, numbers = np.unique([Path(clips.videos[video]).name for video in clips.video_N], return_counts=True)
+    return dict(zip(names.tolist(), numbers.tolist(), strict=True))
+
+
+def problems(library_dir: Path) -> dict[str, tuple[str, str | None]]:
+    with Catalog.open_reader(library_dir) as catalog:
+        return {video.path.name: (video.state, video.stage) for video in catalog.problems()}
+
+
+# Which files
+
+
+def test_folders_are_walked_by_suffix_and_named_files_are_taken(tmp_path: Path) -> None:
+    for name in ("b.mp4", "a.MoV", "x.txt", ".hidden.mp4", "sub/c.webm", ".git/d.mp4", "library/e.mp4", "odd.bin"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    walk = walk_videos([tmp_path, tmp_path / "odd.bin", tmp_path / "b.mp4"], exclude=tmp_path / "library")
+    assert [str(file.relative_to(tmp_path)) for file in walk.files] == ["a.MoV", "b.mp4", "sub/c.webm", "odd.bin"]
+    assert walk.num_ignored == 2
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.mp4").touch()
+    (tmp_path / "real" / "loop").symlink_to(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "root").symlink_to(tmp_path)
+    walk = walk_videos([tmp_path / "root"], exclude=tmp_path / "absent")
+    assert [str(file.relative_to(tmp_path)) for file in walk.files] == ["link/a.mp4"]
+
+
+def test_a_folder_that_cannot_be_listed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refuse(folder: str) -> Any:
+        if str(folder).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    walk = walk_videos([tmp_path], exclude=tmp_path / "absent")
+    assert walk.unreadable == ((tmp_path / "closed", "Permission denied"),)
+
+
+def test_a_path_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere does not exist"):
+        walk_videos([tmp_path / "nowhere"], exclude=tmp_path)
+
+
+def test_the_stamp_of_what_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(DecodeError, match=r"pipe\.mp4: cannot open: not a regular file"):
+        file_stamp(tmp_path / "pipe.mp4")
+    with pytest.raises(DecodeError, match=r"gone\.mp4: cannot open: No such file or directory"):
+        file_stamp(tmp_path / "gone.mp4")
+
+
+@pytest.mark.parametrize("place", [0, 4_650_000, -1])
+def test_the_quick_hash_sees_head_middle_and_tail(tmp_path: Path, place: int) -> None:
+    data = bytearray(np.random.default_rng(0).bytes(10_000_000))
+    (tmp_path / "a").write_bytes(data)
+    (tmp_path / "b").write_bytes(data + b"\0")
+    data[place] ^= 1
+    (tmp_path / "c").write_bytes(data)
+    hashes = [quick_hash(tmp_path / name, size_bytes=(tmp_path / name).stat().st_size) for name in "abc"]
+    assert len(set(hashes)) == 3
+
+
+def test_the_quick_hash_of_a_small_file_sees_every_byte(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 1000)
+    (tmp_path / "b").write_bytes(b"x" * 500 + b"y" + b"x" * 499)
+    assert quick_hash(tmp_path / "a", size_bytes=1000) != quick_hash(tmp_path / "b", size_bytes=1000)
+
+
+# What becomes of them
+
+
+def test_a_first_run(archive: Path, library_dir: Path, index: Index) -> None:
+    report = index(archive)
+    assert counts(report) == (2, 0, 0, 6)
+    assert (report.partial, report.ignored, report.failures) == (0, 1, ())
+    assert report.video_s == pytest.approx(5.5)
+    assert (report.tokens, report.dense_tokens) == (6 * 4, 6 * 8)
+    assert 0 < report.decode_s + report.encode_s < report.wall_s
+    assert searchable(library_dir) == {"a.mp4": 3, "b.MKV": 3}
+
+
+def test_running_again_does_nothing(
+    archive: Path, library_dir: Path, embedder: ColourEmbedder, monkeypatch: pytest.MonkeyPatch, index: Index
+) -> None:
+    index(archive)
+    segments = sorted((library_dir / "segments").iterdir())
+    monkeypatch.setattr(embedder, "embed_clips", None)  # any use would fail
+    report = index(archive)
+    assert counts(report) == (0, 2, 0, 0)
+    assert sorted((library_dir / "segments").iterdir()) == segments
+
+
+def test_the_archive_is_never_written(archive: Path, index: Index) -> None:
+    def picture_of(folder: Path) -> dict[str, tuple[int, int, bytes | None]]:
+        return {
+            str(path): (path.stat().st_mtime_ns, path.stat().st_mode, path.read_bytes() if path.is_file() else None)
+            for path in (folder, *folder.rglob("*"))
+        }
+
+    before = picture_of(archive)
+    index(archive)
+    assert picture_of(archive) == before
+
+
+def test_a_library_inside_the_archive_is_not_walked(archive: Path, index: Index) -> None:
+    library_dir = archive / "library"
+    (library_dir / "cache").mkdir(parents=True)
+    shutil.copy(archive / "a.mp4", library_dir / "cache" / "preview.mp4")
+    report = index(archive, library_dir=library_dir)
+    assert counts(report) == (2, 0, 0, 6)
+
+
+def test_bad_files_are_listed_with_their_reasons_and_the_run_goes_on(
+    archive: Path, library_dir: Path, index: Index
+) -> None:
+    (archive / "0.mp4").write_bytes(b"")
+    (archive / "00.mp4").write_bytes(b"")
+    (archive / "1.mp4").write_bytes(b"this is no video" * 1000)
+    os.mkfifo(archive / "2.mp4")
+    (archive / "3.mp4").symlink_to("nowhere")
+    report = index(archive)
+    assert counts(report) == (2, 0, 5, 6)
+    listed = {video.path.name: (video.state, video.stage) for video in report.failures}
+    assert listed == dict.fromkeys(("0.mp4", "00.mp4", "1.mp4", "2.mp4", "3.mp4"), ("failed", "open"))
+    assert problems(library_dir) == listed
+    reasons = {video.path.name: video.reason for video in report.failures}
+    assert (reasons["2.mp4"], reasons["3.mp4"]) == ("not a regular file", "No such file or directory")
+    assert all(reasons.values())
+
+
+def test_known_bad_files_are_tried_again_only_when_asked_or_changed(
+    archive: Path, library_dir: Path, index: Index
+) -> None:
+    bad = archive / "bad.mp4"
+    bad.write_bytes(b"this is no video")
+    assert counts(index(archive)) == (2, 0, 1, 6)
+    assert counts(index(archive)) == (0, 3, 0, 0)
+    assert counts(index(archive, retry_failed=True)) == (0, 2, 1, 0)
+    write_colours(bad, [("cyan", 1)])
+    assert counts(index(archive)) == (1, 2, 0, 1)
+    assert problems(library_dir) == {}
+    assert searchable(library_dir) == {"a.mp4": 3, "b.MKV": 3, "bad.mp4": 1}
+
+
+def test_a_changed_file_is_indexed_anew(archive: Path, library_dir: Path, index: Index) -> None:
+    index(archive)
+    write_colours(archive / "a.mp4", [("cyan", 5)])
+    assert counts(index(archive)) == (1, 1, 0, 5)
+    assert searchable(library_dir) == {"a.mp4": 5, "b.MKV": 3}
+    (archive / "a.mp4").write_bytes(b"broken now")
+    assert counts(index(archive)) == (0, 1, 1, 0)
+    assert searchable(library_dir) == {"b.MKV": 3}
+    index(archive)
+    assert len(list((library_dir / "segments").iterdir())) == 1, "replaced vectors go with the next run"
+
+
+def test_touched_moved_and_copied_files_need_no_decoding(
+    archive: Path, library_dir: Path, embedder: ColourEmbedder, monkeypatch: pytest.MonkeyPatch, index: Index
+) -> None:
+    index(archive)
+    monkeypatch.setattr(embedder, "embed_clips", None)  # any use would fail
+    os.utime(archive / "a.mp4")
+    (archive / "sub" / "b.MKV").rename(archive / "moved.mkv")
+    shutil.copy(archive / "a.mp4", archive / "copy.mp4")
+    assert counts(index(archive)) == (0, 3, 0, 0)
+    assert searchable(library_dir) == {"a.mp4": 3, "moved.mkv": 3}
+    (archive / "a.mp4").unlink()
+    assert counts(index(archive)) == (0, 2, 0, 0)
+    assert searchable(library_dir) == {"copy.mp4": 3, "moved.mkv": 3}
+
+
+def test_twins_in_one_run_are_indexed_once(archive: Path, library_dir: Path, index: Index) -> None:
+    shutil.copy(archive / "a.mp4", archive / "twin.mp4")
+    assert counts(index(archive)) == (2, 1, 0, 6)
+    assert searchable(library_dir) == {"a.mp4": 3, "b.MKV": 3}
+
+
+def test_a_copy_over_another_video_takes_its_clips_away(archive: Path, library_dir: Path, index: Index) -> None:
+    index(archive)
+    shutil.copy(archive / "a.mp4", archive / "sub" / "b.MKV")
+    assert counts(index(archive)) == (0, 2, 0, 0)
+    assert searchable(library_dir) == {"a.mp4": 3}
+
+
+def test_files_that_swap_names_are_both_found_under_their_new_ones(
+    archive: Path, library_dir: Path, index: Index
+) -> None:
+    write_colours(archive / "c.mp4", [("cyan", 5)])
+    index(archive)
+    (archive / "c.mp4").rename(archive / "x")
+    (archive / "a.mp4").rename(archive / "c.mp4")
+    (archive / "x").rename(archive / "a.mp4")
+    report = index(archive)
+    assert (report.failed, report.indexed + report.skipped) == (0, 3)
+    assert searchable(library_dir) == {"a.mp4": 5, "b.MKV": 3, "c.mp4": 3}
+
+
+def test_names_need_not_be_utf8(tmp_path: Path, library_dir: Path, index: Index) -> None:
+    path = tmp_path / "archive" / os.fsdecode(b"caf\xe9.mp4")
+    write_colours(tmp_path / "a.mp4", [("red", 1)])
+    path.parent.mkdir()
+    (tmp_path / "a.mp4").rename(path)
+    assert counts(index(path.parent)) == (1, 0, 0, 1)
+    assert searchable(library_dir) == {path.name: 1}
+
+
+def test_a_file_that_grows_while_it_is_read_is_left_for_the_next_run(archive: Path, index: Index) -> None:
+    def grow(progress: IndexProgress) -> None:
+        if progress.path.name == "a.mp4" and not progress.probing:
+            with progress.path.open("ab") as file:
+                file.write(b"more")
+
+    report = index(archive, on_progress=grow)
+    assert counts(report) == (1, 0, 1, 3)
+    assert "changed while it was being read" in str(report.failures[0].reason)
+    assert counts(index(archive)) == (1, 1, 0, 3)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts"])
+def test_a_cut_off_video_is_searchable_up_to_there(
+    tmp_path: Path, library_dir: Path, suffix: str, index: Index
+) -> None:
+    whole = write_colours(tmp_path / f"whole{suffix}", [("red", 5), ("blue", 5)])
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    report = index(cut)
+    with Catalog.open_reader(library_dir) as catalog:
+        end_s = catalog.snapshot().clips.end_s_N.max()
+    assert 3 < end_s < 8
+    assert report.indexed == 1
+    assert report.video_s == pytest.approx(end_s)
+    if suffix == ".mkv":  # its header promises ten seconds; a transport stream promises nothing
+        assert report.partial == 1
+        assert problems(library_dir)[cut.name][0] == "partial"
+        assert counts(index(cut))[:2] == (0, 1)
+        assert counts(index(cut, retry_failed=True))[:2] == (1, 0)
+        assert list(searchable(library_dir).values()) == [report.clips]
+
+
+def test_progress_counts_seconds_of_video(archive: Path, index: Index) -> None:
+    steps: list[IndexProgress] = []
+    index(archive, on_progress=steps.append)
+    probing = [step for step in steps if step.probing]
+    indexing = [step for step in steps if not step.probing]
+    assert [(step.files_done, step.files_total) for step in probing] == [(0, 2), (1, 2)]
+    assert [step.path.name for step in indexing] == ["a.mp4", "a.mp4", "b.MKV", "b.MKV"]
+    assert [step.video_s_done for step in indexing] == pytest.approx([0, 3, 3, 5.5], abs=0.01)
+    assert {round(step.video_s_total, 2) for step in indexing} == {5.5}
+
+
+def test_another_model_is_refused(archive: Path, library_dir: Path, embedder: ColourEmbedder, index: Index) -> None:
+    index(archive)
+    other = ColourEmbedder(sampling=ClipSampling(clip_s=2, stride_s=1, num_frames=2))
+    with pytest.raises(IndexMismatchError, match="use another library folder"):
+        index(archive, embedder=other)
+    assert searchable(library_dir) == {"a.mp4": 3, "b.MKV": 3}
+
+
+def test_the_library_remembers_how_to_load_its_model(
+    archive: Path,
+    library_dir: Path,
+    embedder: ColourEmbedder,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    index: Index,
+) -> None:
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "models")
+    embedder.name = "mine"
+    index(archive)
+    with Catalog.open_reader(library_dir) as catalog:
+        settings = catalog.settings()
+    assert settings is not None
+    assert settings.model == str(tmp_path / "models" / "mine")
+    assert (settings.sampling, settings.embed_dim, settings.policy) == (embedder.sampling, embedder.embed_dim, None)
+
+
+def test_faiss_is_asked_for_before_the_work(
+    archive: Path, library_dir: Path, monkeypatch: pytest.MonkeyPatch, index: Index
+) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(MissingExtraError):
+        index(archive)
+    assert not library_dir.exists()
+
+
+# What becomes of a run that ends early
+
+
+def test_an_interrupt_drops_the_video_at_hand_and_keeps_the_others(
+    archive: Path, library_dir: Path, index: Index
+) -> None:
+    def interrupt(progress: IndexProgress) -> None:
+        if progress.path.name == "b.MKV" and progress.video_s_done > 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index(archive, on_progress=interrupt)
+    assert searchable(library_dir) == {"a.mp4": 3}
+    assert counts(index(archive)) == (1, 1, 0, 3)
+
+
+def test_a_crash_between_segment_and_commit_leaves_an_orphan_for_the_next_run(
+    archive: Path, library_dir: Path, monkeypatch: pytest.MonkeyPatch, index: Index
+) -> None:
+    def crash(*_args: object, **_kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Catalog, "commit", crash)
+        with pytest.raises(KeyboardInterrupt):
+            index(archive)
+    (orphan,) = (library_dir / "segments").iterdir()
+    assert searchable(library_dir) == {}
+    assert counts(index(archive)) == (2, 0, 0, 6)
+    assert not orphan.exists()
+
+
+def test_a_disk_that_is_full_ends_the_run_and_keeps_what_was_committed(
+    archive: Path, library_dir: Path, monkeypatch: pytest.MonkeyPatch, index: Index
+) -> None:
+    written: list[Segment] = []
+
+    def full_at_the_second(folder: Path, vectors_ND: Float32Array, *, fingerprint: str) -> Segment:
+        if written:
+            raise LibraryError("segments cannot be written: No space left on device")
+        written.append(write_segment(folder, vectors_ND, fingerprint=fingerprint))
+        return written[0]
+
+    monkeypatch.setattr(build, "write_segment", full_at_the_second)
+    with pytest.raises(LibraryError, match="No space left"):
+        index(archive)
+    assert searchable(library_dir) == {"a.mp4": 3}
+    assert problems(library_dir) == {}, "a full disk is not the video's fault"
+
+
+def test_killed_again_and_again_it_still_gets_there(tmp_path: Path, library_dir: Path) -> None:
+    archive = tmp_path / "archive"
+    expected = {}
+    for number in range(6):
+        write_colours(archive / f"{number}.mp4", [("red", 1 + number), ("blue", 1)])
+        expected[f"{number}.mp4"] = 2 + number
+    command = [sys.executable, str(TESTS / "colour.py"), str(archive), str(library_dir)]
+    kills = 0
+    for delay_s in np.random.default_rng(0).uniform(0.2, 1.2, size=8):
+        process = subprocess.Popen(command)
+        time.sleep(delay_s)
+        kills += process.poll() is None
+        process.kill()
+        process.wait()
+        with contextlib.suppress(LibraryError):  # killed before there was a library
+            assert searchable(library_dir).items() <= expected.items()
+    assert kills
+    subprocess.run(command, check=True)
+    assert searchable(library_dir) == expected
+    assert problems(library_dir) == {}
+    assert len(list((library_dir / "segments").iterdir())) == 6

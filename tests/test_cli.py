@@ -1,0 +1,404 @@
+"""The commands: documented JSON on stdout, everything else on stderr, the documented exit codes, help at once.
+
+They run with a real but untrained model folder, so scores mean nothing here; what is found is tested elsewhere.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from colour import write_colours
+from typer.testing import CliRunner, Result
+
+from vlrlt import doctor
+from vlrlt.cli import app
+from vlrlt.errors import LibraryError
+from vlrlt.index.catalog import Catalog
+from vlrlt.models.checkpoint import save_checkpoint
+from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
+from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
+from vlrlt.models.text import SentencePieceText, fit_vocabulary
+from vlrlt.models.video_encoder import VideoEncoder
+from vlrlt.tokens.run_length import TokenPolicy
+from vlrlt.toy.make import ToyKitchen
+from vlrlt.video.sampling import ClipSampling
+from vlrlt.video.transforms import Preprocess
+
+HALF = (0.5, 0.5, 0.5)
+COMMANDS = ("index", "search", "status", "doctor", "toy make", "eval epic-mir", "train", "demo", "ui")
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An untrained model of a few thousand weights, as a folder."""
+    torch.manual_seed(0)
+    video = VideoEncoderConfig(
+        regime="joint", image_size_px=32, patch_size_px=16, num_frames=4, width=16, depth=1, num_heads=2, embed_dim=8
+    )
+    vocabulary = fit_vocabulary(["open the fridge", "close the fridge"], vocab_size=100)
+    text = SentencePieceText.with_vocabulary(
+        SentencePieceTextConfig(vocab_size=100, width=8, depth=1, embed_dim=8), vocabulary
+    )
+    inference = InferenceConfig(
+        preprocess=Preprocess(image_size_px=32, mean=HALF, std=HALF),
+        sampling=ClipSampling(clip_s=1.0, stride_s=1.0, num_frames=4),
+        policy=TokenPolicy(),
+    )
+    folder = tmp_path_factory.mktemp("model")
+    save_checkpoint(DualEncoder(video=VideoEncoder(video, mean=HALF, std=HALF), text=text, inference=inference), folder)
+    return str(folder)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    write_colours(tmp_path / "archive" / "a.mp4", [("red", 2), ("green", 2)])
+    write_colours(tmp_path / "archive" / "b.mp4", [("blue", 3)])
+    return tmp_path / "archive"
+
+
+def vlrlt(*args: object) -> Result:
+    return CliRunner().invoke(app, [str(arg) for arg in args])
+
+
+def last_json(result: Result) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return answer
+
+
+@pytest.fixture
+def indexed(archive: Path, library_dir: Path, model: str) -> Path:
+    assert vlrlt("index", archive, "--library", library_dir, "--model", model).exit_code == 0
+    return library_dir
+
+
+def test_index_prints_one_line_of_json_and_talks_on_stderr(archive: Path, library_dir: Path, model: str) -> None:
+    result = vlrlt("index", archive, "--library", library_dir, "--model", model, "--json")
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 1
+    report = last_json(result)
+    assert report.keys() == {
+        *("indexed", "partial", "failed", "skipped", "ignored", "clips", "video_s", "wall_s", "decode_s", "encode_s"),
+        *("tokens", "dense_tokens", "failures"),
+    }
+    expected = {"indexed": 2, "failed": 0, "skipped": 0, "clips": 7, "video_s": 7.0, "failures": []}
+    assert {name: report[name] for name in expected} == expected
+    assert report["dense_tokens"] == 7 * 4 * 4
+    assert report["tokens"] < report["dense_tokens"], "plain colours stand still: tokens must have been dropped"
+    assert "2 indexed, 0 skipped, 0 failed: 7 clips of 00:07 of video" in result.stderr
+
+
+def test_indexing_again_does_nothing(indexed: Path, archive: Path) -> None:
+    result = vlrlt("index", archive, "--library", indexed, "--json")  # the model is the library's own
+    assert result.exit_code == 0
+    assert {name: last_json(result)[name] for name in ("indexed", "skipped", "clips")} == {
+        "indexed": 0,
+        "skipped": 2,
+        "clips": 0,
+    }
+
+
+def test_bad_files_are_listed_and_the_exit_code_is_3(archive: Path, library_dir: Path, model: str) -> None:
+    (archive / "bad.mp4").write_bytes(b"no video")
+    (archive / "readme.txt").touch()
+    result = vlrlt("index", archive, "--library", library_dir, "--model", model, "--json")
+    assert result.exit_code == 3
+    report = last_json(result)
+    assert (report["indexed"], report["failed"], report["ignored"]) == (2, 1, 1)
+    ((failure),) = report["failures"]
+    assert failure.keys() == {"path", "state", "stage", "reason"}
+    assert failure["path"] == str(archive / "bad.mp4")
+    assert f"  failed  {archive}/bad.mp4: cannot open: " in result.stderr
+    assert "1 other files ignored" in result.stderr
+    assert "--retry-failed" in result.stderr
+    again = vlrlt("index", archive, "--library", library_dir)
+    assert again.exit_code == 0, "a known bad file is no news"
+    retried = vlrlt("index", archive, "--library", library_dir, "--retry-failed")
+    assert retried.exit_code == 3
+
+
+def test_the_options_reach_the_model_and_stay_with_the_library(archive: Path, library_dir: Path, model: str) -> None:
+    options = ("--clip-seconds", 2, "--frames", 2, "--policy", "none")
+    result = vlrlt("index", archive, "--library", library_dir, "--model", model, *options, "--json")
+    report = last_json(result)
+    assert report["clips"] == 3 + 2, "clips of 2 s, a second apart as the model has it"
+    assert report["tokens"] == report["dense_tokens"] == 5 * 2 * 4
+    assert vlrlt("index", archive, "--library", library_dir).exit_code == 0
+    assert vlrlt("search", "fridge", "--library", library_dir).exit_code == 0
+    other = vlrlt("index", archive, "--library", library_dir, "--clip-seconds", 3)
+    assert other.exit_code == 1
+    assert "weights, sampling and token policy must be the same" in other.stderr
+    assert len(other.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "policy"),
+    [
+        (("--threshold-255", 20), TokenPolicy(threshold_255=20)),
+        (("--policy", "threshold", "--threshold-255", 20), TokenPolicy(threshold_255=20)),
+        (("--budget-tokens", 9), TokenPolicy(kind="budget", budget_tokens=9)),
+        (("--policy", "random", "--budget-tokens", 9), TokenPolicy(kind="random", budget_tokens=9)),
+    ],
+)
+def test_token_policies(
+    archive: Path, library_dir: Path, model: str, options: tuple[object, ...], policy: TokenPolicy
+) -> None:
+    assert vlrlt("index", archive, "--library", library_dir, "--model", model, *options).exit_code == 0
+    with Catalog.open_reader(library_dir) as catalog:
+        settings = catalog.settings()
+    assert settings is not None
+    assert settings.policy == dataclasses.asdict(policy)
+
+
+def test_search_prints_the_documented_json(indexed: Path) -> None:
+    result = vlrlt("search", "open the fridge", "--library", indexed, "-k", 2, "--json")
+    assert result.exit_code == 0
+    answer = last_json(result)
+    assert answer.keys() == {"query", "model", "took_ms", "hits"}
+    assert answer["query"] == "open the fridge"
+    assert 1 <= len(answer["hits"]) <= 2
+    for rank, hit in enumerate(answer["hits"], start=1):
+        assert hit.keys() == {"rank", "score", "percentile", "video", "start_s", "end_s"}
+        assert hit["rank"] == rank
+        assert Path(hit["video"]).is_file()
+        assert 0 <= hit["start_s"] < hit["end_s"]
+        assert 0 <= hit["percentile"] < 100
+
+
+def test_search_prints_a_line_for_each_hit(indexed: Path) -> None:
+    result = vlrlt("search", "fridge", "--library", indexed, "--top-k", 1)
+    assert re.fullmatch(r"#1 +-?\d\.\d{3}  p\d+\.\d +[ab]\.mp4  00:\d\d\.\d-00:\d\d\.\d  in /.*\n", result.stdout)
+
+
+def test_search_by_clip_and_by_image(indexed: Path, archive: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    clip = vlrlt("search", "--clip", f"{archive}/b.mp4@0:01-2", "--library", indexed, "--json")
+    assert last_json(clip)["query"] == f"{archive}/b.mp4@1-2"
+    assert last_json(clip)["hits"][0]["score"] > 0.99
+    Image.new("RGB", (40, 40), (0, 0, 255)).save(tmp_path / "blue.png")
+    image = vlrlt("search", "--image", tmp_path / "blue.png", "--library", indexed, "--json")
+    best = last_json(image)["hits"][0]
+    assert best["video"].endswith("b.mp4")
+    assert best["score"] > 0.99
+
+
+@pytest.mark.parametrize("query", [(), ("words", "--clip", "a.mp4"), ("--clip", "a.mp4@2-1")])
+def test_wrong_usage_of_search(indexed: Path, query: tuple[str, ...]) -> None:
+    result = vlrlt("search", *query, "--library", indexed)
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_status(indexed: Path) -> None:
+    result = vlrlt("status", "--library", indexed, "--json")
+    assert result.exit_code == 0
+    status = last_json(result)
+    assert status.keys() == {
+        *("library", "model", "fingerprint", "indexed", "partial", "failed", "clips", "video_s", "size_bytes"),
+        "failures",
+    }
+    assert (status["indexed"], status["clips"], status["video_s"]) == (2, 7, 7.0)
+    assert "videos   2 indexed, 0 partial, 0 failed" in vlrlt("status", "--library", indexed).stdout
+
+
+@pytest.mark.parametrize("command", [("search", "x"), ("status",)])
+def test_no_library_is_one_line_and_exit_code_1(tmp_path: Path, command: str) -> None:
+    result = vlrlt(*command, "--library", tmp_path / "nowhere")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert re.fullmatch(r"vlrlt: .*nowhere is no library \(no catalog\.db\); run: vlrlt index .*\n", result.stderr)
+
+
+def test_paths_that_do_not_exist_are_wrong_usage(library_dir: Path, model: str) -> None:
+    result = vlrlt("index", "/nowhere", "--library", library_dir, "--model", model)
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "vlrlt: /nowhere does not exist; give videos or folders that hold some\n",
+    )
+
+
+def test_an_unknown_model_is_one_line(archive: Path, library_dir: Path, tmp_path: Path) -> None:
+    result = vlrlt("index", archive, "--library", library_dir, "--model", tmp_path)
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert not library_dir.exists()
+
+
+def test_a_missing_extra_is_an_error_not_wrong_usage(
+    archive: Path, library_dir: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    result = vlrlt("index", archive, "--library", library_dir, "--model", model)
+    assert result.exit_code == 1
+    assert "pip install 'vlrlt[cpu]'" in result.stderr
+
+
+def test_doctor_looks_at_everything() -> None:
+    result = vlrlt("doctor", "--json")
+    found = last_json(result)
+    checks = {check["name"]: check for check in found["checks"]}
+    assert list(checks) == [
+        *("python", "torch", "faiss", "ffmpeg", "sqlite", "decord", "open_clip", "default_model", "free_disk"),
+    ]
+    assert checks["torch"]["found"].startswith(torch.__version__)
+    assert checks["sqlite"]["verdict"] == "ok"
+    assert found["ok"] == all(check["verdict"] != "broken" for check in checks.values())
+    assert result.exit_code == (0 if found["ok"] else 1)
+    assert all(check["advice"] for check in checks.values() if check["verdict"] != "ok")
+
+
+def test_doctor_says_what_to_do_about_what_is_broken_or_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.setitem(sys.modules, "decord", None)
+    monkeypatch.setattr(doctor, "_SAFE_FFMPEG", (999,))
+    monkeypatch.setattr(doctor, "_FREE_BYTES", 10**30)
+    result = vlrlt("doctor")
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert any(line.startswith("broken   faiss") for line in lines)
+    assert any("-> faiss is not installed; run: pip install 'vlrlt[cpu]'" in line for line in lines)
+    assert any(line.startswith("broken   decord") for line in lines)
+    assert any(re.match(r"warning  ffmpeg +\S+ in av \S+ has a known hole, fixed in 999", line) for line in lines)
+    assert any(line.startswith("warning  free_disk") for line in lines)
+
+
+def test_toy_make_hands_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def make(out_dir: Path, *, progress: Callable[[int, int], None], **options: int) -> ToyKitchen:
+        given.update(options, out_dir=out_dir)
+        progress(3, 3)
+        return ToyKitchen(out_dir / "videos", out_dir / "annotations", 3, 2, 1, 20, 10, 123.4)
+
+    monkeypatch.setattr("vlrlt.toy.make.make_toy_kitchen", make)
+    result = vlrlt("toy", "make", "--out", tmp_path, "--videos", 3, "--seed", 7, "--workers", 1)
+    assert given == {"out_dir": tmp_path, "num_videos": 3, "seed": 7, "num_workers": 1}
+    assert result.stdout == (f"3 videos, 123 s: 20 actions in 2 for training, 10 in 1 for testing, in {tmp_path}\n")
+
+
+def test_eval_epic_mir(tmp_path: Path, model: str) -> None:
+    write_colours(tmp_path / "videos" / "P01_01.mp4", [("red", 2), ("green", 2)])
+    (tmp_path / "annotations").mkdir()
+    for name, lines in {
+        "retrieval_test": (
+            "narration_id,participant_id,video_id,start_timestamp,stop_timestamp,narration,verb,verb_class,noun,"
+            "noun_class,all_nouns,all_noun_classes",
+            "P01_01_0,P01,P01_01,00:00:00.0,00:00:02.0,open fridge,open,0,fridge,0,['fridge'],[0]",
+            "P01_01_1,P01,P01_01,00:00:02.0,00:00:04.0,close bin,close,1,bin,1,['bin'],[1]",
+        ),
+        "retrieval_test_sentence": ("narration_id,narration", "P01_01_0,open fridge", "P01_01_1,close bin"),
+        "verb_classes": ("id,key", "0,open", "1,close"),
+        "noun_classes": ("id,key", "0,fridge", "1,bin"),
+    }.items():
+        (tmp_path / "annotations" / f"EPIC_100_{name}.csv").write_text("\n".join(lines) + "\n")
+    result = vlrlt("eval", "epic-mir", "--data", tmp_path, "--model", model, "--json")
+    assert result.exit_code == 0, result.stderr
+    report = last_json(result)
+    for scores in (report, report["random"]):
+        assert all(0 < scores[metric][way] <= 1 for metric in ("mAP", "nDCG") for way in ("v2t", "t2v", "avg"))
+    text = vlrlt("eval", "epic-mir", "--data", tmp_path, "--model", model).stdout
+    assert text.startswith("test split: 2 clips, 2 sentences")
+
+
+def test_train_hands_its_arguments_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[list[str]] = []
+    lightning_cli = ModuleType("vlrlt.train.cli")  # the real one takes seconds to import
+    monkeypatch.setattr(lightning_cli, "main", given.append, raising=False)
+    monkeypatch.setitem(sys.modules, "vlrlt.train.cli", lightning_cli)
+    assert vlrlt("train", "fit", "-c", "x.yaml", "--trainer.max_steps", "3", "--help").exit_code == 0
+    assert given == [["fit", "-c", "x.yaml", "--trainer.max_steps", "3", "--help"]]
+    assert "vlrlt train fit -c configs/train/toy.yaml" in vlrlt("train").stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str) -> None:
+    result = vlrlt(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert f"Example: vlrlt {command}" in " ".join(result.stdout.split()) or "&& vlrlt" in result.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from vlrlt.cli import main; sys.argv[1:] = ['index', '--help']\n"
+        "try: main()\n"
+        "finally: print('heavy:', {'torch', 'numpy', 'av', 'faiss', 'apsw', 'open_clip', 'PIL'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "heavy: set()"
+
+
+def start(*args: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "vlrlt", *map(str, args)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def wait_for_a_commit(library_dir: Path, process: subprocess.Popen[str]) -> int:
+    """Number of videos that were committed when the first was seen."""
+    while process.poll() is None:
+        if (library_dir / "catalog.db").exists():
+            try:
+                with Catalog.open_reader(library_dir) as catalog:
+                    if num := catalog.counts().indexed:
+                        return num
+            except LibraryError:
+                pass  # being created
+        time.sleep(0.005)
+    pytest.fail(f"ended before it was killed: {process.communicate()}")
+
+
+@pytest.fixture(scope="module")
+def big_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight different videos of 12 clips."""
+    archive = tmp_path_factory.mktemp("archive")
+    for number in range(8):
+        write_colours(archive / f"{number}.mp4", [("red", 11 + number / 8), ("blue", 1 - number / 8)])
+    return archive
+
+
+def test_kill_9_loses_nothing_that_was_committed(big_archive: Path, library_dir: Path, model: str) -> None:
+    process = start("index", big_archive, "--library", library_dir, "--model", model)
+    num_committed = wait_for_a_commit(library_dir, process)
+    process.kill()
+    process.communicate()
+    result = vlrlt("index", big_archive, "--library", library_dir, "--json")
+    report = last_json(result)
+    assert result.exit_code == 0
+    assert report["indexed"] + report["skipped"] == 8
+    assert report["skipped"] >= num_committed
+    assert report["indexed"] > 0, "it was killed too late to prove anything"
+    with Catalog.open_reader(library_dir) as catalog:
+        folders = {folder.name for folder in (library_dir / "segments").iterdir()}
+        assert folders == {segment.uuid for segment in catalog.segments()}
+        assert catalog.counts().clips == 8 * 12
+
+
+def test_control_c_says_how_to_go_on(big_archive: Path, library_dir: Path, model: str) -> None:
+    process = start("index", big_archive, "--library", library_dir, "--model", model)
+    wait_for_a_commit(library_dir, process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the decoder process too
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stdout == ""
+    assert stderr == "vlrlt: interrupted; finished videos are kept, run the same command again to go on\n"
+    assert vlrlt("index", big_archive, "--library", library_dir).exit_code == 0
+    with Catalog.open_reader(library_dir) as catalog:
+        assert catalog.counts().indexed == 8
+
+
+def test_a_second_writer_is_refused_and_readers_are_served(archive: Path, indexed: Path) -> None:
+    with Catalog.open_writer(indexed):
+        second = vlrlt("index", archive, "--library", indexed)
+        assert second.exit_code == 1
+        assert f"being written by another vlrlt (process {os.getpid()})" in second.stderr
+        assert last_json(vlrlt("search", "fridge", "--library", indexed, "--json"))["hits"]

@@ -1,0 +1,139 @@
+"""An embedder gives the unit vectors of its model, and its fingerprint follows every override."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from towers import CAPTIONS, INFERENCE, SIZE_PX, TINY, TINY_RUN_OVERLAP, half_static_clips, tiny_dual
+
+from vlrlt import embed
+from vlrlt.embed import DualEncoderEmbedder, Embedder, load_embedder
+from vlrlt.errors import CheckpointError, ConfigError
+from vlrlt.models.checkpoint import fingerprint, save_checkpoint
+from vlrlt.models.config import VideoEncoderConfig
+from vlrlt.tokens.run_length import DENSE, TokenPolicy
+
+NUM_DENSE_TOKENS = {"joint": 8, "run_overlap": 16}
+Load = Callable[..., DualEncoderEmbedder]
+
+
+@pytest.fixture(params=[TINY, TINY_RUN_OVERLAP], ids=["joint", "run_overlap"])
+def video(request: pytest.FixtureRequest) -> VideoEncoderConfig:
+    config: VideoEncoderConfig = request.param
+    return config
+
+
+@pytest.fixture
+def load(video: VideoEncoderConfig, tmp_path: Path) -> Load:
+    save_checkpoint(tiny_dual(video), tmp_path)
+    return lambda **overrides: load_embedder(str(tmp_path), device="cpu", **overrides)
+
+
+def test_a_folder_is_loaded_with_what_was_stored(load: Load, video: VideoEncoderConfig, tmp_path: Path) -> None:
+    embedder: Embedder = load()
+    assert embedder.name == str(tmp_path)
+    assert embedder.fingerprint == fingerprint(tiny_dual(video))
+    assert embedder.embed_dim == 8
+    assert (embedder.sampling, embedder.preprocess) == (INFERENCE.sampling, INFERENCE.preprocess)
+
+
+def test_the_default_model_is_the_folder_in_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embed, "DEFAULT_MODEL_DIR", tmp_path)
+    (tmp_path / "default").mkdir()  # a folder of that name where the program runs does not count
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=re.escape(f"{tmp_path}/config.json: No such file or directory")):
+        load_embedder()
+    save_checkpoint(tiny_dual(), tmp_path)
+    embedder = load_embedder(device="cpu")
+    assert (embedder.name, embedder.fingerprint) == ("default", fingerprint(tiny_dual()))
+
+
+def test_clips_get_the_unit_vectors_of_the_model(load: Load, video: VideoEncoderConfig) -> None:
+    clips = half_static_clips(3)
+    embeddings = load().embed_clips(clips)
+    dual = tiny_dual(video)
+    with torch.no_grad():
+        expected_BD = dual.encode_video(torch.from_numpy(clips)).numpy()
+    assert embeddings.vectors_BD.dtype == np.float32
+    assert embeddings.vectors_BD.shape == (3, 8)
+    np.testing.assert_allclose(embeddings.vectors_BD, expected_BD, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(embeddings.vectors_BD, axis=1), 1, rtol=1e-5)
+    assert embeddings.num_dense_tokens == NUM_DENSE_TOKENS[video.regime]
+    half = NUM_DENSE_TOKENS[video.regime] // 2
+    assert embeddings.num_tokens_B.tolist() == [half + 2] * 3  # the moving half, and the still half once
+    assert embeddings.num_tokens_B.dtype == np.int64
+
+
+def test_texts_get_unit_vectors(load: Load, video: VideoEncoderConfig) -> None:
+    embedder, dual = load(), tiny_dual(video)
+    vectors_BD = embedder.embed_text(CAPTIONS)
+    with torch.no_grad():
+        expected_BD = dual.encode_text(dual.text.tokenize(CAPTIONS)).numpy()
+    assert vectors_BD.dtype == np.float32
+    np.testing.assert_allclose(vectors_BD, expected_BD, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(vectors_BD, axis=1), 1, rtol=1e-5)
+
+
+def test_no_texts_are_no_rows(load: Load) -> None:
+    vectors_BD = load().embed_text([])
+    assert vectors_BD.shape == (0, 8)
+    assert vectors_BD.dtype == np.float32
+
+
+def test_an_image_is_a_clip_that_stands_still(load: Load, video: VideoEncoderConfig) -> None:
+    embedder = load()
+    image = half_static_clips(2, num_frames=1)
+    from_image, from_clip = embedder.embed_clips(image), embedder.embed_clips(np.repeat(image, 4, axis=1))
+    assert np.array_equal(from_image.vectors_BD, from_clip.vectors_BD)
+    assert from_image.num_tokens_B.tolist() == from_clip.num_tokens_B.tolist() == [4, 4]
+    assert from_image.num_dense_tokens == NUM_DENSE_TOKENS[video.regime]
+
+
+def test_an_override_of_the_policy_is_used_and_changes_the_fingerprint(load: Load, video: VideoEncoderConfig) -> None:
+    own, dense, same = load(), load(policy=DENSE), load(policy=TokenPolicy(threshold_255=3.0))
+    clips = half_static_clips(1)
+    assert dense.embed_clips(clips).num_tokens_B.tolist() == [NUM_DENSE_TOKENS[video.regime]]
+    assert own.embed_clips(clips).num_tokens_B[0] < NUM_DENSE_TOKENS[video.regime]
+    assert dense.fingerprint != own.fingerprint == same.fingerprint
+
+
+def test_an_override_of_the_sampling_is_used_and_changes_the_fingerprint(load: Load, video: VideoEncoderConfig) -> None:
+    own, shorter = load(), load(sampling=replace(INFERENCE.sampling, num_frames=2))
+    assert shorter.sampling.num_frames == 2
+    assert shorter.fingerprint != own.fingerprint
+    image = half_static_clips(1, num_frames=1)
+    assert shorter.embed_clips(image).num_dense_tokens == NUM_DENSE_TOKENS[video.regime] // 2
+
+
+@pytest.mark.parametrize("device", ["teapot", "cuda:99", ""])
+def test_a_device_that_is_not_here_is_named(device: str, tmp_path: Path) -> None:
+    save_checkpoint(tiny_dual(), tmp_path)
+    with pytest.raises(ConfigError, match=rf"^no device '{device}' here: .*; try --device cpu$"):
+        load_embedder(str(tmp_path), device=device)
+
+
+def test_the_device_is_found_by_itself(tmp_path: Path) -> None:
+    save_checkpoint(tiny_dual(), tmp_path)
+    vectors_BD = load_embedder(str(tmp_path)).embed_text(CAPTIONS)
+    np.testing.assert_allclose(vectors_BD, load_embedder(str(tmp_path), device="cpu").embed_text(CAPTIONS), atol=1e-3)
+
+
+def test_frames_that_were_not_preprocessed_are_refused(load: Load) -> None:
+    message = f"clips must be uint8 of shape (B, T, {SIZE_PX}, {SIZE_PX}, 3), got torch.uint8 (1, 4, 32, 32, 3)"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load().embed_clips(half_static_clips(1, size_px=32))
+
+
+def test_an_unknown_model_lists_what_can_be_given(tmp_path: Path) -> None:
+    message = (
+        f"'{tmp_path}/absent' is neither a model folder nor an open_clip name; give 'default', a folder with "
+        f"config.json, ARCH/PRETRAINED such as ViT-B-16/datacomp_xl_s13b_b90k, or ARCH/FILE.safetensors"
+    )
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        load_embedder(f"{tmp_path}/absent", device="cpu")
+    with pytest.raises(CheckpointError, match=re.escape(f"{tmp_path}/config.json: No such file or directory")):
+        load_embedder(str(tmp_path), device="cpu")

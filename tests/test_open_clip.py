@@ -1,0 +1,376 @@
+"""An open_clip model turned into a run-length dual encoder gives the vectors that open_clip itself gives.
+
+The architectures are tiny and registered here, with random weights far from zero; ViT-B-32 is built once at its real
+size. No test needs the network, and some prove that none is asked for.
+"""
+
+import json
+import logging
+import pickle
+import re
+import socket
+import time
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import safetensors.torch
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+from test_checkpoint import Bomb
+from torch import Tensor
+from towers import half_static_clips
+
+from vlrlt.embed import load_embedder
+from vlrlt.errors import CheckpointError
+from vlrlt.models.checkpoint import fingerprint, load_checkpoint, save_checkpoint
+from vlrlt.models.config import OpenClipTextConfig
+from vlrlt.models.open_clip import DEFAULT_SAMPLING, build_open_clip_text, convert_open_clip, load_open_clip
+from vlrlt.tokens.run_length import DENSE, TokenPolicy
+
+TEXTS = ("a photo of a fridge", "two hands cut an onion", "")
+VISION = {"image_size": 32, "patch_size": 8, "layers": 2, "width": 64, "head_width": 32}
+TEXT = {"context_length": 12, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+
+
+def architecture(
+    *, vision: dict[str, Any] | None = None, text: dict[str, Any] | None = None, **top: Any
+) -> dict[str, Any]:
+    return {"embed_dim": 24, "vision_cfg": {**VISION, **(vision or {})}, "text_cfg": {**TEXT, **(text or {})}, **top}
+
+
+TINY = {
+    "tiny": architecture(),
+    "tiny-quickgelu": architecture(quick_gelu=True),
+    "tiny-slim": architecture(vision={"no_ln_pre": True, "mlp_ratio": 2.0, "norm_kwargs": {"eps": 1e-3}}),
+    "tiny-custom-text": architecture(
+        custom_text=True, init_logit_bias=-10, text={"pool_type": "last", "no_causal_mask": True}
+    ),
+    "tiny-after-pool": architecture(vision={"final_ln_after_pool": True, "pos_embed_type": "sin_cos_2d"}),
+}
+UNSUPPORTED = {
+    "bad-resnet": (architecture(vision={"layers": [1, 1, 1, 1]}), "the image tower is a ModifiedResNet; supported is"),
+    "bad-timm": (architecture(vision={"timm_model_name": "test_vit"}), "the image tower is a TimmModel; supported is"),
+    "bad-coca": (
+        architecture(
+            vision={"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True},
+            text={"embed_cls": True, "output_tokens": True},
+            multimodal_cfg={**TEXT, "attn_pooler_heads": 2},
+            custom_text=True,
+        ),
+        "attentional pooling is not supported; try ViT-B-16 or ViT-L-14",
+    ),
+    "bad-average": (architecture(vision={"pool_type": "avg"}), "'avg' pooling is not supported"),
+    "bad-layer-scale": (architecture(vision={"ls_init_value": 0.1}), "layer scale is not supported"),
+    "bad-tanh": (architecture(vision={"act_kwargs": {"approximate": "tanh"}}), "approximate GELU is not supported"),
+    "bad-oblong": (architecture(vision={"image_size": [32, 64]}), "images that are not square is not supported"),
+    "bad-many": (
+        architecture(vision={"image_size": [32, 64], "pool_type": "avg"}),
+        "'avg' pooling, images that are not square is not supported",
+    ),
+    "bad-block": (architecture(vision={"scale_attn": True}), "unexpected blocks.0.ln_attn.bias"),
+    "bad-tokenizer": (architecture(text={"hf_tokenizer_name": "absent/tokenizer"}), "no tokenizer for bad-tokenizer: "),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _architectures(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("architectures")
+    for name, config in {**TINY, **{name: config for name, (config, _) in UNSUPPORTED.items()}}.items():
+        (folder / f"{name}.json").write_text(json.dumps(config))
+    open_clip.add_model_config(folder)
+
+
+def random_model(name: str) -> open_clip.CLIP:
+    torch.manual_seed(0)
+    model = open_clip.create_model(name).eval()
+    for parameter in model.parameters():
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
+def write_weights(name: str, path: Path) -> open_clip.CLIP:
+    model = random_model(name)
+    safetensors.torch.save_file(model.state_dict(), path)
+    return model
+
+
+def random_images(num_images: int, size_px: int) -> Tensor:
+    return torch.from_numpy(half_static_clips(1, num_frames=num_images, size_px=size_px)[0])
+
+
+def normalised_NCHW(rgb_NHWC: Tensor, model: open_clip.CLIP) -> Tensor:
+    config = open_clip.get_model_preprocess_cfg(model)
+    values_NHWC = rgb_NHWC.float() / 255
+    return ((values_NHWC - torch.tensor(config["mean"])) / torch.tensor(config["std"])).permute(0, 3, 1, 2)
+
+
+def assert_close(actual: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TINY)
+@torch.inference_mode()
+def test_frames_equal_encode_image_and_texts_encode_text(name: str) -> None:
+    model = random_model(name)
+    frames = random_images(5, 32)
+    expected_SE = model.encode_image(normalised_NCHW(frames, model))
+    ids_BL = open_clip.get_tokenizer(name)(list(TEXTS))
+    expected_texts_BE = model.encode_text(ids_BL)
+    logit_scale = model.logit_scale.clone()
+
+    dual = convert_open_clip(model, architecture=name)
+
+    features = dual.video(frames[None], DENSE)
+    assert_close(features.frames_BSE[0], expected_SE)
+    unit_SE = expected_SE / expected_SE.norm(dim=1, keepdim=True)
+    assert_close(features.clip_BE[0], unit_SE.mean(0) / unit_SE.mean(0).norm())
+    assert torch.equal(dual.text.tokenize(TEXTS), ids_BL)
+    assert_close(dual.text(ids_BL), expected_texts_BE)
+    assert torch.equal(dual.logit_scale, logit_scale)
+    assert not dual.training
+    assert dual.inference.sampling == DEFAULT_SAMPLING
+    assert dual.inference.policy == TokenPolicy()
+
+
+@torch.inference_mode()
+def test_a_frame_of_the_real_architecture_equals_encode_image() -> None:
+    model = open_clip.create_model("ViT-B-32").eval()
+    frame = random_images(1, 224)
+    expected_1E = model.encode_image(normalised_NCHW(frame, model))
+    features = convert_open_clip(model, architecture="ViT-B-32").video(frame[None], DENSE)
+    assert features.num_tokens_B.tolist() == [49]
+    assert_close(features.frames_BSE[0] / expected_1E.norm(), expected_1E / expected_1E.norm())
+
+
+@torch.inference_mode()
+def test_a_static_clip_costs_and_gives_one_image() -> None:
+    model = random_model("tiny")
+    image = random_images(1, 32)
+    expected_E = model.encode_image(normalised_NCHW(image, model))[0]
+    features = convert_open_clip(model, architecture="tiny").video(image[None].expand(-1, 8, -1, -1, -1), TokenPolicy())
+    assert features.num_tokens_B.tolist() == [16]
+    assert_close(features.clip_BE[0], expected_E / expected_E.norm())
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("resize_mode", ["shortest", "squash"])
+@torch.inference_mode()
+def test_preprocessing_and_normalisation_equal_open_clips_own(interpolation: str, resize_mode: str) -> None:
+    model = random_model("tiny")
+    changes = {
+        "interpolation": interpolation,
+        "resize_mode": resize_mode,
+        "mean": (0.4, 0.5, 0.6),
+        "std": (0.2, 0.3, 0.4),
+    }
+    model.visual.preprocess_cfg = {**open_clip.get_model_preprocess_cfg(model), **changes}
+    transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
+    visual = model.visual
+    dual = convert_open_clip(model, architecture="tiny")
+    for width_px, height_px in ((61, 45), (40, 97), (32, 32), (20, 24)):
+        rgb_HWC = np.random.default_rng(0).integers(0, 256, (height_px, width_px, 3), np.uint8)
+        square = dual.inference.preprocess(rgb_HWC)
+        features = dual.video(torch.from_numpy(square)[None, None], DENSE)
+        assert_close(features.frames_BSE[0], visual(transform(Image.fromarray(rgb_HWC))[None]))
+
+
+@pytest.mark.parametrize("name", TINY)
+@torch.inference_mode()
+def test_a_fine_tuned_model_is_saved_and_loaded_again(name: str, tmp_path: Path) -> None:
+    dual = convert_open_clip(random_model(name), architecture=name)
+    untouched = fingerprint(dual)
+    for parameter in dual.parameters():
+        parameter.mul_(1.01)
+    save_checkpoint(dual, tmp_path)
+    loaded = load_checkpoint(tmp_path)
+    clips = random_images(4, 32)[None]
+    assert torch.equal(loaded.encode_video(clips), dual.encode_video(clips))
+    assert torch.equal(loaded.encode_text(loaded.text.tokenize(TEXTS)), dual.encode_text(dual.text.tokenize(TEXTS)))
+    assert fingerprint(loaded) == fingerprint(dual) != untouched
+
+
+@torch.inference_mode()
+def test_a_local_file_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = write_weights("tiny", tmp_path / "weights.safetensors")
+    expected = fingerprint(convert_open_clip(model, architecture="tiny"))
+    caplog.clear()
+    assert fingerprint(load_open_clip(f"tiny/{tmp_path}/weights.safetensors")) == expected
+    monkeypatch.chdir(tmp_path)
+    assert fingerprint(load_open_clip("tiny/weights.safetensors")) == expected
+    embedder = load_embedder("tiny/weights.safetensors", device="cpu")
+    assert (embedder.name, embedder.fingerprint) == ("tiny/weights.safetensors", expected)
+    assert caplog.records == []
+    assert logging.getLogger().level == logging.WARNING
+
+
+@torch.inference_mode()
+def test_weights_trained_with_quick_gelu_get_it_by_the_plain_name_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ViT-B-32/openai, which open_clip runs with the wrong activation after a warning."""
+    model = write_weights("tiny-quickgelu", tmp_path / "weights.safetensors")
+    tag = {
+        "file": str(tmp_path / "weights.safetensors"),
+        "quick_gelu": True,
+        "interpolation": "bilinear",
+        "resize_mode": "squash",
+        "mean": (0.1, 0.2, 0.3),
+        "std": (0.4, 0.5, 0.6),
+    }
+    for name in ("tiny", "tiny-quickgelu"):  # as open_clip registers its own
+        monkeypatch.setitem(open_clip.pretrained._PRETRAINED, name, {"trained": tag})
+    ids_BL = open_clip.get_tokenizer("tiny")(list(TEXTS))
+    expected_BE = model.encode_text(ids_BL)
+
+    dual = load_open_clip("tiny/trained")
+
+    assert dual.video_config.activation == "quick_gelu"
+    assert dual.text.config == OpenClipTextConfig(architecture="tiny-quickgelu", embed_dim=24)
+    assert_close(dual.text(ids_BL), expected_BE)
+    preprocess = dual.inference.preprocess
+    assert (preprocess.interpolation, preprocess.resize_mode, preprocess.image_size_px) == ("bilinear", "squash", 32)
+    assert (preprocess.mean, preprocess.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+
+def test_every_registered_tag_with_quick_gelu_has_such_an_architecture() -> None:
+    registered = set(open_clip.list_pretrained())
+    plain = [
+        (name, tag)
+        for name, tag in registered
+        if open_clip.get_pretrained_cfg(name, tag).get("quick_gelu")
+        and not open_clip.get_model_config(name).get("quick_gelu")
+    ]
+    assert ("ViT-B-32", "openai") in plain
+    for name, tag in plain:
+        assert (f"{name}-quickgelu", tag) in registered
+        assert open_clip.get_model_config(f"{name}-quickgelu")["quick_gelu"]
+
+
+def test_only_safetensors_files_are_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
+    with pytest.raises(
+        CheckpointError, match=r"weights.pt: only .safetensors files are loaded \(a pickle can run code\)"
+    ):
+        load_open_clip(f"tiny/{path}")
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "no-such-arch/openai",
+            "'no-such-arch/openai' is neither a model folder nor an open_clip name; give 'default', a",
+        ),
+        ("./models/mine", "is neither a model folder nor an open_clip name"),
+        ("ViT-B-32/nope", "no file and no pretrained tag 'nope' for ViT-B-32; known tags: openai, laion400m_e31, "),
+        ("ViT-B-32", "no file and no pretrained tag '' for ViT-B-32; known tags: openai, "),
+        ("tiny/absent.safetensors", "no file and no pretrained tag 'absent.safetensors' for tiny; known tags: none"),
+    ],
+)
+def test_names_that_are_not_known_are_explained(name: str, message: str) -> None:
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        load_open_clip(name)
+
+
+def test_a_file_of_another_architecture_names_the_keys(tmp_path: Path) -> None:
+    write_weights("tiny-slim", tmp_path / "weights.safetensors")
+    with pytest.raises(CheckpointError) as info:
+        load_open_clip(f"tiny/{tmp_path}/weights.safetensors")
+    message = str(info.value)
+    assert message.startswith(
+        f"cannot load 'tiny/{tmp_path}/weights.safetensors': open_clip: RuntimeError: Error(s) in "
+    )
+    assert '"visual.ln_pre.weight", "visual.ln_pre.bias"' in message
+    assert "size mismatch for visual.transformer.resblocks.1.mlp.c_proj.weight" in message
+    assert message.endswith("; is it a file of tiny?")
+    assert "\n" not in message
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"\0" * 100)
+    with pytest.raises(
+        CheckpointError, match=r"cannot load 'tiny/.*weights.safetensors': open_clip: SafetensorError: "
+    ):
+        load_open_clip(f"tiny/{path}")
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_unsupported_models_say_so(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    if name != "bad-timm":  # refused before its weights are looked at
+        write_weights(name, path)
+    path.touch()
+    with pytest.raises(CheckpointError, match=re.escape(UNSUPPORTED[name][1])):
+        load_open_clip(f"{name}/{path}")
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Addresses that somebody tried to reach; huggingface_hub reads its switch when it is imported, so here too."""
+    addresses: list[object] = []
+
+    def refuse(_self: socket.socket, address: object) -> None:
+        addresses.append(address)
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return addresses
+
+
+def test_weights_that_are_not_here_are_one_quick_line_without_the_network(
+    connections: list[object], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = time.monotonic()
+    with pytest.raises(CheckpointError) as info:
+        load_open_clip("ViT-B-32/laion2b_s34b_b79k", cache_dir=tmp_path)
+    assert time.monotonic() - start < 5
+    message = str(info.value)
+    assert message.startswith("cannot load 'ViT-B-32/laion2b_s34b_b79k': open_clip: RuntimeError: Failed to download ")
+    assert "; fetch the weights on a machine with network access (the Hugging Face cache " in message
+    assert message.endswith("can be copied), or point --model at ViT-B-32/FILE.safetensors")
+    assert "\n" not in message
+    assert caplog.records == []
+    assert connections == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("RN50/openai", "RN50-quickgelu: the image tower is a ModifiedResNet"),
+        ("ViT-B-16-SigLIP/webli", "ViT-B-16-SigLIP: the image tower is a TimmModel"),
+        ("coca_ViT-B-32/laion2b_s13b_b90k", "coca_ViT-B-32: attentional pooling is not supported"),
+        ("ViT-L-14-CLIPA/datacomp1b", "ViT-L-14-CLIPA: 'avg' pooling is not supported"),
+    ],
+)
+def test_unsupported_registry_models_are_refused_before_anything_is_fetched(
+    name: str, message: str, connections: list[object]
+) -> None:
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        load_open_clip(name)
+    assert connections == []
+
+
+def test_a_checkpoint_of_an_architecture_that_open_clip_lacks_is_named(tmp_path: Path) -> None:
+    save_checkpoint(convert_open_clip(random_model("tiny"), architecture="tiny"), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"architecture": "tiny"', '"architecture": "gone"'))
+    with pytest.raises(CheckpointError, match="open_clip has no architecture 'gone'"):
+        load_checkpoint(tmp_path)
+
+
+def test_the_text_tower_alone_keeps_no_image_tower() -> None:
+    text = build_open_clip_text(OpenClipTextConfig(architecture="tiny", embed_dim=24))
+    model = random_model("tiny")
+    expected = {key for key in deepcopy(model).state_dict() if not key.startswith("visual.")}
+    assert {key.removeprefix("model.") for key in text.state_dict()} == expected

@@ -1,0 +1,186 @@
+"""Clips merge into moments as documented, percentiles and medians are those of all clips, clip queries parse.
+
+find_moments is compared with a slow version that grows intervals over sets, on random libraries.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlrlt.errors import ConfigError
+from vlrlt.index.catalog import ClipTable
+from vlrlt.index.search import (
+    ClipQuery,
+    find_moments,
+    format_time,
+    mean_direction,
+    parse_clip,
+    parse_time,
+    without_video,
+)
+from vlrlt.types import ClipSpan, Float32Array, Moment
+from vlrlt.video.sampling import ClipSampling, clip_spans
+
+
+def table(*durations_s: float, clip_s: float = 1.0, stride_s: float = 1.0) -> ClipTable:
+    """The clips of videos of these lengths, named a, b, c..."""
+    sampling = ClipSampling(clip_s=clip_s, stride_s=stride_s, num_frames=1)
+    spans = [(video, span) for video, length_s in enumerate(durations_s) for span in clip_spans(length_s, sampling)]
+    return ClipTable(
+        ids_N=np.arange(len(spans)),
+        video_N=np.array([video for video, _ in spans], np.int64),
+        start_s_N=np.array([span.start_s for _, span in spans]),
+        end_s_N=np.array([span.end_s for _, span in spans]),
+        videos=tuple("abcdefgh"[: len(durations_s)]),
+    )
+
+
+def scores(*values: float) -> Float32Array:
+    return np.array(values, np.float32)
+
+
+def spans_of(moments: tuple[Moment, ...]) -> list[tuple[str, float, float]]:
+    return [(moment.video, moment.start_s, moment.end_s) for moment in moments]
+
+
+def test_the_docstrings_example() -> None:
+    moments = find_moments(scores(0.1, 0.6, 0.9, 0.7, 0.1, 0.1, 0.6, 0.1, 0.1, 0.1), table(10), k=2)
+    assert spans_of(moments) == [("a", 1, 4), ("a", 6, 7)]
+    assert [moment.rank for moment in moments] == [1, 2]
+    assert [moment.score for moment in moments] == pytest.approx([0.9, 0.6])
+    assert [moment.percentile for moment in moments] == pytest.approx([90, 60])
+
+
+def test_a_moment_does_not_leave_its_video() -> None:
+    moments = find_moments(scores(0, 0, 0.9, 0.9, 0, 0), table(3, 3), k=2)
+    assert spans_of(moments) == [("a", 2, 3), ("b", 0, 1)]
+
+
+def test_overlapping_neighbours_are_swallowed_even_if_they_score_low() -> None:
+    # clips [0,2) [1,3) [2,4) [3,5) [4,6); the best is [2,4)
+    moments = find_moments(scores(0.2, 0.1, 0.9, 0.1, 0.3), table(6, clip_s=2, stride_s=1), k=9)
+    assert spans_of(moments) == [("a", 2, 4), ("a", 4, 6), ("a", 0, 2)]
+
+
+def test_a_moment_does_not_grow_into_a_better_one() -> None:
+    # half way between the median .4 and .9 is .65, so .6 stays outside and becomes a moment of its own
+    moments = find_moments(scores(0.4, 0.6, 0.9, 0.4, 0.3), table(5), k=2)
+    assert spans_of(moments) == [("a", 2, 3), ("a", 1, 2)]
+
+
+def test_touching_survives_float_arithmetic() -> None:
+    clips = table(1.0, clip_s=0.1, stride_s=0.1)
+    assert (clips.start_s_N[1:] != clips.end_s_N[:-1]).any(), "the example must have rounding in it"
+    values = np.zeros(10, np.float32)
+    values[2:8] = 0.5
+    ((_, start_s, end_s),) = spans_of(find_moments(values, clips, k=1))
+    assert (start_s, end_s) == pytest.approx((0.2, 0.8))
+
+
+def test_one_clip_and_no_clip() -> None:
+    assert spans_of(find_moments(scores(0.3), table(0.4), k=5)) == [("a", 0, 0.4)]
+    assert find_moments(scores(), table(), k=5) == ()
+
+
+def test_k_must_be_positive() -> None:
+    with pytest.raises(ConfigError, match="k must be 1 or more, got 0"):
+        find_moments(scores(0.3), table(1), k=0)
+
+
+def slow_moments(values: Float32Array, clips: ClipTable, k: int) -> list[tuple[str, float, float]]:
+    """The rule again, over sets of clips and with no order assumed."""
+    spans = list(zip(clips.video_N, clips.start_s_N, clips.end_s_N, strict=True))
+    free = set(range(len(values)))
+    found: list[tuple[str, float, float]] = []
+    while free and len(found) < k:
+        seed = min(free, key=lambda clip: (-values[clip], clip))
+        half_way = (float(values[seed]) + float(np.median(values))) / 2
+        video, start_s, end_s = spans[seed]
+        grown = True
+        while grown:
+            grown = False
+            for clip in free:
+                other, clip_start_s, clip_end_s = spans[clip]
+                touches = other == video and clip_start_s <= end_s + 1e-3 and clip_end_s >= start_s - 1e-3
+                extends = clip_start_s < start_s or clip_end_s > end_s
+                nearest = not any(
+                    spans[between][0] == video
+                    and (clip_start_s < spans[between][1] < start_s or end_s < spans[between][2] < clip_end_s)
+                    for between in free
+                )
+                if touches and extends and nearest and np.float32(values[clip]) >= np.float32(half_way):
+                    start_s, end_s, grown = min(start_s, clip_start_s), max(end_s, clip_end_s), True
+        free -= {
+            clip
+            for clip in free
+            if spans[clip][0] == video and spans[clip][1] < end_s - 1e-3 and spans[clip][2] > start_s + 1e-3
+        }
+        found.append((clips.videos[video], float(start_s), float(end_s)))
+    return found
+
+
+@given(
+    durations_s=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+    stride_s=st.sampled_from([1.0, 2.0, 3.0]),
+    k=st.integers(1, 6),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_equals_the_slow_version(durations_s: list[int], stride_s: float, k: int, seed: int) -> None:
+    clips = table(*durations_s, clip_s=3.0, stride_s=stride_s)
+    values = np.random.default_rng(seed).integers(0, 8, len(clips.ids_N)).astype(np.float32) / np.float32(8)
+    moments = find_moments(values, clips, k=k)
+    assert spans_of(moments) == slow_moments(values, clips, k)
+    for moment in moments:
+        assert moment.percentile == pytest.approx(100 * np.mean(values < moment.score))
+    for first in moments:
+        for second in moments[first.rank :]:
+            assert first.video != second.video or first.end_s <= second.start_s or second.end_s <= first.start_s
+
+
+def test_a_video_can_be_left_out() -> None:
+    values, clips = without_video(scores(0.9, 0.8, 0.2, 0.3), table(2, 2), "a")
+    assert spans_of(find_moments(values, clips, k=1)) == [("b", 1, 2)]
+    values, clips = without_video(scores(0.9, 0.8, 0.2, 0.3), table(2, 2), "stranger")
+    assert len(values) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("v.mp4", ClipQuery(Path("v.mp4"))),
+        ("v.mp4@3-4.5", ClipQuery(Path("v.mp4"), ClipSpan(3, 4.5))),
+        ("/a b/v.mp4@01:02.5-70", ClipQuery(Path("/a b/v.mp4"), ClipSpan(62.5, 70))),
+        ("v.mp4@0:01:00-1:00:01", ClipQuery(Path("v.mp4"), ClipSpan(60, 3601))),
+        ("me@home.mp4", ClipQuery(Path("me@home.mp4"))),
+        ("me@home.mp4@1-2", ClipQuery(Path("me@home.mp4"), ClipSpan(1, 2))),
+        ("v.mp4@1-2-3", ClipQuery(Path("v.mp4@1-2-3"))),
+    ],
+)
+def test_clip_queries_parse(text: str, expected: ClipQuery) -> None:
+    assert parse_clip(text) == expected
+
+
+@pytest.mark.parametrize("text", ["v.mp4@4-4", "v.mp4@5-4"])
+def test_an_empty_clip_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="0 <= start_s < end_s"):
+        parse_clip(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "decimals", "text"),
+    [(0, 0, "00:00"), (75.4, 0, "01:15"), (59.96, 1, "01:00.0"), (3675.25, 1, "1:01:15.2"), (7, 1, "00:07.0")],
+)
+def test_times_are_written_as_they_are_read(seconds: float, decimals: int, text: str) -> None:
+    assert format_time(seconds, decimals=decimals) == text
+    assert parse_time(text) == pytest.approx(seconds, abs=0.51 / 10**decimals)
+
+
+def test_clip_queries_print_as_they_are_typed() -> None:
+    assert [str(parse_clip(text)) for text in ("v.mp4", "v.mp4@1:00-62.5")] == ["v.mp4", "v.mp4@60-62.5"]
+
+
+def test_mean_direction_is_a_unit_vector() -> None:
+    assert mean_direction(np.array([[1, 0], [0, 1]], np.float32)) == pytest.approx([2**-0.5, 2**-0.5])

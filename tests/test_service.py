@@ -1,0 +1,275 @@
+"""A library is opened once, follows what is indexed meanwhile, answers words, pictures and clips, shows what it found.
+
+Real videos of plain colours, indexed with an embedder that counts colours.
+"""
+
+import dataclasses
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from colour import COLOURS, ColourEmbedder, write_colours
+from PIL import Image
+
+from vlrlt.errors import ConfigError, DecodeError, IndexMismatchError, LibraryError
+from vlrlt.index.build import index_paths
+from vlrlt.index.search import ClipQuery, ImageQuery, Query, TextQuery, parse_clip
+from vlrlt.service import PREVIEW_MAX_S, THUMBNAIL_WIDTH_PX, Service
+from vlrlt.types import ClipSpan, Moment
+from vlrlt.video.sampling import ClipSampling
+
+
+def make_library(folder: Path) -> None:
+    """archive/ with two videos, library/ in which they are indexed."""
+    write_colours(folder / "archive" / "traffic.mp4", [("red", 3), ("yellow", 1), ("green", 3)])
+    write_colours(folder / "archive" / "sea.mp4", [("blue", 4), ("cyan", 2)])
+    index_paths([folder / "archive"], library_dir=folder / "library", embedder=ColourEmbedder())
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For tests that only search."""
+    folder = tmp_path_factory.mktemp("shared")
+    make_library(folder)
+    return folder
+
+
+@pytest.fixture
+def service(shared: Path) -> Iterator[Service]:
+    with Service(shared / "library", model=ColourEmbedder()) as service:
+        yield service
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """For tests that change something; indexed in library_dir."""
+    make_library(tmp_path)
+    return tmp_path / "archive"
+
+
+@pytest.fixture
+def own_service(archive: Path, library_dir: Path) -> Iterator[Service]:
+    with Service(library_dir, model=ColourEmbedder()) as service:
+        yield service
+
+
+def found(service: Service, query: Query, **options: Any) -> list[tuple[str, float, float]]:
+    hits = service.search(query, **options).hits
+    return [(Path(hit.video).name, hit.start_s, hit.end_s) for hit in hits]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("red", ("traffic.mp4", 0, 3)),
+        ("a yellow light", ("traffic.mp4", 3, 4)),
+        ("green", ("traffic.mp4", 4, 7)),
+        ("deep blue", ("sea.mp4", 0, 4)),
+    ],
+)
+def test_words_find_the_right_seconds(service: Service, text: str, expected: tuple[str, float, float]) -> None:
+    assert found(service, TextQuery(text), k=1) == [expected]
+
+
+def test_the_result_says_what_was_asked_and_how_good_it_is(service: Service) -> None:
+    result = service.search(TextQuery("cyan"), k=2)
+    assert (result.query, result.model) == ("cyan", "colours")
+    assert result.took_ms > 0
+    best, second = result.hits
+    assert best.score == pytest.approx(1, abs=0.01)
+    assert best.percentile == pytest.approx(100 * 11 / 13)  # two of 13 clips are cyan
+    assert second.score < 0.1
+    assert result.as_json()["hits"][0] == {
+        "rank": 1,
+        "score": round(best.score, 4),
+        "percentile": 84.62,
+        "video": best.video,
+        "start_s": 4.0,
+        "end_s": 6.0,
+    }
+    assert result.as_text().splitlines()[0] == (
+        f"#1    {best.score:.3f}  p84.6  sea.mp4  00:04.0-00:06.0  in {Path(best.video).parent}"
+    )
+
+
+def test_a_picture_finds_its_colour(service: Service, tmp_path: Path) -> None:
+    Image.new("RGB", (90, 60), COLOURS["green"]).save(tmp_path / "leaf.png")
+    assert found(service, ImageQuery(tmp_path / "leaf.png"), k=1) == [("traffic.mp4", 4, 7)]
+
+
+def test_a_picture_is_turned_as_its_camera_says(service: Service, tmp_path: Path) -> None:
+    picture = Image.new("RGB", (90, 30), COLOURS["red"])
+    picture.paste(COLOURS["blue"], (30, 0, 60, 30))  # the centre square, upright or not
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.png", exif=exif)
+    assert found(service, ImageQuery(tmp_path / "turned.png"), k=1) == [("sea.mp4", 0, 4)]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no picture"])
+def test_a_file_that_is_no_picture(service: Service, tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(DecodeError, match=r"x\.png: cannot open"):
+        service.search(ImageQuery(tmp_path / "x.png"))
+
+
+def test_a_piece_of_video_finds_its_like(service: Service, tmp_path: Path) -> None:
+    query = write_colours(tmp_path / "query.mp4", [("white", 2), ("cyan", 2), ("white", 2)])
+    assert found(service, parse_clip(f"{query}@2-4"), k=1) == [("sea.mp4", 4, 6)]
+    assert found(service, parse_clip(f"{query}@00:02.2-00:02.7"), k=1) == [("sea.mp4", 4, 6)], "shorter than a clip"
+
+
+def test_a_whole_video_is_the_mean_of_its_clips(service: Service, tmp_path: Path) -> None:
+    query = write_colours(tmp_path / "query.mp4", [("green", 2), ("red", 6)])
+    hits = service.search(ClipQuery(query), k=9).hits
+    assert (Path(hits[0].video).name, hits[0].start_s) == ("traffic.mp4", 0)
+    cosine_to_red = 6 / np.hypot(2, 6)
+    assert hits[0].score == pytest.approx(cosine_to_red, abs=0.01)
+
+
+def test_a_piece_may_end_after_its_file_but_not_begin_there(service: Service, shared: Path) -> None:
+    assert found(service, ClipQuery(shared / "archive" / "sea.mp4", ClipSpan(4, 10)), k=1) == [("sea.mp4", 4, 6)]
+    with pytest.raises(ConfigError, match=r"sea\.mp4 lasts 6\.00 s, so nothing of it lies in .*start_s=6"):
+        service.search(ClipQuery(shared / "archive" / "sea.mp4", ClipSpan(6, 10)))
+
+
+def test_the_querys_own_video_can_be_left_out(service: Service, shared: Path) -> None:
+    query = ClipQuery(shared / "archive" / "sea.mp4", ClipSpan(0, 4))
+    assert found(service, query, k=1) == [("sea.mp4", 0, 4)]
+    assert {video for video, _, _ in found(service, query, exclude_video=shared / "archive" / "sea.mp4")} == {
+        "traffic.mp4"
+    }
+
+
+def test_new_videos_are_found_without_opening_again(own_service: Service, archive: Path, library_dir: Path) -> None:
+    assert found(own_service, TextQuery("magenta"), k=1)[0][0] != "flower.mp4"
+    write_colours(archive / "flower.mp4", [("magenta", 2)])
+    index_paths([archive], library_dir=library_dir, embedder=ColourEmbedder())
+    assert found(own_service, TextQuery("magenta"), k=1) == [("flower.mp4", 0, 2)]
+
+
+def test_a_moved_video_is_found_at_its_new_path(own_service: Service, archive: Path, library_dir: Path) -> None:
+    assert found(own_service, TextQuery("cyan"), k=1) == [("sea.mp4", 4, 6)]
+    (archive / "sea.mp4").rename(archive / "ocean.mp4")
+    index_paths([archive], library_dir=library_dir, embedder=ColourEmbedder())
+    assert found(own_service, TextQuery("cyan"), k=1) == [("ocean.mp4", 4, 6)]
+
+
+def test_searching_from_several_threads(service: Service) -> None:
+    results: list[list[tuple[str, float, float]]] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(found(service, TextQuery("yellow"), k=1))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [[("traffic.mp4", 3, 4)]] * 8
+
+
+def test_another_models_query_is_refused(service: Service, shared: Path) -> None:
+    other = ColourEmbedder(sampling=ClipSampling(clip_s=2, stride_s=1, num_frames=2))
+    with (
+        Service(shared / "library", model=other) as strangers,
+        pytest.raises(IndexMismatchError, match="was indexed with model 'colours'"),
+    ):
+        strangers.search(TextQuery("red"))
+
+
+def test_a_folder_that_is_no_library(tmp_path: Path) -> None:
+    with pytest.raises(LibraryError, match="is no library"):
+        Service(tmp_path)
+
+
+def test_a_library_in_which_nothing_could_be_indexed(tmp_path: Path, library_dir: Path) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"")
+    index_paths([tmp_path / "bad.mp4"], library_dir=library_dir, embedder=ColourEmbedder())
+    with Service(library_dir, model=ColourEmbedder()) as service:
+        result = service.search(TextQuery("red"))
+        assert result.hits == ()
+        assert result.as_text() == "nothing: the library has no clips"
+        assert service.status().failed == 1
+
+
+def test_status_counts_what_is_there(own_service: Service, archive: Path, library_dir: Path) -> None:
+    (archive / "broken.mp4").write_bytes(b"not a video")
+    index_paths([archive], library_dir=library_dir, embedder=ColourEmbedder())
+    status = own_service.status()
+    assert (status.indexed, status.partial, status.failed, status.clips) == (2, 0, 1, 13)
+    assert status.video_s == pytest.approx(13)
+    assert status.model == "colours"
+    assert status.fingerprint == ColourEmbedder().fingerprint
+    assert status.size_bytes > (library_dir / "catalog.db").stat().st_size
+    ((failure),) = status.as_json()["failures"]
+    assert (Path(failure["path"]).name, failure["state"], failure["stage"]) == ("broken.mp4", "failed", "open")
+    lines = status.as_text().splitlines()
+    assert lines[2] == "videos   2 indexed, 0 partial, 1 failed"
+    assert lines[4].startswith(f"  failed  {archive}/broken.mp4: cannot open: ")
+
+
+def moment(service: Service, text: str) -> Moment:
+    return service.search(TextQuery(text), k=1).hits[0]
+
+
+def test_thumbnails_show_the_moment_and_are_cached(own_service: Service, archive: Path) -> None:
+    yellow = moment(own_service, "yellow")
+    jpeg = own_service.thumbnail(yellow)
+    picture = Image.open(io.BytesIO(jpeg))
+    assert picture.format == "JPEG"
+    assert picture.width == THUMBNAIL_WIDTH_PX
+    assert np.asarray(picture).mean((0, 1)) == pytest.approx(COLOURS["yellow"], abs=12)
+    (archive / "traffic.mp4").unlink()
+    assert own_service.thumbnail(yellow) == jpeg
+
+
+def test_previews_are_short_films_of_the_moment(service: Service) -> None:
+    green = moment(service, "green")
+    path = service.preview(green)
+    assert path.suffix == ".mp4"
+    with av.open(path) as container:
+        frames = [frame.to_ndarray(format="rgb24").mean((0, 1)) for frame in container.decode(video=0)]
+        assert container.streams.video[0].codec_context.name == "h264"
+    assert len(frames) == pytest.approx(24, abs=1)
+    assert np.array(frames) == pytest.approx(np.tile(COLOURS["green"], (len(frames), 1)), abs=12)
+    changed = path.stat().st_mtime_ns
+    assert service.preview(green) == path
+    assert path.stat().st_mtime_ns == changed
+
+
+def test_the_preview_of_a_long_moment_is_its_beginning(tmp_path: Path, library_dir: Path) -> None:
+    write_colours(tmp_path / "long.mp4", [("red", PREVIEW_MAX_S + 5)], fps=2)
+    index_paths([tmp_path / "long.mp4"], library_dir=library_dir, embedder=ColourEmbedder())
+    with Service(library_dir, model=ColourEmbedder()) as service:
+        long = moment(service, "red")
+        assert long.end_s == pytest.approx(PREVIEW_MAX_S + 5)
+        with av.open(service.preview(long)) as container:
+            assert container.duration is not None
+            assert container.duration / 1e6 == pytest.approx(PREVIEW_MAX_S, abs=1)
+
+
+def test_only_videos_of_the_library_are_ever_shown(service: Service, tmp_path: Path) -> None:
+    private = write_colours(tmp_path / "private.mp4", [("red", 2)])
+    stranger = dataclasses.replace(moment(service, "red"), video=str(private))
+    for show in (service.thumbnail, service.preview):
+        with pytest.raises(LibraryError, match=r"private\.mp4 is not a video of"):
+            show(stranger)
+
+
+def test_a_cache_that_cannot_be_written_is_one_clear_error(own_service: Service, library_dir: Path) -> None:
+    (library_dir / "cache").touch()
+    with pytest.raises(LibraryError, match="cache cannot be written: File exists"):
+        own_service.thumbnail(moment(own_service, "red"))
+
+
+def test_nothing_half_made_stays_in_the_cache(own_service: Service, archive: Path, library_dir: Path) -> None:
+    red = moment(own_service, "red")
+    (archive / "traffic.mp4").write_bytes(b"no video any more")
+    with pytest.raises(DecodeError):
+        own_service.preview(red)
+    assert list((library_dir / "cache").iterdir()) == []

@@ -1,0 +1,5 @@
+"""`python -m vlrlt` is `vlrlt`."""
+
+from vlrlt.cli import main
+
+main()

@@ -1,0 +1,121 @@
+"""The training decoder: decord (the decord2 distribution), quick at many frames of healthy files.
+
+PyAV opens the file first: it tells what decord does not (codec, start, rotation) and turns away files on which decord's
+C++ aborts the process. Pixels and times are decord's own; decord already turns rotated videos upright. It counts frames
+wrongly where a container has no index (mpegts, flv, fragmented mp4), so its first frame is checked against PyAV's.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from vlrlt.errors import ConfigError, CorruptVideoError
+from vlrlt.types import Float32Array, Frame, UInt8Array
+from vlrlt.video.pyav import PyAVDecoder
+
+if TYPE_CHECKING:
+    import decord
+
+_MAX_BATCH_BYTES = 64 * 2**20
+"""Pixels that one read from decord may return."""
+
+_TIME_TOLERANCE_S = 1.0
+"""decord counts times in float32 and knows no edit lists; a start this far past the end is garbage."""
+
+_MAX_DIFFERENCE_255 = 8.0
+"""Mean grey levels between two decoders' pictures of one frame; rounding and dithering stay below 3."""
+
+
+class DecordDecoder:
+    """A video file opened with decord; a Decoder.
+
+    Raises:
+        NotAVideoError: not a regular file, no known container, or no video stream.
+        CorruptVideoError: no frame of it can be decoded, or decord takes its frames for others.
+        ConfigError: decord cannot be imported.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with PyAVDecoder(path) as checked:
+            self.info = checked.info
+            first = next(checked.frames_at([0.0]))
+        self._reader = _open(path)
+        self._starts_N = self._checked_starts()
+        rgb_HWC = next(self.frames_at([0.0])).rgb_HWC
+        if rgb_HWC.shape != first.rgb_HWC.shape or _difference_255(rgb_HWC, first.rgb_HWC) > _MAX_DIFFERENCE_255:
+            reason = "decord's first frame is not the file's first frame; try backend='pyav'"
+            raise CorruptVideoError(path, stage="probe", reason=reason)
+
+    def frames_at(self, times_s: Iterable[float]) -> Iterator[Frame]:
+        """The frame on screen at each time; see vlrlt.video.decode.Decoder.frames_at."""
+        batch_size = max(1, _MAX_BATCH_BYTES // (self.info.width_px * self.info.height_px * 3))
+        times = iter(times_s)
+        frame: Frame | None = None
+        previous_s = -np.inf
+        while batch_s := list(islice(times, batch_size)):
+            if not (np.diff([previous_s, *batch_s]) >= 0).all():
+                raise ConfigError(f"times_s must ascend, got {batch_s} after {previous_s}; try sorted(times_s)")
+            previous_s = batch_s[-1]
+            # decord's times are float32: a wanted time has to be rounded as they are to meet its own frame.
+            wanted_T = np.asarray(batch_s, dtype=np.float32)
+            indices = np.maximum(np.searchsorted(self._starts_N, wanted_T, side="right") - 1, 0)
+            distinct = np.unique(indices)
+            try:
+                rgb_THWC = self._reader.get_batch(distinct).asnumpy()
+            except Exception as error:  # decord raises its own DECORDError, RuntimeError and IndexError
+                raise CorruptVideoError(self._path, stage="decode", reason=_one_line(error)) from error
+            for row in np.searchsorted(distinct, indices):
+                pts_s = float(self._starts_N[distinct[row]])
+                if frame is None or frame.pts_s != pts_s:
+                    frame = Frame(rgb_THWC[row].copy(), pts_s)
+                yield frame
+
+    def close(self) -> None:
+        """Give back the file; calling it twice is fine."""
+        self._reader = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _checked_starts(self) -> Float32Array:
+        """(N,) ascending seconds since the first frame."""
+        try:
+            starts_N: Float32Array = self._reader.get_frame_timestamp(range(len(self._reader)))[:, 0]
+        except Exception as error:  # as above
+            raise CorruptVideoError(self._path, stage="probe", reason=_one_line(error)) from error
+        inside = (starts_N >= 0) & (starts_N <= self.info.duration_s + _TIME_TOLERANCE_S)
+        if not inside.all() or (np.diff(starts_N) <= 0).any():
+            reason = f"decord's frame times make no sense ({starts_N.min():.3g} to {starts_N.max():.3g} s)"
+            raise CorruptVideoError(self._path, stage="probe", reason=f"{reason}; try backend='pyav'")
+        starts_N -= starts_N[0]
+        return starts_N
+
+
+def _open(path: Path) -> "decord.VideoReader":
+    try:
+        import decord
+    except ImportError as error:
+        raise ConfigError(f"decord cannot be imported ({error}); try backend='pyav' or: pip install decord2") from error
+    decord.logging.set_level(decord.logging.QUIET)
+    try:
+        return decord.VideoReader(str(path.absolute()), ctx=decord.cpu(0), num_threads=1)
+    except Exception as error:  # as above
+        raise CorruptVideoError(path, stage="open", reason=f"{_one_line(error)}; try backend='pyav'") from error
+
+
+def _difference_255(a_HWC: UInt8Array, b_HWC: UInt8Array) -> float:
+    return float(np.abs(a_HWC.astype(np.int16) - b_HWC).mean())
+
+
+def _one_line(error: Exception) -> str:
+    return f"decord: {' '.join(str(error).split())[:200]}"

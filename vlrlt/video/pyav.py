@@ -1,0 +1,392 @@
+"""The archive decoder: PyAV (FFmpeg), exact times, any codec, honest about damaged files.
+
+Times come from presentation timestamps. A file without them (AVI with B-frames) is timed by decoding timestamps, which
+the decoder hands out in display order. A frame whose time does not pass its predecessor's is never on screen.
+
+The duration is never taken from the header alone: the packets at the end of the file are read, not decoded, to find
+where the last frame ends, because the header of a cut-off file promises minutes that are not there.
+"""
+
+import math
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self, cast
+
+import av
+import av.container
+import numpy as np
+from av.stream import Disposition
+
+from vlrlt.errors import ConfigError, CorruptVideoError, NotAVideoError
+from vlrlt.types import Frame, UInt8Array, VideoInfo
+
+_CONTAINERS = "mov,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,ivf"
+"""FFmpeg's names of the demuxers that may run: no playlists, no still images, no raw streams without times."""
+
+_SEEKABLE_CONTAINERS = ("mov", "matroska", "flv", "mpegts")
+"""They store a presentation time for every frame, so the times after a seek are those of a full decode."""
+
+_SEEK_GAP_S = 5.0
+"""Only a wanted time this far ahead is worth a seek; below it, decoding on costs about as much."""
+
+_SEEK_MARGINS_S = (1.0, 10.0)
+"""How long before a wanted time to aim, in turn: decoding times run ahead, and mpegts finds any packet, not a key."""
+
+_END_TOLERANCE_S = 0.25
+"""Frames may end this much before the packets do: decoders withhold a frame or two of some healthy files."""
+
+_PROMISE_TOLERANCE_S = 1.0
+"""A header that promises this much more than there is (and 5 % of it) belongs to a file that was cut off."""
+
+_MAX_DURATION_S = 31 * 86_400.0
+"""A longer video has broken timestamps."""
+
+_UNKNOWN_FRAME_S = Fraction(1, 25)
+"""How long a frame lasts when the file says neither that nor a frame rate."""
+
+
+def _nobody_watches() -> None:
+    """The default of on_packet."""
+
+
+class PyAVDecoder:
+    """A video file opened with PyAV; a Decoder.
+
+    Attributes:
+        info: what the file holds.
+        partial_reason: why frames that the file promises are missing, or None; final once frames_at is exhausted.
+        decoded_until_s: where the last frame decoded so far ends.
+
+    Raises:
+        NotAVideoError: not a regular file, no known container, or no video stream.
+        CorruptVideoError: no frame of it can be decoded.
+    """
+
+    def __init__(self, path: Path, *, on_packet: Callable[[], None] = _nobody_watches) -> None:
+        """Decode the first frame and find the end of the last.
+
+        Args:
+            path: a regular local file.
+            on_packet: called for every packet read, so that a watcher can tell slow from stuck.
+        """
+        self._path = path
+        self._on_packet = on_packet
+        self._pass: _Pass | None = None
+        self.partial_reason: str | None = None
+        self.decoded_until_s = 0.0
+        with _Pass(path, on_packet) as video:
+            first = video.first()
+            promised_s = video.promised_s()
+            aim_s = (promised_s or 0) - _SEEK_MARGINS_S[0]
+            end_s = video.packets_end_s() if aim_s > 0 and video.seek(aim_s) else 0.0
+            if end_s <= 0:
+                with _Pass(path, on_packet, clock=video.clock) as whole:
+                    end_s = whole.packets_end_s()
+            self.info = _video_info(path, video, first, duration_s=max(first.end_s, end_s))
+        duration_s = self.info.duration_s
+        if duration_s > _MAX_DURATION_S:
+            raise CorruptVideoError(path, stage="probe", reason=f"its frame times span {duration_s:.0f} s")
+        if promised_s is not None and promised_s > duration_s * 1.05 + _PROMISE_TOLERANCE_S:
+            self.partial_reason = f"the header promises {promised_s:.2f} s, the file ends after {duration_s:.2f} s"
+
+    def frames_at(self, times_s: Iterable[float]) -> Iterator[Frame]:
+        """The frame on screen at each time; see vlrlt.video.decode.Decoder.frames_at."""
+        self.close()
+        with _Pass(self._path, self._on_packet) as video:
+            self._pass = video
+            shown, coming = video.first(), video.next()
+            picture: Frame | None = None
+            previous_s = -math.inf
+            for time_s in times_s:
+                if not time_s >= previous_s:
+                    raise ConfigError(f"times_s must ascend, got {time_s} after {previous_s}; try sorted(times_s)")
+                previous_s = time_s
+                if coming is not None and time_s - coming.pts_s > _SEEK_GAP_S and video.can_jump:
+                    shown, coming = video.jump(time_s, here_s=coming.pts_s), video.next()
+                while coming is not None and coming.pts_s <= time_s:
+                    shown, coming = coming, video.next()
+                self.decoded_until_s = (coming or shown).end_s
+                if coming is None and time_s >= shown.end_s and self._ends_early(video, shown.end_s):
+                    return
+                if picture is None or picture.pts_s != shown.pts_s:
+                    picture = Frame(_upright_rgb(shown.frame, self._path), shown.pts_s)
+                yield picture
+
+    def close(self) -> None:
+        """Give back the file; calling it twice is fine."""
+        if self._pass is not None:
+            self._pass.close()
+            self._pass = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ends_early(self, video: "_Pass", end_s: float) -> bool:
+        """Whether the frames ended before the packets do; says why in partial_reason."""
+        duration_s = self.info.duration_s
+        if video.error is not None:
+            self.partial_reason = f"decoding stopped at {end_s:.2f} s of {duration_s:.2f} s: {video.error}"
+        elif end_s < duration_s - _END_TOLERANCE_S:
+            self.partial_reason = f"the frames end at {end_s:.2f} s, the packets at {duration_s:.2f} s"
+        else:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class _TimedFrame:
+    frame: av.VideoFrame
+    pts_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """Turns a stream's ticks into seconds since its first frame."""
+
+    time_base: Fraction
+    first_pts_ticks: int
+    """The first frame's timestamp."""
+    first_dts_ticks: int
+    """The first packet's decoding timestamp."""
+
+    def shown_s(self, pts_ticks: int) -> float:
+        return (pts_ticks - self.first_pts_ticks) * self.time_base.numerator / self.time_base.denominator
+
+    def decoded_s(self, dts_ticks: int) -> float:
+        return (dts_ticks - self.first_dts_ticks) * self.time_base.numerator / self.time_base.denominator
+
+    def pts_ticks(self, time_s: float) -> int:
+        return self.first_pts_ticks + math.floor(time_s / self.time_base)
+
+
+class _Pass:
+    """One pass forward over the frames of a file, with their times; it can jump to a later key frame."""
+
+    def __init__(self, path: Path, on_packet: Callable[[], None], *, clock: _Clock | None = None) -> None:
+        self._path = path
+        self._on_packet = on_packet
+        self._clock = clock
+        self._start()
+        self.can_jump = self._container.format.name.split(",")[0] in _SEEKABLE_CONTAINERS
+
+    def _start(self) -> None:
+        self._container, self.stream = _open(self._path)
+        self._time_base = cast(Fraction, self.stream.time_base)  # None only for output
+        self._frames = self._decode(after_seek=False)
+        self._first_dts_ticks = 0
+        self._last_ticks: int | None = None
+        self._next_ticks: int | None = None
+        self.error: str | None = None
+        """Why the frames ended before the packets did."""
+
+    @property
+    def clock(self) -> _Clock:
+        """Known from the first frame on."""
+        return cast(_Clock, self._clock)
+
+    def first(self) -> _TimedFrame:
+        """The first frame of the file; CorruptVideoError where there is none."""
+        frame = self.next()
+        if frame is None:
+            raise CorruptVideoError(self._path, stage="decode", reason=self.error or "it has no video frame")
+        return frame
+
+    def next(self) -> _TimedFrame | None:
+        """The next frame that is ever on screen; None at the end of the file or of what can be decoded."""
+        for frame in self._frames:
+            ticks = next((ticks for ticks in (frame.pts, frame.dts, self._next_ticks) if ticks is not None), None)
+            if ticks is None:
+                self.error = "its frames carry no times"
+                return None
+            if self._last_ticks is not None and ticks <= self._last_ticks:
+                continue
+            self._last_ticks = ticks
+            self._next_ticks = ticks + (frame.duration or self._usual_frame_ticks())
+            if self._clock is None:
+                self._clock = _Clock(self._time_base, ticks, self._first_dts_ticks)
+            return _TimedFrame(frame, self.clock.shown_s(ticks), self.clock.shown_s(self._next_ticks))
+        return None
+
+    def jump(self, time_s: float, *, here_s: float) -> _TimedFrame:
+        """Go on at the key frame before time_s, or from the start in a file where seeking goes astray."""
+        for margin_s in _SEEK_MARGINS_S:
+            found = self.next() if self.seek(time_s - margin_s) else None
+            if found is not None and found.pts_s <= time_s and found.frame.key_frame:
+                break
+        else:
+            self.close()
+            self._start()
+            found = self.first()
+        # Not ahead: the key frames lie further apart than the wanted times, so decoding on costs less.
+        self.can_jump = found.pts_s > here_s
+        return found
+
+    def seek(self, time_s: float) -> bool:
+        """Move to the key frame before time_s, where FFmpeg can."""
+        self._last_ticks = self._next_ticks = None
+        try:
+            self._container.seek(self.clock.pts_ticks(time_s), stream=self.stream)
+        except Exception:  # whatever it was, the caller has another way
+            return False
+        self._frames = self._decode(after_seek=True)
+        return True
+
+    def promised_s(self) -> float | None:
+        """The length of the video stream that the header claims, if it does."""
+        stream, container = self.stream, self._container
+        if stream.duration:
+            return float(stream.duration * self._time_base)
+        if tag := re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", "")):  # Matroska
+            return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
+        return container.duration / av.time_base if container.duration and len(container.streams) == 1 else None
+
+    def packets_end_s(self) -> float:
+        """Where the last packet ends that can be read from here on; 0 where there is none."""
+        shown_end_s = decoded_end_s = 0.0
+        all_shown = True
+        usual_ticks = self._usual_frame_ticks()
+        for packet in self._packets():
+            length_ticks = packet.duration or usual_ticks
+            if packet.dts is not None:
+                all_shown &= packet.pts is not None
+                decoded_end_s = max(decoded_end_s, self.clock.decoded_s(packet.dts + length_ticks))
+            if packet.pts is not None and not packet.is_discard:
+                shown_end_s = max(shown_end_s, self.clock.shown_s(packet.pts + length_ticks))
+        return shown_end_s if all_shown else decoded_end_s
+
+    def close(self) -> None:
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _packets(self) -> "Iterator[av.Packet[av.VideoStream]]":
+        """Every packet up to the end of the file or of what can be read."""
+        try:
+            for packet in self._container.demux(self.stream):
+                self._on_packet()
+                yield packet
+        except Exception as error:  # PyAV raises a dozen unrelated types on damaged files
+            self.error = _one_line(error)
+
+    def _decode(self, *, after_seek: bool) -> Iterator[av.VideoFrame]:
+        """Every frame; after a seek, from the key frame on: what is shown before it may refer to skipped frames."""
+        trusted_ticks = None
+        at_key = not after_seek
+        for index, packet in enumerate(self._packets()):
+            if index == 0:
+                self._first_dts_ticks = packet.dts or 0
+            if not at_key:
+                at_key, trusted_ticks = packet.is_keyframe, packet.pts
+                if not at_key:
+                    continue
+            try:
+                frames = packet.decode()
+            except Exception as error:  # as above
+                self.error = _one_line(error)
+                break
+            yield from (frame for frame in frames if trusted_ticks is None or (frame.pts or 0) >= trusted_ticks)
+        if self.error is not None:
+            yield from self._delayed()
+
+    def _delayed(self) -> list[av.VideoFrame]:
+        """The frames that were sent to the decoder before an error and wait in it for their turn."""
+        try:
+            return self.stream.decode(None)
+        except Exception:  # the reason is already known
+            return []
+
+    def _usual_frame_ticks(self) -> int:
+        """A frame's length where the container does not tell."""
+        frame_s = 1 / self.stream.average_rate if self.stream.average_rate else _UNKNOWN_FRAME_S
+        return max(1, round(frame_s / self._time_base))
+
+
+def _open(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
+    """Open a regular local file and pick its video stream: never a cover picture."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise NotAVideoError(path, stage="open", reason="it is not a regular file")
+        # An absolute path starts with "/", so that no part of a name is taken for a protocol or an option.
+        container = av.open(
+            str(path.absolute()),
+            mode="r",
+            options={"protocol_whitelist": "file", "format_whitelist": _CONTAINERS},
+            metadata_errors="replace",
+        )
+    except NotAVideoError:
+        raise
+    except av.error.ArgumentError as error:
+        raise NotAVideoError(path, stage="open", reason=f"its container is none of {_CONTAINERS}") from error
+    except Exception as error:  # as in _Pass
+        raise NotAVideoError(path, stage="open", reason=_one_line(error)) from error
+    # PyAV switches this on; it invents presentation times where a container stores none, and they run backwards.
+    container.flags &= ~cast(int, av.container.Flags.gen_pts.value)
+    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not streams:
+        container.close()
+        raise NotAVideoError(path, stage="open", reason="it has no video stream")
+    best = container.streams.best("video")
+    stream = best if best in streams else streams[0]
+    if stream.codec_context is None:
+        container.close()
+        raise CorruptVideoError(path, stage="open", reason="FFmpeg has no decoder for its video stream")
+    stream.thread_count = (
+        1  # measured no slower for many files; threads delay errors and hang beside PyTorch (PyAV#1962)
+    )
+    return container, stream
+
+
+def _video_info(path: Path, video: _Pass, first: _TimedFrame, *, duration_s: float) -> VideoInfo:
+    quarter_turns = _quarter_turns(first.frame)
+    height_px, width_px = first.frame.height, first.frame.width
+    if quarter_turns % 2:
+        height_px, width_px = width_px, height_px
+    return VideoInfo(
+        path=path,
+        duration_s=duration_s,
+        start_s=float(video.clock.first_pts_ticks * video.clock.time_base),
+        average_fps=float(video.stream.average_rate or 0),
+        width_px=width_px,
+        height_px=height_px,
+        rotation_deg=-90 * quarter_turns % 360,
+        codec=video.stream.codec.canonical_name,
+    )
+
+
+def _quarter_turns(frame: av.VideoFrame) -> int:
+    """Counterclockwise quarter turns that the display matrix asks for."""
+    return round(frame.rotation / 90) % 4
+
+
+def _upright_rgb(frame: av.VideoFrame, path: Path) -> UInt8Array:
+    try:
+        # The range has to be named: by default PyAV forgets a full-range flag.
+        rgb_HWC = frame.to_ndarray(format="rgb24", src_color_range=frame.color_range, threads=1)
+    except Exception as error:  # as in _Pass
+        raise CorruptVideoError(path, stage="decode", reason=_one_line(error)) from error
+    return np.ascontiguousarray(np.rot90(rgb_HWC, _quarter_turns(frame)), dtype=np.uint8)
+
+
+def _one_line(error: Exception) -> str:
+    """What went wrong, with FFmpeg's own words where its log is on."""
+    if not isinstance(error, av.FFmpegError):
+        return " ".join(f"{type(error).__name__}: {error}".split())
+    detail = f" ({str(error.log[-1]).strip()})" if error.log else ""
+    return f"{error.strerror or type(error).__name__}{detail}"

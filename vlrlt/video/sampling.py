@@ -1,0 +1,88 @@
+"""Where the clips of a video lie and which times inside a clip are looked at: arithmetic only, no video needed."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlrlt.errors import ConfigError
+from vlrlt.types import ClipSpan, Float64Array
+
+_STRIDE_TOLERANCE = 1e-6
+"""Share of a stride below which two starts are the same start (10 s / 0.1 s must be 100 strides, not 99.999...)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSampling:
+    """How a video is cut into clips, and a clip into frames.
+
+    Raises:
+        ConfigError: a length is not a positive number, or the strides would leave gaps.
+    """
+
+    clip_s: float
+    """Length of a clip in seconds, > 0."""
+    stride_s: float
+    """Seconds from the start of a clip to the start of the next, 0 < stride_s <= clip_s."""
+    num_frames: int
+    """Frames per clip, >= 1."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.clip_s) and self.clip_s > 0):
+            raise ConfigError(f"clip_s must be a positive number of seconds, got {self.clip_s}; try 4")
+        if not 0 < self.stride_s <= self.clip_s:
+            raise ConfigError(
+                f"stride_s must be in (0, clip_s = {self.clip_s}], got {self.stride_s}; "
+                f"try {self.clip_s} (clips end to end) or {self.clip_s / 2} (half overlapping)"
+            )
+        if self.num_frames < 1:
+            raise ConfigError(f"num_frames must be 1 or more, got {self.num_frames}; try 8")
+
+
+def clip_spans(duration_s: float, sampling: ClipSampling) -> tuple[ClipSpan, ...]:
+    """Cut [0, duration_s) into clips that cover it, in order.
+
+    Every clip is clip_s long and starts at a multiple of stride_s, except that the last one is shifted back so that it
+    ends with the video. A video no longer than a clip is one clip. With clip_s = 4 and stride_s = 2:
+
+        0 1 2 3 4 5 6 7 8 9      duration_s = 9
+        [ 0     )
+            [ 1     )
+                [ 2     )
+                  [ 3     )      would start at 6 and end at 10: shifted back to [5, 9)
+
+    Args:
+        duration_s: length of the video in seconds, > 0.
+        sampling: clip length and stride.
+
+    Returns:
+        1 + ceil((duration_s - clip_s) / stride_s) spans, or one; the first starts at 0, the last ends at duration_s.
+
+    Raises:
+        ConfigError: duration_s is not a positive number.
+    """
+    if not (math.isfinite(duration_s) and duration_s > 0):
+        raise ConfigError(f"duration_s must be a positive number of seconds, got {duration_s}; try probe(path)")
+    last_start_s = max(0.0, duration_s - sampling.clip_s)
+    num_before_last = max(0, math.ceil(last_start_s / sampling.stride_s - _STRIDE_TOLERANCE))
+    starts_s = (float(index * sampling.stride_s) for index in range(num_before_last))
+    return (*(ClipSpan(start_s, start_s + sampling.clip_s) for start_s in starts_s), ClipSpan(last_start_s, duration_s))
+
+
+def frame_times(span: ClipSpan, num_frames: int) -> Float64Array:
+    """Times at which a clip is looked at: the centres of num_frames equal segments of the span.
+
+    Args:
+        span: the clip.
+        num_frames: number of segments, >= 1.
+
+    Returns:
+        (num_frames,) ascending seconds, all strictly inside the span.
+
+    Raises:
+        ConfigError: num_frames is not positive.
+    """
+    if num_frames < 1:
+        raise ConfigError(f"num_frames must be 1 or more, got {num_frames}; try 8")
+    centres_T = (np.arange(num_frames, dtype=np.float64) + 0.5) / num_frames
+    return span.start_s + centres_T * span.duration_s
