@@ -149,7 +149,7 @@ class DecodedVideo:
     Attributes:
         info: what the file holds.
         spans: the clips that it should give, in order; a damaged file gives fewer, the last of them moved or cut so
-            that all its frames are real.
+            that all its frames are real (it may reach half a frame distance past what can be decoded).
         partial_reason: after iterating, why frames that the file promises are missing, or None.
     """
 

@@ -1,0 +1,95 @@
+"""The repository itself: packages on disk, the wheel, guards, links, the Makefile's promises."""
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
+
+
+def packages_on_disk() -> dict[str, Path]:
+    """Import name -> folder, through the links."""
+    found = {}
+    for init in sorted(ROOT.glob("vlrlt/**/__init__.py")) + [ROOT / d / "__init__.py" for d in ("train", "index", "ui")]:
+        folder = init.parent
+        parts = folder.relative_to(ROOT).parts
+        found[".".join(parts if parts[0] == "vlrlt" else ("vlrlt", *parts))] = folder.resolve()
+    return found
+
+
+def test_package_list_equals_the_disk() -> None:
+    assert sorted(SETUPTOOLS["packages"]) == sorted(packages_on_disk())
+
+
+def test_mapping_points_at_the_folders() -> None:
+    for name in ("train", "index", "ui"):
+        assert SETUPTOOLS["package-dir"][f"vlrlt.{name}"] == name
+        link = ROOT / "vlrlt" / name
+        assert link.is_symlink()
+        assert link.readlink() == Path("..") / name
+
+
+@pytest.mark.parametrize("name", ["train", "index", "ui"])
+def test_folders_refuse_their_bare_name(name: str) -> None:
+    run = subprocess.run([sys.executable, "-c", f"import {name}"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    assert f"import vlrlt.{name}, not {name!r}" in run.stderr
+
+
+def test_wheel_holds_only_vlrlt(tmp_path: Path) -> None:
+    """Built from a copy, as a release would be; every module and the embedded model are in it."""
+    copy = tmp_path / "source"
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in tracked.decode().split("\0")[:-1]:
+        source, target = ROOT / name, copy / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_symlink():
+            target.symlink_to(source.readlink())
+        elif source.exists():
+            target.write_bytes(source.read_bytes())
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(copy)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names} == {"vlrlt", f"vlrlt-{PYPROJECT['project']['version']}.dist-info"}
+    modules = {f"{name.replace('.', '/')}/{path.name}" for name, d in packages_on_disk().items() for path in d.glob("*.py")}
+    assert modules <= set(names)
+    assert {"vlrlt/py.typed", "vlrlt/default_model/model.safetensors"} <= set(names)
+
+
+def test_embedded_model_is_small() -> None:
+    size_bytes = sum(path.stat().st_size for path in (ROOT / "vlrlt" / "default_model").iterdir())
+    assert size_bytes <= 12e6
+
+
+def test_version_is_one() -> None:
+    import vlrlt
+
+    assert PYPROJECT["project"]["version"] == vlrlt.__version__
+
+
+def test_every_module_imports_without_the_network() -> None:
+    modules = [
+        f"{name}.{path.stem}"
+        for name, folder in packages_on_disk().items()
+        for path in sorted(folder.glob("*.py"))
+        if path.stem not in ("__init__", "__main__", "app")
+    ]
+    code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
+    run = subprocess.run([sys.executable, "-c", code, *modules], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+def test_continuous_integration_calls_the_test_command() -> None:
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    readme = (ROOT / "README.md").read_text()
+    assert "make demo" in readme
+    assert "make test" in readme
