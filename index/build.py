@@ -335,12 +335,16 @@ def _batches(clips: Iterable[Clip]) -> Iterator[list[Clip]]:
         yield batch
 
 
+def model_source(model: str) -> str:
+    """What load_embedder takes, made independent of the working directory."""
+    return str(Path(model).resolve()) if model != "default" and Path(model).is_dir() else model
+
+
 def _settings(embedder: "Embedder") -> LibrarySettings:
-    """How to load this model again, from any working directory."""
+    """How to load this model again."""
     policy = getattr(embedder, "policy", None)
-    is_folder = Path(embedder.name).is_dir() and embedder.name != "default"
     return LibrarySettings(
-        model=str(Path(embedder.name).resolve()) if is_folder else embedder.name,
+        model=model_source(embedder.name),
         fingerprint=embedder.fingerprint,
         embed_dim=embedder.embed_dim,
         sampling=embedder.sampling,

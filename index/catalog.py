@@ -134,15 +134,15 @@ def mismatch(library_dir: Path, bound: LibrarySettings, *, model: str, fingerpri
     )
 
 
-def read_settings(library_dir: Path) -> LibrarySettings | None:
-    """Which model a library belongs to; None where there is no library yet.
+def writable_settings(library_dir: Path) -> LibrarySettings | None:
+    """Which model a library belongs to, asked before writing to it; None where there is no library yet.
 
     Raises:
-        LibraryError: it is damaged or of another version of vlrlt.
+        LibraryError: it cannot be written now: locked, damaged or of a newer version of vlrlt.
     """
     if not (library_dir / "catalog.db").exists():
         return None
-    with Catalog.open_reader(library_dir) as catalog:
+    with Catalog.open_writer(library_dir) as catalog:
         return catalog.settings()
 
 

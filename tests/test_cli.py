@@ -21,9 +21,10 @@ import torch
 from colour import write_colours
 from typer.testing import CliRunner, Result
 
-from vlrlt import doctor
+from vlrlt import doctor, progress
 from vlrlt.cli import app
 from vlrlt.errors import LibraryError
+from vlrlt.index.build import IndexProgress
 from vlrlt.index.catalog import Catalog
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
@@ -108,6 +109,13 @@ def test_indexing_again_does_nothing(indexed: Path, archive: Path) -> None:
     }
 
 
+def test_a_library_that_was_killed_at_birth_is_no_obstacle(archive: Path, library_dir: Path, model: str) -> None:
+    library_dir.mkdir()
+    (library_dir / "lock").touch()
+    (library_dir / "catalog.db").touch()
+    assert vlrlt("index", archive, "--library", library_dir, "--model", model).exit_code == 0
+
+
 def test_bad_files_are_listed_and_the_exit_code_is_3(archive: Path, library_dir: Path, model: str) -> None:
     (archive / "bad.mp4").write_bytes(b"no video")
     (archive / "readme.txt").touch()
@@ -134,6 +142,7 @@ def test_the_options_reach_the_model_and_stay_with_the_library(archive: Path, li
     assert report["clips"] == 3 + 2, "clips of 2 s, a second apart as the model has it"
     assert report["tokens"] == report["dense_tokens"] == 5 * 2 * 4
     assert vlrlt("index", archive, "--library", library_dir).exit_code == 0
+    assert vlrlt("index", archive, "--library", library_dir, "--model", os.path.relpath(model)).exit_code == 0
     assert vlrlt("search", "fridge", "--library", library_dir).exit_code == 0
     other = vlrlt("index", archive, "--library", library_dir, "--clip-seconds", 3)
     assert other.exit_code == 1
@@ -268,9 +277,38 @@ def test_doctor_says_what_to_do_about_what_is_broken_or_old(monkeypatch: pytest.
     lines = result.stdout.splitlines()
     assert any(line.startswith("broken   faiss") for line in lines)
     assert any("-> faiss is not installed; run: pip install 'vlrlt[cpu]'" in line for line in lines)
-    assert any(line.startswith("broken   decord") for line in lines)
+    assert any(line.startswith("warning  decord") for line in lines)
     assert any(re.match(r"warning  ffmpeg +\S+ in av \S+ has a known hole, fixed in 999", line) for line in lines)
     assert any(line.startswith("warning  free_disk") for line in lines)
+
+
+def test_without_a_terminal_there_is_a_plain_line_now_and_then(
+    archive: Path, library_dir: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    lines = vlrlt("index", archive, "--library", library_dir, "--model", model).stderr.splitlines()
+    assert lines[:3] == [
+        "looking at 0/2 files: a.mp4",
+        "looking at 1/2 files: b.mp4",
+        "0/2 files, 00:00 of 00:07 of video: a.mp4",
+    ]
+    assert re.fullmatch(r"0/2 files, 00:04 of 00:07 of video, \d+\.\dx realtime, 00:\d\d left: a\.mp4", lines[3])
+    assert re.fullmatch(r"1/2 files, 00:07 of 00:07 of video, \d+\.\dx realtime, 00:00 left: b\.mp4", lines[5])
+
+
+def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    step = IndexProgress(
+        path=Path("[red]a.mp4"), probing=False, files_done=1, files_total=2, video_s_done=3, video_s_total=7
+    )
+    with progress.index_progress() as show:
+        show(dataclasses.replace(step, probing=True))
+        show(step)
+    shown = capsys.readouterr().err
+    assert "━" in shown
+    assert re.search(r"1/2 files, 00:03 of 00:07 of video, .*x realtime, .* left: \[red\]a\.mp4", shown)
 
 
 def test_toy_make_hands_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,11 +366,18 @@ def test_help_has_an_example(command: str) -> None:
     assert f"Example: vlrlt {command}" in " ".join(result.stdout.split()) or "&& vlrlt" in result.stdout
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize(
+    ("command", "heavy"),
+    [
+        ("index --help", "torch numpy av faiss apsw open_clip PIL streamlit lightning rich.progress"),
+        ("status --library {library}", "torch faiss open_clip streamlit lightning"),
+    ],
+)
+def test_what_is_quick_imports_nothing_heavy(command: str, heavy: str, indexed: Path) -> None:
+    args = command.format(library=indexed).split()
     code = (
-        "import sys; from vlrlt.cli import main; sys.argv[1:] = ['index', '--help']\n"
-        "try: main()\n"
-        "finally: print('heavy:', {'torch', 'numpy', 'av', 'faiss', 'apsw', 'open_clip', 'PIL'} & sys.modules.keys())"
+        f"import sys; from vlrlt.cli import main; sys.argv[1:] = {args}\n"
+        f"try: main()\nfinally: print('heavy:', set({heavy.split()}) & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "heavy: set()"

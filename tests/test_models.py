@@ -21,7 +21,8 @@ from vlrlt.models.config import OpenClipTextConfig, SentencePieceTextConfig, Vid
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.layers import Block, Sequences
 from vlrlt.models.text import SentencePieceText, fit_vocabulary
-from vlrlt.models.video_encoder import VideoEncoder
+from vlrlt.models.video_encoder import VideoEncoder, _run_overlap_sequences
+from vlrlt.tokens.packing import pack
 from vlrlt.tokens.patches import patchify
 from vlrlt.tokens.run_length import DENSE, TokenPolicy, keep_mask
 from vlrlt.video.sampling import ClipSampling
@@ -261,6 +262,15 @@ def test_run_overlap_equals_a_double_loop_over_runs(policy: TokenPolicy) -> None
     assert_equal(features.frames_BSE, frames_BSE)
     mean_BE = (frames_BSE / frames_BSE.norm(dim=2, keepdim=True)).mean(1)
     assert_equal(features.clip_BE, mean_BE / mean_BE.norm(dim=1, keepdim=True))
+
+
+def test_run_overlap_leaves_no_query_without_a_key() -> None:
+    """Padding included: what a fused kernel makes of a row of minus infinities differs from device to device."""
+    encoder, clips = make_encoder(RUN_OVERLAP), clips_of_exact_runs(3, tubelet_size=1)
+    packing = pack(keep_of(encoder, clips, EXACT_REPEATS))
+    bias_B1LL = _run_overlap_sequences(packing, torch.float64).bias
+    assert len(set(packing.num_tokens_B.tolist())) > 1
+    assert (bias_B1LL > -torch.inf).any(-1).all()
 
 
 def test_run_overlap_without_drops_sees_every_frame_alone() -> None:

@@ -303,6 +303,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         load_open_clip(f"tiny/{path}")
 
 
+@pytest.mark.usefixtures("connections")
 @pytest.mark.parametrize("name", UNSUPPORTED)
 def test_unsupported_models_say_so(name: str, tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"

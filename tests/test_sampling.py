@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vlrlt.errors import ConfigError
@@ -68,6 +68,7 @@ def test_clips_start_at_multiples_of_the_stride(duration_s: float, sampling: Cli
 
 
 @settings(deadline=None)
+@example(8, 1, 1)  # (0.8 - 0.1) / 0.1 > 7
 @given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 200))
 def test_number_of_clips(duration_tenths: int, clip_tenths: int, stride_tenths: int) -> None:
     stride_tenths = min(stride_tenths, clip_tenths)

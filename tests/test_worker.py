@@ -74,7 +74,7 @@ def is_running(pid: int) -> bool:
 
 
 def wait_until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -206,17 +206,27 @@ def test_a_child_killed_while_idle_costs_nothing(process: DecodeProcess, video: 
     assert process.probe(video).duration_s == pytest.approx(3)
 
 
-@pytest.mark.parametrize("started", [True, False])
-def test_a_hanging_child_is_ended(process: DecodeProcess, long_video: Path, video: Path, started: bool) -> None:
+def test_a_child_that_hangs_in_a_video_is_ended(process: DecodeProcess, long_video: Path, video: Path) -> None:
+    decoded = process.clips(long_video, sampling=MANY, preprocess=BIG)
+    clips = iter(decoded)
+    next(clips)
+    pid = process.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    decoded._answers._deadline_s = 0.3  # only now: a busy machine may need longer for the first clip
+    with pytest.raises(DecodeTimeoutError, match=r"cannot decode: the decoder process said nothing for 0.3 s"):
+        list(clips)
+    assert not is_running(pid)
+    assert process.probe(video).duration_s == pytest.approx(3)
+
+
+def test_a_child_that_does_not_answer_is_ended(process: DecodeProcess, video: Path) -> None:
     process.probe(video)
     pid = process.pid
     assert pid is not None
-    if started:
-        clips = iter(process.clips(long_video, sampling=MANY, preprocess=BIG, deadline_s=0.3))
-        next(clips)
     os.kill(pid, signal.SIGSTOP)
-    with pytest.raises(DecodeTimeoutError, match=r"cannot (open|decode): the decoder process said nothing for 0.3 s"):
-        list(clips if started else process.clips(video, sampling=SAMPLING, preprocess=PREPROCESS, deadline_s=0.3))
+    with pytest.raises(DecodeTimeoutError, match=r"cannot open: the decoder process said nothing for 0.3 s"):
+        process.probe(video, deadline_s=0.3)
     assert not is_running(pid)
     assert process.probe(video).duration_s == pytest.approx(3)
 

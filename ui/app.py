@@ -73,7 +73,9 @@ def show_library(status: LibraryStatus) -> None:
         left.metric("Videos", f"{status.indexed + status.partial:,}")
         right.metric("Length", format_time(status.video_s), help="Hours, minutes and seconds of searchable video.")
         left.metric("Clips", f"{status.clips:,}")
-        right.metric("Size", f"{status.size_bytes / 1e6:,.1f} MB", help="Of the library; the videos stay where they are.")
+        right.metric(
+            "Size", f"{status.size_bytes / 1e6:,.1f} MB", help="Of the library; the videos stay where they are."
+        )
         st.caption("Model")
         st.text(status.model or "none yet")
         if status.failures:
@@ -128,8 +130,8 @@ def answer(service: Service, query: str, num_results: int) -> None:
 def show_results(service: Service, result: SearchResult) -> None:
     """Moments as a grid, the best first."""
     st.caption(
-        f"{len(result.hits)} moments in {result.took_ms / 1000:.2f} s. The bar ranks each among all clips of the library: "
-        "the best clips come first, even if none fits."
+        f"{len(result.hits)} moments in {result.took_ms / 1000:.2f} s. The bar ranks each among the library's clips: "
+        "the best come first, even if none fits."
     )
     with st.container(key="results"):
         for first in range(0, len(result.hits), NUM_COLUMNS):

@@ -289,14 +289,15 @@ def _embedder_for(
 ) -> "Embedder":
     """The library's own model, or the one that is asked for, with the options that were given."""
     from vlrlt.embed import DEFAULT_MODEL, load_embedder
-    from vlrlt.index.catalog import read_settings
+    from vlrlt.index.build import model_source
+    from vlrlt.index.catalog import writable_settings
     from vlrlt.service import bound_policy
 
-    bound = read_settings(library)
-    if bound is None or model not in (None, bound.model):
-        model, own_sampling = model or DEFAULT_MODEL, None
-    else:
+    bound = writable_settings(library)
+    if bound is not None and (model is None or model_source(model) == bound.model):
         model, own_sampling, policy = bound.model, bound.sampling, policy or bound_policy(bound)
+    else:
+        model, own_sampling = model or DEFAULT_MODEL, None
     embedder = load_embedder(model, device=device, policy=policy, sampling=own_sampling)
     if not sampling:
         return embedder

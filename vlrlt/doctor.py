@@ -27,7 +27,7 @@ class Check:
 
     name: str
     verdict: Verdict
-    """warning: something works less well; broken: indexing or search cannot work."""
+    """broken: indexing or search cannot work; warning: they can, something else is missing, old or slow."""
     found: str
     advice: str = ""
     """What to do; empty where the verdict is ok."""
@@ -46,15 +46,14 @@ def run_checks() -> tuple[Check, ...]:
 def _guarded(check: Callable[[], Check]) -> Check:
     """An import can fail in as many ways as there are packages; each is a finding, none may stop the others."""
     name = check.__name__.strip("_")
+    verdict: Verdict = "warning" if check in (_decord, _open_clip) else "broken"
     try:
         return check()
     except MissingExtraError as error:
-        return Check(name=name, verdict="broken", found="not installed", advice=str(error))
+        return Check(name=name, verdict=verdict, found="not installed", advice=str(error))
     except Exception as error:
-        advice = "pip install --force-reinstall vlrlt"
-        return Check(
-            name=name, verdict="broken", found=f"{type(error).__name__}: {error}".splitlines()[0], advice=advice
-        )
+        found = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Check(name=name, verdict=verdict, found=found, advice="pip install --force-reinstall vlrlt")
 
 
 def _python() -> Check:

@@ -38,6 +38,7 @@ class SearchResult:
     query: str
     model: str
     took_ms: float
+    """Embedding the query and searching, without loading library and model."""
     hits: tuple[Moment, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -152,10 +153,10 @@ class Service:
             LibraryError: nothing was ever indexed, or a segment is damaged.
             DecodeError: the query's picture or video cannot be read.
         """
-        started_s = time.perf_counter()
         with self._lock:
             loaded = self._refresh()
             embedder = self._find_embedder(loaded.snapshot.settings)
+        started_s = time.perf_counter()
         scores_N, clips = loaded.index.scores(embed_query(query, embedder)), loaded.snapshot.clips
         if exclude_video is not None:
             scores_N, clips = without_video(scores_N, clips, os.path.realpath(exclude_video))

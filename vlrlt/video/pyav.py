@@ -222,6 +222,7 @@ class _Pass:
         """Go on at the key frame before time_s, or from the start in a file where seeking goes astray."""
         for margin_s in _SEEK_MARGINS_S:
             found = self.next() if self.seek(time_s - margin_s) else None
+            # Frames around a key frame of an open group of pictures are not whole; they are no key frames themselves.
             if found is not None and found.pts_s <= time_s and found.frame.key_frame:
                 break
         else:
@@ -234,7 +235,7 @@ class _Pass:
 
     def seek(self, time_s: float) -> bool:
         """Move to the key frame before time_s, where FFmpeg can."""
-        self._last_ticks = self._next_ticks = None
+        self._last_ticks = self._next_ticks = self.error = None
         try:
             self._container.seek(self.clock.pts_ticks(time_s), stream=self.stream)
         except Exception:  # whatever it was, the caller has another way
@@ -286,22 +287,20 @@ class _Pass:
             self.error = _one_line(error)
 
     def _decode(self, *, after_seek: bool) -> Iterator[av.VideoFrame]:
-        """Every frame; after a seek, from the key frame on: what is shown before it may refer to skipped frames."""
-        trusted_ticks = None
+        """Every frame; after a seek, those from the next key frame on."""
         at_key = not after_seek
         for index, packet in enumerate(self._packets()):
             if index == 0:
                 self._first_dts_ticks = packet.dts or 0
+            at_key = at_key or packet.is_keyframe
             if not at_key:
-                at_key, trusted_ticks = packet.is_keyframe, packet.pts
-                if not at_key:
-                    continue
+                continue
             try:
                 frames = packet.decode()
             except Exception as error:  # as above
                 self.error = _one_line(error)
                 break
-            yield from (frame for frame in frames if trusted_ticks is None or (frame.pts or 0) >= trusted_ticks)
+            yield from frames
         if self.error is not None:
             yield from self._delayed()
 
@@ -377,8 +376,7 @@ def _quarter_turns(frame: av.VideoFrame) -> int:
 
 def _upright_rgb(frame: av.VideoFrame, path: Path) -> UInt8Array:
     try:
-        # The range has to be named: by default PyAV forgets a full-range flag.
-        rgb_HWC = frame.to_ndarray(format="rgb24", src_color_range=frame.color_range, threads=1)
+        rgb_HWC = frame.to_ndarray(format="rgb24", threads=1)
     except Exception as error:  # as in _Pass
         raise CorruptVideoError(path, stage="decode", reason=_one_line(error)) from error
     return np.ascontiguousarray(np.rot90(rgb_HWC, _quarter_turns(frame)), dtype=np.uint8)
