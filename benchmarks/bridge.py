@@ -227,13 +227,14 @@ def timm_difference(weights_dir: Path, rgb_HWC: UInt8Array) -> float:
     """Largest |difference| between our class logits of a preprocessed picture and those of timm's own model."""
     import timm  # takes seconds to import
 
+    weights = load_image_weights(weights_dir)
     theirs = timm.create_model("vit_tiny_patch16_224").eval()
-    theirs.load_state_dict(load_image_weights(weights_dir))
+    theirs.load_state_dict(weights)
     square_HWC = torch.from_numpy(rgb_HWC)
     with torch.inference_mode():
         logits_K = theirs(((square_HWC / 255 - 0.5) / 0.5).permute(2, 0, 1)[None])[0]
         ours = load_image_tower(weights_dir)(square_HWC[None, None], DENSE)
-        ours_K = ours.frames_BSE[0, 0] + theirs.head.bias
+        ours_K = ours.frames_BSE[0, 0] + weights["head.bias"]
     return float((logits_K - ours_K).abs().max())
 
 

@@ -6,6 +6,7 @@ Real videos, decoder process, SQLite and FAISS; the embedder counts colours.
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from vlrlt.index.files import file_stamp, quick_hash, walk_videos
 from vlrlt.index.store import open_index, write_segment
 from vlrlt.types import Float32Array
 from vlrlt.video.sampling import ClipSampling
+from vlrlt.video.worker import DecodeProcess
 
 TESTS = Path(__file__).parent
 
@@ -312,6 +314,34 @@ def test_a_cut_off_video_is_searchable_up_to_there(
         assert counts(index(cut))[:2] == (0, 1)
         assert counts(index(cut, retry_failed=True))[:2] == (1, 0)
         assert list(searchable(library_dir).values()) == [report.clips]
+
+
+def test_a_decoder_that_dies_costs_the_rest_of_one_file(
+    archive: Path, library_dir: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_colours(archive / "a.mp4", [("red", 300)], fps=2)
+    decoders: list[DecodeProcess] = []
+
+    class SpiedProcess(DecodeProcess):
+        def __init__(self) -> None:
+            super().__init__()
+            decoders.append(self)
+
+    def kill(progress: IndexProgress) -> None:
+        if progress.path.name == "a.mp4" and progress.video_s_done == 16:  # the first batch
+            pid = decoders[0].pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+
+    monkeypatch.setattr(build, "DecodeProcess", SpiedProcess)
+    report = index(archive, on_progress=kill)
+    assert (report.indexed, report.partial, report.failed) == (2, 1, 0)
+    (problem,) = report.failures
+    assert (problem.path.name, problem.state, problem.stage) == ("a.mp4", "partial", "decode")
+    assert "died (SIGKILL)" in str(problem.reason)
+    found = searchable(library_dir)
+    assert found["b.MKV"] == 3
+    assert 16 <= found["a.mp4"] < 300
 
 
 def test_progress_counts_seconds_of_video(archive: Path, index: Index) -> None:

@@ -80,6 +80,10 @@ def test_half_precision_halves_the_file_and_is_read_as_float32(tmp_path: Path) -
     assert fingerprint(load_checkpoint(tmp_path / "again")) == fingerprint(loaded)
 
 
+def test_whoever_may_read_the_config_may_read_the_weights(folder: Path) -> None:
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+
+
 def test_saving_replaces_an_older_checkpoint(folder: Path) -> None:
     other = tiny_dual(TINY_RUN_OVERLAP, seed=1)
     save_checkpoint(other, folder)

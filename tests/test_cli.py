@@ -359,6 +359,20 @@ def test_train_hands_its_arguments_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "vlrlt train fit -c configs/train/toy.yaml" in vlrlt("train").stdout
 
 
+def test_demo_and_ui_hand_their_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+    monkeypatch.setattr("vlrlt.demo.run_demo", given.append)
+
+    def launch(library_dir: Path, *, port: int) -> int:
+        given.append((library_dir, port))
+        return 7
+
+    monkeypatch.setattr("vlrlt.ui.launch.launch_ui", launch)
+    assert vlrlt("demo", "--out", tmp_path).exit_code == 0
+    assert vlrlt("ui", "--library", tmp_path, "--port", 9000).exit_code == 7
+    assert given == [tmp_path, (tmp_path, 9000)]
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example(command: str) -> None:
     result = vlrlt(*command.split(), "--help")

@@ -42,12 +42,12 @@ def test_a_folder_is_loaded_with_what_was_stored(load: Load, video: VideoEncoder
 
 
 def test_the_default_model_is_the_folder_in_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embed, "DEFAULT_MODEL_DIR", tmp_path)
-    (tmp_path / "default").mkdir()  # a folder of that name where the program runs does not count
+    monkeypatch.setattr(embed, "DEFAULT_MODEL_DIR", tmp_path / "package")
+    save_checkpoint(tiny_dual(seed=1), tmp_path / "default")  # of that name where the program runs: does not count
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match=re.escape(f"{tmp_path}/config.json: No such file or directory")):
+    with pytest.raises(CheckpointError, match=re.escape(f"{tmp_path}/package/config.json: No such file or directory")):
         load_embedder()
-    save_checkpoint(tiny_dual(), tmp_path)
+    save_checkpoint(tiny_dual(), tmp_path / "package")
     embedder = load_embedder(device="cpu")
     assert (embedder.name, embedder.fingerprint) == ("default", fingerprint(tiny_dual()))
 

@@ -111,7 +111,7 @@ def test_sizes_that_do_not_divide_are_refused(shape: tuple[int, int, int], sizes
         patchify(torch.zeros((1, T, H, W, 3), dtype=torch.uint8), patch_size_px=p, tubelet_size=u)
 
 
-@settings(RELAXED, max_examples=300)
+@settings(RELAXED, max_examples=200)
 @given(clips_and_sizes(), st.sampled_from(THRESHOLDS_255), st.sampled_from(REFERENCES))
 def test_threshold_mask_equals_the_loop(
     drawn: tuple[UInt8Array, int, int], threshold: float, reference: Reference

@@ -18,7 +18,16 @@ BASE: dict[str, Any] = {"image_size_px": 32, "mean": (0.48, 0.46, 0.41), "std": 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize(
     ("height_px", "width_px", "image_size_px"),
-    [(240, 320, 64), (321, 241, 64), (97, 131, 32), (20, 33, 48), (64, 64, 64), (101, 100, 7), (1, 9, 5)],
+    [
+        (240, 320, 64),
+        (90, 150, 64),
+        (321, 241, 64),
+        (97, 131, 32),
+        (20, 33, 48),
+        (64, 64, 64),
+        (101, 100, 7),
+        (1, 9, 5),
+    ],
 )
 def test_equals_open_clip(
     height_px: int, width_px: int, image_size_px: int, interpolation: Interpolation, resize_mode: ResizeMode

@@ -203,22 +203,33 @@ def test_the_backend_has_to_exist(media: Media, monkeypatch: pytest.MonkeyPatch)
 
 OPEN_GOP_X264 = {"x264-params": "keyint=20:min-keyint=20:scenecut=0:bframes=3:open-gop=1"}
 OPEN_GOP_X265 = {"x265-params": "log-level=none:keyint=20:min-keyint=20:scenecut=0:bframes=3:open-gop=1"}
+KEYS_EVERY_2_S = {"x264-params": "keyint=20:min-keyint=20:scenecut=0:bframes=2"}
+
+
+def long_recipe(codec: str, options: dict[str, str]) -> Recipe:
+    return Recipe(num_frames=900, size_px=(64, 48), gop=20, codec=codec, options=options)
+
+
 LONG_RECIPES = {
-    "open_gop.mp4": Recipe(num_frames=900, size_px=(64, 48), options=OPEN_GOP_X264),
-    "open_gop.mkv": Recipe(num_frames=900, size_px=(64, 48), codec="libx265", options=OPEN_GOP_X265),
-    "b_frames.ts": Recipe(num_frames=900, size_px=(64, 48), gop=20, options={"bf": "2"}),
-    "b_frames.flv": Recipe(num_frames=900, size_px=(64, 48), gop=20, options={"bf": "2"}),
-    "mpeg4.mp4": Recipe(num_frames=900, size_px=(64, 48), gop=20, codec="mpeg4", options={"bf": "2"}),
-    "b_frames.avi": Recipe(num_frames=900, size_px=(64, 48), gop=20, options={"bf": "2"}),
-    "one_key_frame.mp4": Recipe(num_frames=900, size_px=(64, 48), gop=10_000, options={"x264-params": "scenecut=0"}),
-    "no_key_frames.mp4": Recipe(num_frames=900, size_px=(64, 48), options={"x264-params": "intra-refresh=1:keyint=30"}),
+    "open_gop.mp4": long_recipe("libx264", OPEN_GOP_X264),
+    "open_gop.mkv": long_recipe("libx265", OPEN_GOP_X265),
+    "mpeg4.mp4": long_recipe("mpeg4", {"bf": "2"}),
+    "h264.ts": long_recipe("libx264", KEYS_EVERY_2_S),
+    "hevc.ts": long_recipe("libx265", OPEN_GOP_X265),
+    "h264.flv": long_recipe("libx264", KEYS_EVERY_2_S),
+    "h264.avi": long_recipe("libx264", KEYS_EVERY_2_S),
+    "one_key_frame.mp4": long_recipe("libx264", {"x264-params": "scenecut=0:keyint=infinite"}),
+    "no_key_frames.ts": long_recipe("libx264", {"x264-params": "intra-refresh=1:keyint=30"}),
+    "wrong_key_frames.mp4": long_recipe("mpeg4", {"bf": "2"}),
 }
-SEEKS = ("open_gop.mp4", "open_gop.mkv", "b_frames.ts", "b_frames.flv", "mpeg4.mp4")
+SEEKS = ("open_gop.mp4", "open_gop.mkv", "mpeg4.mp4", "h264.ts", "hevc.ts", "h264.flv")
 
 
 @pytest.mark.parametrize("name", LONG_RECIPES)
 def test_far_apart_times_give_the_frames_of_a_full_decode(tmp_path: Path, name: str) -> None:
     path = write_video(tmp_path / name, LONG_RECIPES[name])
+    if name == "wrong_key_frames.mp4":  # without the table of key frames, every packet passes for one
+        path.write_bytes(path.read_bytes().replace(b"stss", b"free"))
     num_packets = 0
 
     def count() -> None:
@@ -486,8 +497,13 @@ def test_a_preview_that_cannot_be_cut_leaves_nothing(
 
 
 def test_a_preview_that_cannot_be_written(media: Media, tmp_path: Path) -> None:
+    path, _ = media("h264.mp4")
     with pytest.raises(ConfigError, match=r"absent/preview.mp4: cannot write the preview: .*No such file"):
-        cut_preview(media("h264.mp4")[0], 0.0, 1.0, tmp_path / "absent" / "preview.mp4")
+        cut_preview(path, 0.0, 1.0, tmp_path / "absent" / "preview.mp4")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigError, match=r"folder: cannot write the preview: .*Is a directory"):
+        cut_preview(path, 0.0, 1.0, tmp_path / "folder")
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
 
 
 @pytest.mark.real_videos

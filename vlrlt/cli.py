@@ -258,7 +258,7 @@ def ui(
     """
     from vlrlt.ui.launch import launch_ui
 
-    launch_ui(library, port=port)
+    raise typer.Exit(launch_ui(library, port=port))
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ Nothing is ever unpickled. Loading is strict: a mismatch names every key.
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -26,8 +26,6 @@ from vlrlt.video.transforms import Preprocess
 FORMAT_VERSION = 1
 WEIGHTS_FILE, CONFIG_FILE, TOKENIZER_FILE = "model.safetensors", "config.json", "tokenizer.model"
 
-_Config = TypeVar("_Config")
-
 
 def save_checkpoint(model: DualEncoder, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
     """Write a model; the files of an older checkpoint in that folder are replaced.
@@ -39,7 +37,8 @@ def save_checkpoint(model: DualEncoder, folder: Path, *, dtype: torch.dtype = to
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in model.state_dict().items()}
-    safetensors.torch.save_file(weights, folder / WEIGHTS_FILE)
+    # not save_file: only their owner could read its files
+    (folder / WEIGHTS_FILE).write_bytes(safetensors.torch.save(weights))
     if isinstance(model.text, SentencePieceText):
         (folder / TOKENIZER_FILE).write_bytes(model.text.vocabulary)
     (folder / CONFIG_FILE).write_text(json.dumps(_config_json(model), indent=2) + "\n", encoding="utf-8")
@@ -149,4 +148,4 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
         weights: dict[str, torch.Tensor] = safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot read weights: {error}") from error
-    return {key: tensor.float() for key, tensor in weights.items()}
+    return weights

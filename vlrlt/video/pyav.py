@@ -183,7 +183,7 @@ class _Pass:
     def _start(self) -> None:
         self._container, self.stream = _open(self._path)
         self._time_base = cast(Fraction, self.stream.time_base)  # None only for output
-        self._frames = self._decode(after_seek=False)
+        self._frames = self._decode()
         self._first_dts_ticks = 0
         self._last_ticks: int | None = None
         self._next_ticks: int | None = None
@@ -222,7 +222,7 @@ class _Pass:
         """Go on at the key frame before time_s, or from the start in a file where seeking goes astray."""
         for margin_s in _SEEK_MARGINS_S:
             found = self.next() if self.seek(time_s - margin_s) else None
-            # Frames around a key frame of an open group of pictures are not whole; they are no key frames themselves.
+            # A decoder that starts elsewhere, because the file names the wrong packets as keys, gives broken pictures.
             if found is not None and found.pts_s <= time_s and found.frame.key_frame:
                 break
         else:
@@ -240,7 +240,7 @@ class _Pass:
             self._container.seek(self.clock.pts_ticks(time_s), stream=self.stream)
         except Exception:  # whatever it was, the caller has another way
             return False
-        self._frames = self._decode(after_seek=True)
+        self._frames = self._decode()
         return True
 
     def promised_s(self) -> float | None:
@@ -286,15 +286,11 @@ class _Pass:
         except Exception as error:  # PyAV raises a dozen unrelated types on damaged files
             self.error = _one_line(error)
 
-    def _decode(self, *, after_seek: bool) -> Iterator[av.VideoFrame]:
-        """Every frame; after a seek, those from the next key frame on."""
-        at_key = not after_seek
+    def _decode(self) -> Iterator[av.VideoFrame]:
+        """Every frame in display order; after a seek, decoders begin with a key frame."""
         for index, packet in enumerate(self._packets()):
             if index == 0:
                 self._first_dts_ticks = packet.dts or 0
-            at_key = at_key or packet.is_keyframe
-            if not at_key:
-                continue
             try:
                 frames = packet.decode()
             except Exception as error:  # as above
