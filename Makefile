@@ -35,6 +35,9 @@ browser:  ## Chromium for the browser test; skipped with a reason where it canno
 train-toy: $(VENV)/.demo  ## rebuild the embedded default model (75 minutes on 2 cores)
 	$(BIN)/vlrlt toy make --out build/toy --videos 320 --seed 1
 	$(BIN)/vlrlt train fit -c configs/train/toy.yaml
+	$(BIN)/vlrlt train fit -c configs/train/toy_relevancy.yaml
+	rm -rf vlrlt/default_model
+	cp -r runs/toy-relevancy/model vlrlt/default_model
 
 clean:  ## remove what was built, but not the virtual environment
 	rm -rf build dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

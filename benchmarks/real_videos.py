@@ -46,8 +46,8 @@ from vlrlt.video.worker import DecodeProcess
 
 FLOOR = {"R@1": 0.280, "R@5": 0.475, "R@10": 0.610, "median_rank": 6.0}
 FLOOR_TIMES_S = tuple(float(second) for second in range(8))
-THRESHOLDS_255 = (PAPER_THRESHOLD_255, 10.0, 20.0)
-FIXED_NUM_FRAMES = (6, 4, 2, 1)
+THRESHOLDS_255 = (PAPER_THRESHOLD_255, 10.0)
+FIXED_NUM_FRAMES = (4, 2, 1)
 _BATCH_CLIPS = 8
 _ALL_MOMENTS = 1_000_000
 

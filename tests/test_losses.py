@@ -33,7 +33,7 @@ def loop_info_nce(video: torch.Tensor, text: torch.Tensor, scale: float, same: t
 def test_equals_a_plain_loop_with_gradients(same: torch.Tensor) -> None:
     video, text = unit_vectors(0, 4).requires_grad_(), unit_vectors(1, 4).requires_grad_()
     scale = torch.tensor(7.0, dtype=torch.float64, requires_grad=True)
-    loss = info_nce(video, text, logit_scale=scale, same_BB=same)
+    loss = info_nce(video, text, logit_scale=scale, weight_BB=same)
     expected = loop_info_nce(video, text, 7.0, same)
     assert loss.item() == pytest.approx(expected.item(), abs=1e-12)
     got = torch.autograd.grad(loss, (video, text, scale))
@@ -46,7 +46,7 @@ def test_equals_a_plain_loop_with_gradients(same: torch.Tensor) -> None:
 def test_worked_by_hand() -> None:
     """Orthogonal pairs that match exactly: each row is softmax of [s, 0], so the loss is log(1 + e^-s)."""
     eye = torch.eye(2, dtype=torch.float64)
-    loss = info_nce(eye, eye, logit_scale=torch.tensor(3.0), same_BB=eye.bool())
+    loss = info_nce(eye, eye, logit_scale=torch.tensor(3.0), weight_BB=eye)
     assert loss.item() == pytest.approx(math.log1p(math.exp(-3.0)), abs=1e-12)
 
 
@@ -57,7 +57,7 @@ def test_a_second_clip_of_the_same_action_is_not_pushed_away() -> None:
     text = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]], dtype=torch.float64)
     pulls = []
     for matches in (same, torch.eye(3).bool()):
-        loss = info_nce(video, text, logit_scale=torch.tensor(50.0), same_BB=matches)
+        loss = info_nce(video, text, logit_scale=torch.tensor(50.0), weight_BB=matches)
         (gradient,) = torch.autograd.grad(loss, video)
         pulls.append(float(gradient[0] @ (text[1] - text[0])))
     assert pulls[0] < 0 < pulls[1]  # descending moves clip 0 towards text 1 only when it is known to match

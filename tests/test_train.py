@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from vlrlt.embed import load_embedder
-from vlrlt.epic import EpicData
+from vlrlt.epic import EpicData, relevancy
 from vlrlt.errors import ConfigError
 from vlrlt.train.cli import main
 from vlrlt.train.data import ActionClips, Augmentation, DistinctActions, EpicDataModule, FrameCache, action_of, collate
@@ -119,13 +119,13 @@ def test_batches_hold_distinct_actions_and_all_verbs_of_a_noun(toy_data: Path) -
     assert list(sampler) != first
 
 
-def test_collate_marks_equal_actions(data: EpicDataModule) -> None:
+def test_collate_compares_what_is_narrated(data: EpicDataModule) -> None:
     clips = clips_of(data, None)
     samples = [clips[index] for index in (0, 1, 0)]
     batch = collate(samples)
-    expected = [[action_of(a.narration) == action_of(b.narration) for b in samples] for a in samples]
-    assert batch.same_BB.tolist() == expected
-    assert batch.same_BB[0, 2]
+    narrations = [sample.narration for sample in samples]
+    assert np.array_equal(batch.relevancy_BB.numpy(), relevancy(narrations, narrations).astype(np.float32))
+    assert batch.relevancy_BB[0, 2] == 1
     assert batch.to(torch.device("cpu")).rgb_BTHWC.shape == (3, 4, 32, 32, 3)
 
 

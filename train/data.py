@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from vlrlt.epic import EpicData, Narration
+from vlrlt.epic import EpicData, Narration, relevancy
 from vlrlt.errors import ConfigError
 from vlrlt.types import ClipSpan, Float64Array, UInt8Array
 from vlrlt.video.decode import DecoderName, open_decoder
@@ -45,26 +45,28 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips with their captions, and which of them describe the same action."""
+    """Clips with their captions."""
 
     rgb_BTHWC: Tensor
     captions: list[str]
     narrations: list[Narration]
-    same_BB: Tensor
+    relevancy_BB: Tensor
+    """Official relevancy of every clip to every caption: 1 for the same verb and nouns, less for a part of them."""
 
     def to(self, device: torch.device, **options: bool) -> "Batch":
         """The batch with its tensors on a device; Lightning calls it."""
-        return replace(self, rgb_BTHWC=self.rgb_BTHWC.to(device, **options), same_BB=self.same_BB.to(device, **options))
+        moved = {name: getattr(self, name).to(device, **options) for name in ("rgb_BTHWC", "relevancy_BB")}
+        return replace(self, **moved)
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """Stack samples; two of them are the same when verb and nouns are."""
-    actions = [action_of(sample.narration) for sample in samples]
+    """Stack samples and compare what they narrate."""
+    narrations = [sample.narration for sample in samples]
     return Batch(
         rgb_BTHWC=torch.stack([sample.rgb_THWC for sample in samples]),
         captions=[sample.caption for sample in samples],
-        narrations=[sample.narration for sample in samples],
-        same_BB=torch.tensor([[a == b for b in actions] for a in actions]),
+        narrations=narrations,
+        relevancy_BB=torch.from_numpy(relevancy(narrations, narrations)).float(),
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from vlrlt.epic import relevancy
 from vlrlt.losses import info_nce
 from vlrlt.metrics import multi_instance_retrieval
-from vlrlt.models.checkpoint import save_checkpoint
+from vlrlt.models.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.text import SentencePieceText, fit_vocabulary
@@ -40,6 +40,9 @@ class ContrastiveModule(L.LightningModule):
         learning_rate: peak, after the warm-up.
         weight_decay: on matrices only.
         warmup_share: part of all steps in which the learning rate rises; then it falls as a cosine.
+        relevancy_power: clips and captions attract each other by relevancy ** relevancy_power. None: only those of the
+            same action do, which ranks them first; a power of about 4 also orders the rest by what they share.
+        init_from: checkpoint folder to start from; None: from nothing.
     """
 
     def __init__(  # noqa: PLR0913 - the recipe, one value a line in the YAML
@@ -53,6 +56,8 @@ class ContrastiveModule(L.LightningModule):
         learning_rate: float = 1e-3,
         weight_decay: float = 0.05,
         warmup_share: float = 0.05,
+        relevancy_power: float | None = None,
+        init_from: Path | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -63,6 +68,8 @@ class ContrastiveModule(L.LightningModule):
         self._learning_rate = learning_rate
         self._weight_decay = weight_decay
         self._warmup_share = warmup_share
+        self._relevancy_power = relevancy_power
+        self._init_from = init_from
         self._embedded: list[tuple[Tensor, Tensor, Batch]] = []
 
     def configure_model(self) -> None:
@@ -75,12 +82,15 @@ class ContrastiveModule(L.LightningModule):
         preprocess = self._inference.preprocess
         video = VideoEncoder(self._video_config, mean=preprocess.mean, std=preprocess.std)
         self.model = DualEncoder(video=video, text=text, inference=self._inference)
+        if self._init_from is not None:
+            source = load_checkpoint(self._init_from)
+            load_weights(self.model, source.state_dict(), source=str(self._init_from))
 
     def training_step(self, batch: Batch, _batch_index: int) -> Tensor:
         """Contrastive loss of a batch of distinct actions."""
         video_BE, text_BE, kept = self._embed(batch)
         scale = self.model.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
-        loss = info_nce(video_BE, text_BE, logit_scale=scale, same_BB=batch.same_BB)
+        loss = info_nce(video_BE, text_BE, logit_scale=scale, weight_BB=self._weights(batch.relevancy_BB))
         correct_B = (video_BE @ text_BE.T).argmax(1) == torch.arange(len(video_BE), device=loss.device)
         values = {"loss": loss, "accuracy": correct_B.float().mean(), "kept": kept, "logit_scale": scale}
         self.log_dict(
@@ -135,6 +145,11 @@ class ContrastiveModule(L.LightningModule):
         ids_BL = self.model.text.tokenize(batch.captions).to(video_BE.device)
         kept = features.num_tokens_B.float().mean() / self._video_config.num_dense_tokens
         return video_BE, self.model.encode_text(ids_BL), kept
+
+    def _weights(self, relevancy_BB: Tensor) -> Tensor:
+        if self._relevancy_power is None:
+            return relevancy_BB == 1
+        return relevancy_BB**self._relevancy_power
 
     def _data(self) -> EpicDataModule:
         data: EpicDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
