@@ -51,7 +51,7 @@ def test_worked_by_hand() -> None:
 
 
 def test_a_second_clip_of_the_same_action_is_not_pushed_away() -> None:
-    """Clips 0 and 1 say the same and look the same: knowing it, nothing is left to pull at; not knowing it, there is."""
+    """Clip 0 and text 1 say the same: knowing it, they attract each other; not knowing it, they repel."""
     video = torch.eye(2, dtype=torch.float64)[[0, 0, 1]].requires_grad_()
     same = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()
     text = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]], dtype=torch.float64)

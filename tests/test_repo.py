@@ -16,7 +16,9 @@ SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 def packages_on_disk() -> dict[str, Path]:
     """Import name -> folder, through the links."""
     found = {}
-    for init in sorted(ROOT.glob("vlrlt/**/__init__.py")) + [ROOT / d / "__init__.py" for d in ("train", "index", "ui")]:
+    for init in sorted(ROOT.glob("vlrlt/**/__init__.py")) + [
+        ROOT / d / "__init__.py" for d in ("train", "index", "ui")
+    ]:
         folder = init.parent
         parts = folder.relative_to(ROOT).parts
         found[".".join(parts if parts[0] == "vlrlt" else ("vlrlt", *parts))] = folder.resolve()
@@ -37,7 +39,9 @@ def test_mapping_points_at_the_folders() -> None:
 
 @pytest.mark.parametrize("name", ["train", "index", "ui"])
 def test_folders_refuse_their_bare_name(name: str) -> None:
-    run = subprocess.run([sys.executable, "-c", f"import {name}"], cwd=ROOT, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", f"import {name}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert run.returncode != 0
     assert f"import vlrlt.{name}, not {name!r}" in run.stderr
 
@@ -60,7 +64,9 @@ def test_wheel_holds_only_vlrlt(tmp_path: Path) -> None:
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"vlrlt", f"vlrlt-{PYPROJECT['project']['version']}.dist-info"}
-    modules = {f"{name.replace('.', '/')}/{path.name}" for name, d in packages_on_disk().items() for path in d.glob("*.py")}
+    modules = {
+        f"{name.replace('.', '/')}/{path.name}" for name, d in packages_on_disk().items() for path in d.glob("*.py")
+    }
     assert modules <= set(names)
     assert {"vlrlt/py.typed", "vlrlt/default_model/model.safetensors"} <= set(names)
 

@@ -157,7 +157,7 @@ def tiny_config(toy_data: Path, tmp_path: Path) -> dict[str, Any]:
     return dict(config)
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:LightningCLI's args parameter")
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*:FutureWarning")
 def test_fit_learns_and_exports_the_trained_model(toy_data: Path, tmp_path: Path) -> None:
     config_file = tmp_path / "tiny.yaml"
     config_file.write_text(yaml.safe_dump(tiny_config(toy_data, tmp_path)))
@@ -177,7 +177,6 @@ def test_fit_learns_and_exports_the_trained_model(toy_data: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-@pytest.mark.filterwarnings("ignore:LightningCLI's args parameter")
 def test_every_config_parses_and_names_its_command(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"vlrlt train fit -c configs/{path.parent.name}/{path.name}" in path.read_text()
     with pytest.raises(SystemExit) as stop:

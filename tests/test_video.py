@@ -243,7 +243,7 @@ def test_far_apart_times_give_the_frames_of_a_full_decode(tmp_path: Path, name: 
         frames = list(decoder.frames_at(wanted_s))
     assert [shown_index(frame.rgb_HWC) for frame in frames] == [int(time_s * 10) for time_s in wanted_s]
     assert [frame.pts_s for frame in frames] == pytest.approx([int(time_s * 10) / 10 for time_s in wanted_s])
-    # Where key frames help, not everything in between is decoded; where they do not, nothing is decoded again and again.
+    # Where key frames help, not all in between is decoded; where they do not, nothing is decoded again and again.
     assert num_packets < (600 if name in SEEKS else 1200)
 
 

@@ -1,5 +1,7 @@
 """`vlrlt train fit -c FILE.yaml`: LightningCLI around the contrastive module."""
 
+import warnings
+
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from vlrlt.train.data import EpicDataModule
@@ -17,10 +19,13 @@ class TrainCLI(LightningCLI):
 
 def main(argv: list[str]) -> None:
     """Run fit or validate with the given arguments; the resolved configuration is saved beside the logs."""
-    TrainCLI(
-        ContrastiveModule,
-        EpicDataModule,
-        args=argv,
-        seed_everything_default=0,
-        save_config_kwargs={"overwrite": True},
-    )
+    with warnings.catch_warnings():
+        # These arguments do come from a command line: the one of `vlrlt train`.
+        warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+        TrainCLI(
+            ContrastiveModule,
+            EpicDataModule,
+            args=argv,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+        )

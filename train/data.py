@@ -308,4 +308,5 @@ def _random_square(rgb_THWC: Tensor, size_px: int, augmentation: Augmentation) -
     )
     contrast, brightness = ((torch.rand(2) * 2 - 1) * augmentation.max_brightness).tolist()
     levels_256 = (torch.arange(256) - 128) * (1 + contrast) + 128 * (1 + brightness)
-    return levels_256.round().clamp(0, 255).to(torch.uint8)[square_TCHW.permute(0, 2, 3, 1).long()]
+    lit_THWC: Tensor = levels_256.round().clamp(0, 255).to(torch.uint8)[square_TCHW.permute(0, 2, 3, 1).long()]
+    return lit_THWC

@@ -286,7 +286,7 @@ def _show_scores(variants: Sequence[Variant], console: Console) -> None:
     console.print(table)
     console.print(
         f"   {full.num_clips} actions, {full.num_sentences} sentences, of all videos: this archive is in no training.\n"
-        "   The same weights in every row, not trained again for fewer frames. verb right: verb with the noun given.\n",
+        "   The same weights in every row, not trained again for other tokens. verb right: verb with the noun given.\n",
         soft_wrap=True,
     )
 
