@@ -81,12 +81,22 @@ class BridgeEmbedder:
     def embed_with(self, rgb_BTHWC: UInt8Array, policy: TokenPolicy) -> ClipEmbeddings:
         """The same with another token policy, to compare policies."""
         features = self._tower(torch.from_numpy(rgb_BTHWC), policy)
-        logits_BTK = features.frames_BSE + self._head_bias_K
-        classes_BK = (logits_BTK / TEMPERATURE).softmax(-1).mean(1)
+        return self._pool(features.frames_BSE, num_tokens_B=features.num_tokens_B.numpy())
+
+    @torch.inference_mode()
+    def embed_frame_by_frame(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:
+        """What DENSE computes, at the cost of an image tower: no frame is in one sequence with another."""
+        num_clips, num_frames = rgb_BTHWC.shape[:2]
+        features = self._tower(torch.from_numpy(rgb_BTHWC).flatten(0, 1)[:, None], DENSE)
+        logits_BTK = features.frames_BSE[:, 0].unflatten(0, (num_clips, num_frames))
+        return self._pool(logits_BTK, num_tokens_B=features.num_tokens_B.numpy().reshape(num_clips, -1).sum(1))
+
+    def _pool(self, logits_BTK: Tensor, *, num_tokens_B: npt.NDArray[np.int64]) -> ClipEmbeddings:
+        classes_BK = ((logits_BTK + self._head_bias_K) / TEMPERATURE).softmax(-1).mean(1)
         return ClipEmbeddings(
             vectors_BD=_unit(classes_BK @ self._meanings_KD),
-            num_tokens_B=features.num_tokens_B.numpy(),
-            num_dense_tokens=rgb_BTHWC.shape[1] * self._tower.config.grid_size**2,
+            num_tokens_B=num_tokens_B,
+            num_dense_tokens=logits_BTK.shape[1] * self._tower.config.grid_size**2,
         )
 
     @torch.inference_mode()

@@ -13,8 +13,10 @@ files that it lists. The model is the bridge (see bridge.py). Parts, in this ord
     curve     every clip under every token policy in one pass: quality against cost, with fewer frames and random drops
               of as many tokens as controls
 
-Seconds of encoding in the curve are CPU seconds of one thread, with all policies taking turns on each batch of clips;
-compare them within one run only. --out keeps the libraries and the curve's vectors: a second run does what is missing.
+Dense in the curve is frame by frame, as an image tower works, and so are its fewer frames; "policy none" is the same
+through run_overlap, where all frames of a clip are one sequence. Times in the curve are CPU seconds of one thread, with
+all ways taking turns on each batch of clips; compare them within one run only. --out keeps the libraries and the
+curve's vectors: a second run does what is missing.
 
 Shape legend: Q queries, V videos, N clips, B clips of a batch, T frames, D embedding.
 """
@@ -23,7 +25,7 @@ import argparse
 import csv
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,7 @@ from vlrlt.metrics import first_relevant_ranks, median_rank, recall_at_k
 from vlrlt.progress import count_progress, index_progress
 from vlrlt.service import Service
 from vlrlt.tokens.run_length import DENSE, PAPER_THRESHOLD_255, TokenPolicy
-from vlrlt.types import Float32Array, UInt8Array
+from vlrlt.types import ClipEmbeddings, Float32Array, UInt8Array
 from vlrlt.video.decode import open_decoder
 from vlrlt.video.worker import DecodeProcess
 
@@ -149,13 +151,14 @@ def audit(sources: Sequence[Source], library_dir: Path) -> dict[str, Any]:
             name = f"{source.path.parent.name}/{source.path.name}"
             if state != "indexed":
                 reason = "" if video is None else f"cannot {video.stage}: {video.reason}"
-                print(f"  {state:8} {name}\n           {reason}\n           manifest: {source.note}")
+                print(f"    {state:8} {name}\n             {reason}\n             manifest: {source.note}")
             if (state in ("indexed", "partial")) != (source.num_frames > 0):
                 disagreements.append(f"{name}: {state}, {source.num_frames} frames in the manifest")
             if video is not None and state == "indexed" and abs((video.duration_s or 0) - source.duration_s) > 0.1:
                 disagreements.append(f"{name}: {video.duration_s:.3f} s, {source.duration_s} s in the manifest")
-    print(f"files: {counts}, in all {len(sources)}")
-    print(*(f"  disagrees: {line}" for line in disagreements), sep="\n")
+    print(f"  {len(sources)} files: {counts}; {len(disagreements)} disagree with the manifest")
+    for line in disagreements:
+        print(f"    {line}")
     return {"files": len(sources), "states": counts, "disagreements": disagreements}
 
 
@@ -173,7 +176,7 @@ def measure_floor(sources: Sequence[Source], embedder: BridgeEmbedder) -> tuple[
                 frames = [PREPROCESS(frame.rgb_HWC) for frame in decoder.frames_at(times_s)]
             if len(frames) > 1:
                 used.append(source)
-                vectors.append(embedder.embed_with(np.stack(frames)[None], DENSE).vectors_BD[0])
+                vectors.append(embedder.embed_frame_by_frame(np.stack(frames)[None]).vectors_BD[0])
     texts_QD = embedder.embed_text([source.caption for source in used])
     return score(texts_QD @ np.stack(vectors).T, used, used), used
 
@@ -226,28 +229,31 @@ def search_clips(service: Service, searchable: Sequence[Source]) -> dict[str, An
 
 
 def encode_variants(rgb_BTHWC: UInt8Array, embedder: BridgeEmbedder) -> dict[str, Variant]:
-    """One batch under every policy; both controls get as many tokens as the run lengths before them left."""
+    """One batch in every way; both controls get as many tokens as the run lengths before them left."""
     num_frames = rgb_BTHWC.shape[1]
     encoded: dict[str, Variant] = {}
 
-    def encode(name: str, rgb: UInt8Array, policy: TokenPolicy = DENSE) -> Variant:
+    def encode(name: str, embed: Callable[[], ClipEmbeddings]) -> Variant:
         started_s = time.process_time()
-        embeddings = embedder.embed_with(rgb, policy)
+        embeddings = embed()
         cpu_s = time.process_time() - started_s
-        encoded[name] = Variant(
-            vectors_ND=embeddings.vectors_BD, num_tokens=int(embeddings.num_tokens_B.sum()), cpu_s=cpu_s
-        )
+        num_tokens = int(embeddings.num_tokens_B.sum())
+        encoded[name] = Variant(vectors_ND=embeddings.vectors_BD, num_tokens=num_tokens, cpu_s=cpu_s)
         return encoded[name]
 
-    def encode_frames(name: str, num_kept: int) -> None:
-        kept_T = ((np.arange(num_kept) + 0.5) * num_frames / num_kept).astype(int)
-        encode(name, np.ascontiguousarray(rgb_BTHWC[:, kept_T]))
+    def encode_policy(name: str, policy: TokenPolicy) -> Variant:
+        return encode(name, lambda: embedder.embed_with(rgb_BTHWC, policy))
 
-    dense = encode("dense", rgb_BTHWC)
+    def encode_frames(name: str, num_kept: int) -> Variant:
+        kept_T = ((np.arange(num_kept) + 0.5) * num_frames / num_kept).astype(int)
+        return encode(name, lambda: embedder.embed_frame_by_frame(rgb_BTHWC[:, kept_T]))
+
+    dense = encode_frames("dense", num_frames)
+    encode_policy("dense, policy none", DENSE)
     for threshold_255 in THRESHOLDS_255:
-        runs = encode(f"run lengths {threshold_255:g}", rgb_BTHWC, TokenPolicy(threshold_255=threshold_255))
+        runs = encode_policy(f"run lengths {threshold_255:g}", TokenPolicy(threshold_255=threshold_255))
         budget_tokens = round(runs.num_tokens / len(rgb_BTHWC))
-        encode(f"random as {threshold_255:g}", rgb_BTHWC, TokenPolicy(kind="random", budget_tokens=budget_tokens))
+        encode_policy(f"random as {threshold_255:g}", TokenPolicy(kind="random", budget_tokens=budget_tokens))
         encode_frames(f"fewer frames as {threshold_255:g}", round(num_frames * runs.num_tokens / dense.num_tokens))
     for num_kept in FIXED_NUM_FRAMES:
         encode_frames(f"{num_kept} of {num_frames} frames", num_kept)
@@ -338,6 +344,26 @@ def print_table(rows: dict[str, Scores], title: str) -> None:
         print(f"{name:{width}}", *cells)
 
 
+def measure_library(
+    name: str, embedder: BridgeEmbedder, sources: Sequence[Source], queries: Sequence[Source], out: Path
+) -> tuple[dict[str, Any], list[Source]]:
+    """Index all files and ask for them; also the files that became searchable."""
+    library_dir = out / f"library-{name.replace(' ', '-')}"
+    report = build_library(sources, library_dir=library_dir, embedder=embedder)
+    print(f"\nlibrary {name}: {report.as_text().splitlines()[0]}")
+    print(f"  decoding {report.decode_s:.1f} s, encoding {report.encode_s:.1f} s, ", end="")
+    print(f"tokens kept {report.tokens / max(report.dense_tokens, 1):.3f}")
+    figures: dict[str, Any] = {"index": report.as_json(), "audit": audit(sources, library_dir)}
+    with Catalog.open_reader(library_dir) as catalog:
+        paths = set(catalog.snapshot().clips.videos)
+    searchable = [source for source in sources if str(source.path.resolve()) in paths]
+    with Service(library_dir, model=embedder) as service:
+        figures["captions"] = search_captions(service, queries, searchable)
+        print_table(figures["captions"], f"library {name}")
+        figures["clips"] = search_clips(service, searchable)
+    return figures, searchable
+
+
 def main() -> None:
     """Run every part."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -350,35 +376,24 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     sources = read_manifest(args.videos)
     captioned = [source for source in sources if source.caption]
-    figures: dict[str, Any] = {"proof": prove_bridge(args.weights, captioned[0])}
+    proof = prove_bridge(args.weights, captioned[0])
+
     dense = BridgeEmbedder(args.weights)
-
     floor, queries = measure_floor(captioned, dense)
-    print_table(
-        {"measured": floor, "floor of the design": FLOOR | {k: floor[k] for k in ("queries", "videos")}}, "floor"
-    )
-    figures["floor"] = floor
+    print_table({"measured": floor, "design": {**floor, **FLOOR}}, "floor")
 
-    policies = {"dense": dense, "run lengths": BridgeEmbedder(args.weights, policy=TokenPolicy())}
-    for name, embedder in policies.items():
-        library_dir = args.out / f"library {name}".replace(" ", "-")
-        report = build_library(sources, library_dir=library_dir, embedder=embedder)
-        print(f"library {name}: {report.as_text()}")
-        figures[f"index {name}"] = {**report.as_json(), **audit(sources, library_dir)}
-        with Catalog.open_reader(library_dir) as catalog:
-            searchable_paths = set(catalog.snapshot().clips.videos)
-        searchable = [source for source in sources if str(source.path.resolve()) in searchable_paths]
-        with Service(library_dir, model=embedder) as service:
-            figures[f"library {name}"] = search_captions(service, queries, searchable)
-            print_table(figures[f"library {name}"], f"library {name}")
-            figures[f"clips {name}"] = search_clips(service, searchable)
+    dense_library, searchable = measure_library("dense", dense, sources, queries, args.out)
+    run_lengths = BridgeEmbedder(args.weights, policy=TokenPolicy())
+    run_length_library, _ = measure_library("run lengths", run_lengths, sources, queries, args.out)
 
     files = encode_all(searchable, dense, args.out / "curve")
     texts_QD = dense.embed_text([query.caption for query in queries])
-    figures["curve"] = measure_curve(files, searchable, queries, texts_QD)
-    print_table(figures["curve"], "curve")
+    curve = measure_curve(files, searchable, queries, texts_QD)
+    print()
+    print_table(curve, "curve")
     if args.json:
-        print(json.dumps(figures))
+        libraries = {"library_dense": dense_library, "library_run_lengths": run_length_library}
+        print(json.dumps({"proof": proof, "floor": floor, **libraries, "curve": curve}))
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def search(page: AppTest, query: str) -> AppTest:
 
 
 def texts(page: AppTest) -> list[str]:
-    return [element.value for element in page.text]
+    return [element.value for element in page.main.text]
 
 
 def errors(page: AppTest) -> tuple[list[str], list[str]]:
@@ -125,7 +125,7 @@ def test_a_query_shows_what_the_service_finds(library: Path) -> None:
     page = search(open_page(), "open the fridge")
     hits = expected(library, "open the fridge").hits
     assert len(hits) > 3, "the test needs more than one row of the grid"
-    assert texts(page)[-len(hits) :] == [Path(hit.video).name for hit in hits]
+    assert texts(page) == [Path(hit.video).name for hit in hits]
     times = [f"**{format_time(hit.start_s, decimals=1)} - {format_time(hit.end_s, decimals=1)}**" for hit in hits]
     assert [element.value for element in page.markdown] == times
     assert [element.value for element in page.main.caption][1:] == [f"cosine {hit.score:.3f}" for hit in hits]
@@ -187,7 +187,6 @@ def test_play_shows_a_short_film_of_the_moment_not_the_archives_file(library: Pa
     (film,) = (library / "cache").glob("*.mp4")
     padded_s = min(hit.end_s + 1, video_s(Path(hit.video))) - max(0, hit.start_s - 1)
     assert video_s(film) == pytest.approx(padded_s, abs=0.2)
-    assert video.proto.url.endswith(".mp4") or not video.proto.url
 
 
 def video_s(path: Path) -> float:

@@ -28,6 +28,7 @@ STYLE = """
 .st-key-results [data-testid="stImage"] img {
     aspect-ratio: 4 / 3; object-fit: contain; background: rgba(128, 128, 128, 0.15); border-radius: 0.4rem;
 }
+[data-testid="stVideo"] { max-height: 65vh; background: black; }
 </style>
 """
 
@@ -161,7 +162,7 @@ def show_card(service: Service, moment: Moment) -> None:
             play(service, moment)
 
 
-@st.dialog("Moment", width="large", icon=":material/play_arrow:")
+@st.dialog("Moment", width="medium", icon=":material/play_arrow:")
 def play(service: Service, moment: Moment) -> None:
     """A player that starts at the moment; its film is short and made for browsers, the archive's file stays unread."""
     padded = replace(moment, start_s=max(0.0, moment.start_s - PAD_S), end_s=moment.end_s + PAD_S)
@@ -172,8 +173,8 @@ def play(service: Service, moment: Moment) -> None:
         show_error("The video cannot be read any more", error)
         return
     st.video(film, start_time=moment.start_s - padded.start_s, autoplay=True, muted=True, loop=True)
-    st.text(readable(moment.video))
     st.markdown(f"**{time_range(moment)}**")
+    st.text(readable(moment.video))
 
 
 def show_error(title: str, error: VlrltError) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import vlrlt
 from vlrlt.extras import require
 from vlrlt.service import Service
 
@@ -14,6 +15,7 @@ LIBRARY_VARIABLE = "VLRLT_UI_LIBRARY"
 MODEL_VARIABLE = "VLRLT_UI_MODEL"
 """Environment variable that tells the page which model to ask; absent: the library's own."""
 
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _APP = Path(__file__).with_name("app.py")
 _OPTIONS = {
     "server.address": "127.0.0.1",
@@ -45,11 +47,13 @@ def launch_ui(library_dir: Path, *, port: int = 8501, model: str | None = None) 
     """
     require("streamlit", extra="ui")
     Service(library_dir).close()  # a wrong path is an error here, not on a page that nobody has opened yet
-    environment = os.environ | {LIBRARY_VARIABLE: str(library_dir.resolve())}
+    paths = [str(Path(vlrlt.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), LIBRARY_VARIABLE: str(library_dir.resolve())}
     if model is not None:
         environment[MODEL_VARIABLE] = model
     options = [f"--{name}={value}" for name, value in (_OPTIONS | {"server.port": str(port)}).items()]
-    command = [sys.executable, "-m", "streamlit", "run", str(_APP), *options]
+    # -P: nothing in the working directory may stand in for a module of Streamlit.
+    command = [sys.executable, "-P", "-m", "streamlit", "run", str(_APP), *options]
     with subprocess.Popen(command, env=environment) as page:  # noqa: S603  our own command
         handlers = {number: signal.signal(number, lambda *_: page.terminate()) for number in _STOP_SIGNALS}
         try:
@@ -57,6 +61,3 @@ def launch_ui(library_dir: Path, *, port: int = 8501, model: str | None = None) 
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-
-
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -286,7 +286,8 @@ def _show_scores(variants: Sequence[Variant], console: Console) -> None:
     console.print(table)
     console.print(
         f"   {full.num_clips} actions, {full.num_sentences} sentences, of all videos: this archive is in no training.\n"
-        "   The same weights in every row, not trained again for other tokens. verb right: verb with the noun given.\n",
+        "   The same weights in every row. They were trained with run-length tokens only, so dense does worse:\n"
+        "   how a model trained dense would do is another question. verb right: verb with the noun given.\n",
         soft_wrap=True,
     )
 
