@@ -35,7 +35,7 @@ import numpy.typing as npt
 import torch
 from bridge import PREPROCESS, BridgeEmbedder, minilm_difference, timm_difference
 
-from vlrlt.index.build import IndexReport, index_paths
+from vlrlt.index.build import index_paths
 from vlrlt.index.catalog import Catalog
 from vlrlt.index.search import ClipQuery, Query, TextQuery
 from vlrlt.metrics import first_relevant_ranks, median_rank, recall_at_k
@@ -131,14 +131,6 @@ def prove_bridge(weights_dir: Path, picture: Source) -> dict[str, float]:
 # index
 
 
-def build_library(sources: Sequence[Source], *, library_dir: Path, embedder: BridgeEmbedder) -> IndexReport:
-    """Index all files by name, so that no suffix is passed over."""
-    with index_progress() as show:
-        return index_paths(
-            [source.path for source in sources], library_dir=library_dir, embedder=embedder, on_progress=show
-        )
-
-
 def audit(sources: Sequence[Source], library_dir: Path) -> dict[str, Any]:
     """What became of every file, and where that disagrees with the manifest."""
     counts: dict[str, int] = {}
@@ -208,21 +200,20 @@ def search_captions(service: Service, queries: Sequence[Source], searchable: Seq
 
 def search_clips(service: Service, searchable: Sequence[Source]) -> dict[str, Any]:
     """Every file whose scene another file shows, as a clip query; does one of those come first?"""
-    scenes: dict[str, dict[str, int]] = {}
+    answers = []
     for source in searchable:
         others = [other for other in searchable if other != source]
-        if not any(other.scene == source.scene for other in others):
-            continue
-        similarity_1V = ask(service, ClipQuery(source.path), others, exclude=source.path)[None]
-        rank = int(first_relevant_ranks(similarity_1V, same_scene([source], others))[0])
-        scenes.setdefault(source.scene, {})[source.path.name] = rank
-    ranks = [rank for scene in scenes.values() for rank in scene.values()]
-    print(f"clip queries: another file of the scene first for {ranks.count(1)} of {len(ranks)}")
-    print(
-        *(f"  {scene}: rank " + ", ".join(f"{r} for {n}" for n, r in of.items()) for scene, of in scenes.items()),
-        sep="\n",
-    )
-    return {"hits": ranks.count(1), "queries": len(ranks), "ranks": scenes}
+        found_1V = same_scene([source], others)
+        if found_1V.any():
+            score_V = ask(service, ClipQuery(source.path), others, exclude=source.path)
+            rank = int(first_relevant_ranks(score_V[None], found_1V)[0])
+            first = others[int(score_V.argmax())].path.name
+            answers.append({"scene": source.scene, "query": source.path.name, "rank": rank, "first": first})
+    hits = sum(answer["rank"] == 1 for answer in answers)
+    print(f"clip queries: another file of the scene comes first for {hits} of {len(answers)}")
+    for answer in answers:
+        print("  {scene:16} rank {rank:2}  {query} -> {first}".format(**answer))
+    return {"hits": hits, "queries": len(answers), "answers": answers}
 
 
 # curve
@@ -349,14 +340,16 @@ def measure_library(
 ) -> tuple[dict[str, Any], list[Source]]:
     """Index all files and ask for them; also the files that became searchable."""
     library_dir = out / f"library-{name.replace(' ', '-')}"
-    report = build_library(sources, library_dir=library_dir, embedder=embedder)
+    with index_progress() as show:  # all files by name, so that no suffix is passed over
+        paths = [source.path for source in sources]
+        report = index_paths(paths, library_dir=library_dir, embedder=embedder, on_progress=show)
     print(f"\nlibrary {name}: {report.as_text().splitlines()[0]}")
     print(f"  decoding {report.decode_s:.1f} s, encoding {report.encode_s:.1f} s, ", end="")
     print(f"tokens kept {report.tokens / max(report.dense_tokens, 1):.3f}")
     figures: dict[str, Any] = {"index": report.as_json(), "audit": audit(sources, library_dir)}
     with Catalog.open_reader(library_dir) as catalog:
-        paths = set(catalog.snapshot().clips.videos)
-    searchable = [source for source in sources if str(source.path.resolve()) in paths]
+        videos = set(catalog.snapshot().clips.videos)
+    searchable = [source for source in sources if str(source.path.resolve()) in videos]
     with Service(library_dir, model=embedder) as service:
         figures["captions"] = search_captions(service, queries, searchable)
         print_table(figures["captions"], f"library {name}")
