@@ -6,7 +6,7 @@ Shape legend: B clips or texts, T frames, H = W image size, C = 3, D embedding.
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "default"
 DEFAULT_MODEL_DIR = Path(__file__).parent / "default_model"
 """The embedded toy-kitchen model; `make train-toy` rebuilds it."""
-
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 
 class Embedder(Protocol):

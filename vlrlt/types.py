@@ -86,18 +86,6 @@ class ClipEmbeddings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hit:
-    """A clip and its score for one query."""
-
-    clip_id: int
-    video: str
-    start_s: float
-    end_s: float
-    score: float
-    """Cosine similarity in [-1, 1]."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Moment:
     """Adjacent hits of one video merged into one answer."""
 

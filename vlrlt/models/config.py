@@ -106,9 +106,6 @@ class OpenClipTextConfig:
     embed_dim: int
 
 
-TextTowerConfig = SentencePieceTextConfig | OpenClipTextConfig
-
-
 def _check_positive(config: VideoEncoderConfig | SentencePieceTextConfig) -> None:
     """Every whole number of an architecture is a size or a count."""
     for name, value in vars(config).items():

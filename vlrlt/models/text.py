@@ -6,7 +6,7 @@ Shape legend: B texts, L token ids of a text, D width, E embedding.
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 import sentencepiece
 import torch
@@ -19,18 +19,6 @@ if TYPE_CHECKING:
     import open_clip
 
 PAD_ID, UNKNOWN_ID = 0, 1
-
-
-class TextTower(Protocol):
-    """What the dual encoder needs of a text tower; every implementation is an nn.Module."""
-
-    def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Token ids (B, L), int64."""
-        ...
-
-    def __call__(self, ids_BL: Tensor) -> Tensor:
-        """Embeddings (B, E), not normalised."""
-        ...
 
 
 def fit_vocabulary(captions: Iterable[str], *, vocab_size: int) -> bytes:
