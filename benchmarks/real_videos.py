@@ -344,8 +344,9 @@ def measure_library(
         paths = [source.path for source in sources]
         report = index_paths(paths, library_dir=library_dir, embedder=embedder, on_progress=show)
     print(f"\nlibrary {name}: {report.as_text().splitlines()[0]}")
-    print(f"  decoding {report.decode_s:.1f} s, encoding {report.encode_s:.1f} s, ", end="")
-    print(f"tokens kept {report.tokens / max(report.dense_tokens, 1):.3f}")
+    if report.indexed:
+        print(f"  decoding {report.decode_s:.1f} s, encoding {report.encode_s:.1f} s, ", end="")
+        print(f"tokens kept {report.tokens / report.dense_tokens:.3f}")
     figures: dict[str, Any] = {"index": report.as_json(), "audit": audit(sources, library_dir)}
     with Catalog.open_reader(library_dir) as catalog:
         videos = set(catalog.snapshot().clips.videos)
