@@ -1,0 +1,117 @@
+"""Commands that build and inspect a library: index, status."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from vlrlt.cli.root import INTERRUPTED, SOME_FAILED, Device, Json, Library, Model, app
+from vlrlt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vlrlt.embed import Embedder
+    from vlrlt.tokens.run_length import TokenPolicy
+
+
+@app.command()
+def index(  # noqa: PLR0913  one for each option
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Videos and folders that hold some.")],
+    library: Library,
+    model: Model = None,
+    device: Device = "auto",
+    clip_seconds: Annotated[float | None, typer.Option(help="Length of a clip.")] = None,
+    stride_seconds: Annotated[float | None, typer.Option(help="From one clip's start to the next.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames per clip.")] = None,
+    policy: Annotated[
+        Literal["threshold", "budget", "random", "none"] | None, typer.Option(help="Which tokens are dropped.")
+    ] = None,
+    threshold_255: Annotated[
+        float | None, typer.Option("--threshold-255", help="Grey levels, for the policy 'threshold'.")
+    ] = None,
+    budget_tokens: Annotated[int | None, typer.Option(help="Tokens per clip, for 'budget' and 'random'.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try files again that failed before.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring a library up to date with the videos below PATH. Running it again does only what is new.
+
+    What is not given is as in the library, or as the model has it. The videos themselves are never changed.
+
+    Example: vlrlt index ~/Videos /mnt/camera/day1.mp4 --library lib
+    """
+    from vlrlt.index.build import index_paths
+    from vlrlt.progress import index_progress
+
+    sampling = {"clip_s": clip_seconds, "stride_s": stride_seconds, "num_frames": frames}
+    embedder = _embedder_for(
+        library,
+        model=model,
+        device=device,
+        policy=_policy(policy, threshold_255, budget_tokens),
+        sampling={name: value for name, value in sampling.items() if value is not None},
+    )
+    try:
+        with index_progress() as show:
+            report = index_paths(
+                paths, library_dir=library, embedder=embedder, retry_failed=retry_failed, on_progress=show
+            )
+    except KeyboardInterrupt:
+        typer.echo("vlrlt: interrupted; finished videos are kept, run the same command again to go on", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    typer.echo(report.as_text(), err=True)
+    if as_json:
+        typer.echo(json.dumps(report.as_json()))
+    if report.failures:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def status(library: Library, as_json: Json = False) -> None:
+    """Say what a library holds, and which files could not be read.
+
+    Example: vlrlt status --library lib
+    """
+    from vlrlt.service import Service
+
+    with Service(library) as service:
+        found = service.status()
+    typer.echo(json.dumps(found.as_json()) if as_json else found.as_text())
+
+
+def _policy(
+    kind: Literal["threshold", "budget", "random", "none"] | None,
+    threshold_255: float | None,
+    budget_tokens: int | None,
+) -> "TokenPolicy | None":
+    """The token policy of the options; None: none was given."""
+    if kind is None and threshold_255 is None and budget_tokens is None:
+        return None
+    from vlrlt.tokens.run_length import TokenPolicy
+
+    if threshold_255 is not None and kind not in (None, "threshold"):
+        raise ConfigError(f"--threshold-255 is for the policy 'threshold', not {kind!r}")
+    policy = TokenPolicy(kind=kind or ("threshold" if budget_tokens is None else "budget"), budget_tokens=budget_tokens)
+    return policy if threshold_255 is None else replace(policy, threshold_255=threshold_255)
+
+
+def _embedder_for(
+    library: Path, *, model: str | None, device: str, policy: "TokenPolicy | None", sampling: dict[str, Any]
+) -> "Embedder":
+    """The library's own model, or the one that is asked for, with the options that were given."""
+    from vlrlt.embed import DEFAULT_MODEL, load_embedder
+    from vlrlt.index.build import model_source
+    from vlrlt.index.catalog import writable_settings
+    from vlrlt.service import bound_policy
+
+    bound = writable_settings(library)
+    if bound is not None and (model is None or model_source(model) == bound.model):
+        model, own_sampling, policy = bound.model, bound.sampling, policy or bound_policy(bound)
+    else:
+        model, own_sampling = model or DEFAULT_MODEL, None
+    embedder = load_embedder(model, device=device, policy=policy, sampling=own_sampling)
+    if not sampling:
+        return embedder
+    stride_s = min(embedder.sampling.stride_s, sampling.get("clip_s", embedder.sampling.clip_s))
+    changed = replace(embedder.sampling, **{"stride_s": stride_s} | sampling)
+    return load_embedder(model, device=device, policy=policy, sampling=changed)

@@ -1,0 +1,68 @@
+"""Commands around models: toy make, eval, train."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from vlrlt.cli.root import Device, Json, Model, app, eval_app, toy_app
+
+
+@toy_app.command("make")
+def toy_make(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Gets the folders videos and annotations.")],
+    videos: Annotated[int, typer.Option(min=1, help="How many videos.")],
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same videos.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 2,
+) -> None:
+    """Render first-person cooking videos and their annotation files in the format of EPIC-KITCHENS-100.
+
+    Example: vlrlt toy make --out toy --videos 8 --seed 1
+    """
+    from vlrlt.progress import count_progress
+    from vlrlt.toy.make import make_toy_kitchen
+
+    with count_progress("videos") as show:
+        toy = make_toy_kitchen(out, num_videos=videos, seed=seed, num_workers=workers, progress=show)
+    typer.echo(
+        f"{toy.num_videos} videos, {toy.video_s:.0f} s: {toy.num_train_actions} actions in {toy.num_train_videos} for "
+        f"training, {toy.num_test_actions} in {toy.num_test_videos} for testing, in {out}"
+    )
+
+
+@eval_app.command("epic-mir")
+def eval_epic_mir(
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder with annotations and videos.")],
+    split: Annotated[Literal["train", "test"], typer.Option(help="Which annotation files.")] = "test",
+    model: Model = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Score a model on EPIC-KITCHENS-100 multi-instance retrieval: mAP and nDCG, both ways.
+
+    Example: vlrlt toy make --out toy --videos 8 && vlrlt eval epic-mir --data toy
+    """
+    from vlrlt.embed import DEFAULT_MODEL, load_embedder
+    from vlrlt.epic import EpicData
+    from vlrlt.evaluate import evaluate_epic_mir
+    from vlrlt.progress import count_progress
+
+    embedder = load_embedder(model or DEFAULT_MODEL, device=device)
+    with count_progress("clips") as show:
+        report = evaluate_epic_mir(EpicData(data), embedder, split=split, on_progress=show)
+    typer.echo(json.dumps(report.as_json()) if as_json else report.as_text())
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def train(ctx: typer.Context) -> None:
+    """Train a model: all arguments go to Lightning's command line, `vlrlt train fit --help` shows them.
+
+    Example: vlrlt train fit -c configs/train/toy.yaml
+    """
+    if ctx.args in ([], ["--help"]):
+        typer.echo(ctx.get_help())
+        return
+    from vlrlt.train.cli import main as train_main
+
+    train_main(ctx.args)

@@ -1,0 +1,55 @@
+"""The command `vlrlt`: options in, results on stdout, everything else on stderr.
+
+Exit codes: 0 done, 1 error, 2 wrong usage, 3 done but some files could not be read, 130 interrupted.
+The modules beside this one hold the commands. Nothing heavy is imported before a command runs: help is immediate.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from vlrlt.errors import ConfigError, MissingExtraError, VlrltError
+
+INTERRUPTED = 130
+SOME_FAILED = 3
+
+
+class Commands(TyperGroup):
+    """Turns our errors into one line and an exit code."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except VlrltError as error:
+            typer.echo(f"vlrlt: {error}", err=True)
+            usage = isinstance(error, ConfigError) and not isinstance(error, MissingExtraError)
+            raise typer.Exit(2 if usage else 1) from error
+        except KeyboardInterrupt:
+            typer.echo("vlrlt: interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+toy_app = typer.Typer(no_args_is_help=True, help="The toy kitchen: rendered cooking videos with exact annotations.")
+eval_app = typer.Typer(no_args_is_help=True, help="Benchmarks.")
+app.add_typer(toy_app, name="toy")
+app.add_typer(eval_app, name="eval")
+
+Library = Annotated[Path, typer.Option("--library", metavar="DIR", help="Folder of the library.")]
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL", help="'default', a model folder, or an open_clip name like ViT-B-16/openai."),
+]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON on stdout.")]
+
+
+@app.callback()
+def _vlrlt() -> None:
+    """Index a video archive, find moments by natural language, fine-tune the encoder.
+
+    Example: vlrlt index ~/Videos --library lib && vlrlt search "open the fridge" --library lib
+    """
