@@ -2,7 +2,11 @@
 
 import sys
 
-from vlrlt.cli import index, search, models, application  # noqa: F401, I001  they add their commands, in this order
+# The order of the imports is the order of the commands in the help.
+# isort: off
+from vlrlt.cli import index, search, models, application  # noqa: F401
+
+# isort: on
 from vlrlt.cli.root import app
 
 __all__ = ["app", "main"]
