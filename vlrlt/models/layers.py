@@ -1,39 +1,13 @@
 """Transformer blocks over a packed batch: linear layers see only real tokens, attention sees one clip at a time.
 
-Shape legend: M packed tokens of all clips together, B clips, L tokens of the longest clip, D width, H heads, E = D / H.
+Shape legend: M packed tokens of all clips together, B clips, D width, H heads, E = D / H.
 """
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from vlrlt.models.attention import Sequences
 from vlrlt.models.config import Activation
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """Which packed token belongs where, and what it may attend to."""
-
-    clip_M: Tensor
-    """Clip of each packed token."""
-    slot_M: Tensor
-    """Its place inside the clip's row, in [0, L)."""
-    num_clips: int
-    num_slots: int
-    """L."""
-    bias: Tensor
-    """Added to the attention logits: (B, 1, 1, L) or (B, 1, L, L), minus infinity on padding."""
-
-    def pad(self, x_MD: Tensor) -> Tensor:
-        """Packed to (B, L, D), zeros where there is no token."""
-        x_BLD = x_MD.new_zeros(self.num_clips, self.num_slots, x_MD.shape[-1])
-        return x_BLD.index_put((self.clip_M, self.slot_M), x_MD)
-
-    def unpad(self, x_BLD: Tensor) -> Tensor:
-        """(B, L, D) to packed."""
-        return x_BLD[self.clip_M, self.slot_M]
 
 
 class QuickGELU(nn.Module):
@@ -55,11 +29,8 @@ class Attention(nn.Module):
 
     def forward(self, x_MD: Tensor, sequences: Sequences) -> Tensor:
         """Packed tokens in, packed tokens out."""
-        qkv_BLD = sequences.pad(self.qkv(x_MD))
-        qkv_BL3HE = qkv_BLD.view(*qkv_BLD.shape[:2], 3, self.num_heads, -1)
-        q_BHLE, k_BHLE, v_BHLE = qkv_BL3HE.permute(2, 0, 3, 1, 4)
-        attended_BHLE = functional.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, attn_mask=sequences.bias)
-        out_MD: Tensor = self.out(sequences.unpad(attended_BHLE.transpose(1, 2).flatten(2)))
+        q_MHE, k_MHE, v_MHE = self.qkv(x_MD).unflatten(1, (3, self.num_heads, -1)).unbind(1)
+        out_MD: Tensor = self.out(sequences.attend(q_MHE, k_MHE, v_MHE).flatten(1))
         return out_MD
 
 

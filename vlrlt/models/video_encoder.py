@@ -13,7 +13,7 @@ run_overlap   For image towers, without training. Every frame keeps its own CLS,
 Pixels stay uint8 until a patch is known to be kept; only kept patches are normalised and embedded.
 
 Shape legend: B clips, T frames, S steps, h x w patch grid, K pixels of a tubelet, N kept tokens, M = N + CLS tokens,
-L tokens of the longest clip, D width, E embedding.
+D width, E embedding.
 """
 
 import math
@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlrlt.errors import ConfigError
+from vlrlt.models.attention import Sequences, joint_attention, run_overlap_attention
 from vlrlt.models.config import VideoEncoderConfig
-from vlrlt.models.layers import Block, Sequences
+from vlrlt.models.layers import Block
 from vlrlt.tokens.packing import Packing, pack
 from vlrlt.tokens.patches import patchify
 from vlrlt.tokens.run_length import TokenPolicy, keep_mask
@@ -150,7 +151,7 @@ class VideoEncoder(nn.Module):
     def _forward_joint(self, tokens_ND: Tensor, packing: Packing) -> VideoFeatures:
         num_cls = 0 if self.cls_embedding is None else 1
         x_MD = self._prepend_cls(tokens_ND, num_cls * packing.num_clips)
-        x_MD = self._run_blocks(x_MD, _joint_sequences(packing, num_cls, x_MD.dtype))
+        x_MD = self._run_blocks(x_MD, joint_attention(packing, num_cls=num_cls, dtype=x_MD.dtype))
         if num_cls:
             pooled_BD = self.norm_post(x_MD[: packing.num_clips])
         else:
@@ -163,7 +164,7 @@ class VideoEncoder(nn.Module):
     def _forward_run_overlap(self, tokens_ND: Tensor, packing: Packing) -> VideoFeatures:
         num_cls = packing.num_clips * packing.num_steps
         x_MD = self._prepend_cls(tokens_ND, num_cls)
-        x_MD = self._run_blocks(x_MD, _run_overlap_sequences(packing, x_MD.dtype))
+        x_MD = self._run_blocks(x_MD, run_overlap_attention(packing, has_cls=True, dtype=x_MD.dtype))
         frames_BSE = (self.norm_post(x_MD[:num_cls]) @ self.projection).unflatten(0, (packing.num_clips, -1))
         clip_BE = functional.normalize(functional.normalize(frames_BSE, dim=-1).mean(1), dim=-1)
         return VideoFeatures(clip_BE, frames_BSE, packing.num_tokens_B)
@@ -187,38 +188,3 @@ def _sinusoids(length: int, width: int) -> Tensor:
     wavelength_F = 4 * torch.logspace(0, 2, width // 2)
     angle_LF = 2 * math.pi * torch.arange(length)[:, None] / wavelength_F
     return 0.5 * torch.cat([angle_LF.sin(), angle_LF.cos()], dim=1)
-
-
-def _joint_sequences(packing: Packing, num_cls: int, dtype: torch.dtype) -> Sequences:
-    """Every clip is one row: its CLS (if any), then its tokens; keys weigh as much as the runs they stand for."""
-    B, device = packing.num_clips, packing.clip_N.device
-    token_slot_N = torch.arange(len(packing.clip_N), device=device) - packing.cu_seqlens[packing.clip_N] + num_cls
-    cls_clip = torch.arange(B * num_cls, device=device)
-    clip_M = torch.cat([cls_clip, packing.clip_N])
-    slot_M = torch.cat([torch.zeros_like(cls_clip), token_slot_N])
-    num_slots = int(packing.num_tokens_B.max()) + num_cls
-    weight_M = torch.cat([torch.ones_like(cls_clip), packing.run_length_N])
-    bias_BL = torch.full((B, num_slots), -torch.inf, dtype=dtype, device=device)
-    bias_BL[clip_M, slot_M] = weight_M.to(dtype).log()
-    return Sequences(clip_M, slot_M, B, num_slots, bias_BL[:, None, None, :])
-
-
-def _run_overlap_sequences(packing: Packing, dtype: torch.dtype) -> Sequences:
-    """Every clip is one row: a CLS for each step, then its tokens; the bias is the log of how long two runs meet."""
-    B, S, device = packing.num_clips, packing.num_steps, packing.clip_N.device
-    token_slot_N = torch.arange(len(packing.clip_N), device=device) - packing.cu_seqlens[packing.clip_N] + S
-    cls_step = torch.arange(S, device=device).repeat(B)
-    clip_M = torch.cat([torch.arange(B, device=device).repeat_interleave(S), packing.clip_N])
-    slot_M = torch.cat([cls_step, token_slot_N])
-    num_slots = int(packing.num_tokens_B.max()) + S
-    start_BL = torch.zeros((B, num_slots), dtype=torch.int64, device=device)
-    end_BL = torch.zeros_like(start_BL)  # padding is alive on [0, 0): nothing attends to it
-    start_BL[clip_M, slot_M] = torch.cat([cls_step, packing.step_N])
-    end_BL[clip_M, slot_M] = torch.cat([cls_step + 1, packing.step_N + packing.run_length_N])
-    met_BLL = torch.minimum(end_BL[:, :, None], end_BL[:, None]) - torch.maximum(
-        start_BL[:, :, None], start_BL[:, None]
-    )
-    bias_BLL = met_BLL.clamp(min=0).to(dtype).log()
-    # A padding query meets nobody; a row of minus infinities would be NaN, so it may look at the first CLS.
-    bias_BLL[..., 0].masked_fill_(end_BL == 0, 0.0)
-    return Sequences(clip_M, slot_M, B, num_slots, bias_BLL[:, None])

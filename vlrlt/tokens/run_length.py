@@ -113,8 +113,14 @@ def _first_and_last_frame(patches_BShwK: Tensor, tubelet_size: int) -> tuple[Ten
 
 
 def _difference(a_F: Tensor, b_F: Tensor) -> Tensor:
-    """Mean |a - b| over the last axis: exact, because sums of uint8 differences stay below 2**24."""
-    return (a_F.to(torch.int16) - b_F.to(torch.int16)).abs().sum(-1, dtype=torch.int32) / a_F.shape[-1]
+    """Mean |a - b| over the last axis, in uint8 until it is summed: exact, because sums stay below 2**24."""
+    return torch.maximum(a_F, b_F).sub_(torch.minimum(a_F, b_F)).sum(-1, dtype=torch.int32) / a_F.shape[-1]
+
+
+def _where(condition: Tensor, a_F: Tensor, b_F: Tensor) -> Tensor:
+    """torch.where for whole tubelets, four pixels at a time where that is possible."""
+    wide = torch.int32 if a_F.shape[-1] % 4 == 0 and a_F.stride(-2) % 4 == 0 else torch.uint8
+    return torch.where(condition[..., None], a_F.view(wide), b_F.view(wide)).view(torch.uint8)
 
 
 def _keep_above(
@@ -129,8 +135,8 @@ def _keep_above(
     carried_BhwF = first_BShwF[:, 0]
     for step in range(1, first_BShwF.shape[1]):
         score_BShw[:, step] = _difference(last_BShwF[:, step], carried_BhwF)
-        changed_Bhw1 = (score_BShw[:, step] > threshold_B[:, None, None]).unsqueeze(-1)
-        carried_BhwF = torch.where(changed_Bhw1, first_BShwF[:, step], carried_BhwF)
+        changed_Bhw = score_BShw[:, step] > threshold_B[:, None, None]
+        carried_BhwF = _where(changed_Bhw, first_BShwF[:, step], carried_BhwF)
     return score_BShw > threshold_B111, score_BShw
 
 

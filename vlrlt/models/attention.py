@@ -1,0 +1,265 @@
+"""Who attends to whom in a packed batch, and the fastest way found to compute it.
+
+Every linear layer sees one packed batch of real tokens. Attention is the one place where tokens meet, and only those of
+one clip do. Two forms compute it; they agree to rounding, and tests hold them to a plain double loop.
+
+RowAttention    A clip is a row. Rows of similar length are padded together and attend with one additive bias.
+FrameAttention  run_overlap only. In every frame exactly one token stands at each place of the patch grid, its own or
+                one that is still alive; with the frame's CLS that is A tokens, for every frame of every clip: a batch
+                without padding. A token of a run of r frames takes part in r of these small attentions, and its outputs
+                are merged with the weights exp(logsumexp), as flash attention merges blocks of keys. A key that two
+                runs share for m frames is met m times, which is the bias log m of run_overlap without any bias. It
+                never costs more than encoding frame by frame.
+
+RowAttention compares each pair of a clip's tokens once, FrameAttention each pair of alive tokens of each frame, so the
+number of pairs decides (measured in benchmarks/encode_speed.py).
+
+Shape legend: M packed tokens (all CLS first, then N kept tokens in (clip, t, h, w) order), B clips, S steps, F = B * S
+frames, P = h * w places, A = CLS + P tokens alive in a frame, R rows padded together, L tokens of the longest of them,
+H heads, E width of a head.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+from torch.nn.attention.flex_attention import AuxRequest, flex_attention
+
+from vlrlt.tokens.packing import Packing
+
+_MAX_PADDING = 1.1
+"""Rows are padded together when the longest is at most this many times the shortest."""
+
+
+class Sequences(Protocol):
+    """The clips of a packed batch."""
+
+    @property
+    def clip_M(self) -> Tensor:
+        """Clip of each packed token."""
+        ...
+
+    @property
+    def num_clips(self) -> int:
+        """B."""
+        ...
+
+    def attend(self, q_MHE: Tensor, k_MHE: Tensor, v_MHE: Tensor) -> Tensor:
+        """Attention inside each clip, packed tokens in, packed tokens out."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Clips of similar length, padded to the longest."""
+
+    index_RL: Tensor
+    """Packed token of each slot; padding repeats a token of the row."""
+    real_N: Tensor
+    """Slots that are no padding, as positions in R * L."""
+    bias: Tensor | None
+    """Added to the logits: (R, 1, 1, L) or (R, 1, L, L), minus infinity on padding; None: nothing to add."""
+
+
+@dataclass(frozen=True)
+class RowAttention:
+    """Each clip as one row; made by `joint_attention` and `run_overlap_attention`."""
+
+    clip_M: Tensor
+    num_clips: int
+    rows: tuple[_Rows, ...]
+
+    def attend(self, q_MHE: Tensor, k_MHE: Tensor, v_MHE: Tensor) -> Tensor:
+        """See `Sequences.attend`."""
+        attended, tokens = [], []
+        for rows in self.rows:
+            q_RHLE, k_RHLE, v_RHLE = (_gather(x_MHE, rows.index_RL) for x_MHE in (q_MHE, k_MHE, v_MHE))
+            bias = None if rows.bias is None else rows.bias.to(q_RHLE.dtype)
+            out_RHLE = functional.scaled_dot_product_attention(q_RHLE, k_RHLE, v_RHLE, attn_mask=bias)
+            attended.append(out_RHLE.transpose(1, 2).flatten(0, 1).index_select(0, rows.real_N))
+            tokens.append(rows.index_RL.flatten()[rows.real_N])
+        token_M = torch.cat(tokens)
+        place_M = torch.empty_like(token_M).scatter_(0, token_M, torch.arange(len(token_M), device=token_M.device))
+        return torch.cat(attended).index_select(0, place_M)
+
+
+@dataclass(frozen=True)
+class FrameAttention:
+    """Each frame as one row of the tokens that are alive in it; made by `run_overlap_attention`."""
+
+    clip_M: Tensor
+    num_clips: int
+    alive_FA: Tensor
+    """Packed tokens that stand for the frame: its CLS, if any, then one for each place, row by row."""
+
+    def attend(self, q_MHE: Tensor, k_MHE: Tensor, v_MHE: Tensor) -> Tensor:
+        """See `Sequences.attend`."""
+        if q_MHE.device.type == "cpu":
+            attended: Tensor = _CpuFrameAttention.apply(q_MHE, k_MHE, v_MHE, self.alive_FA)
+            return attended
+        return flex_frame_attention(q_MHE, k_MHE, v_MHE, self.alive_FA, compiled=True)
+
+
+def joint_attention(packing: Packing, *, num_cls: int, dtype: torch.dtype) -> RowAttention:
+    """All tokens of a clip and its num_cls CLS meet; a key weighs as much as the run it stands for."""
+    cls_clip = torch.arange(packing.num_clips, device=packing.clip_N.device).repeat_interleave(num_cls)
+    log_length_M = torch.cat([torch.ones_like(cls_clip), packing.run_length_N]).to(dtype).log()
+    is_weighted = len(log_length_M) > 0 and bool(log_length_M.max() > 0)
+
+    def rows(clips: list[int]) -> _Rows:
+        index_RL, is_real_RL = _row_index(packing, clips, num_cls_per_clip=num_cls)
+        bias = None
+        if is_weighted or not bool(is_real_RL.all()):
+            bias = log_length_M[index_RL].masked_fill(~is_real_RL, -torch.inf)[:, None, None]
+        return _Rows(index_RL, is_real_RL.flatten().nonzero()[:, 0], bias)
+
+    lengths = [length + num_cls for length in packing.num_tokens_B.tolist()]
+    clip_M = torch.cat([cls_clip, packing.clip_N])
+    return RowAttention(clip_M, packing.num_clips, tuple(map(rows, _similar(lengths))))
+
+
+def run_overlap_attention(packing: Packing, *, has_cls: bool, dtype: torch.dtype) -> RowAttention | FrameAttention:
+    """Tokens meet in proportion to the frames in which both are alive; the form with fewer pairs to compare."""
+    if packing.clip_N.device.type not in ("cpu", "cuda"):  # nothing else has a kernel that tells the logsumexp
+        return overlap_rows(packing, has_cls=has_cls, dtype=dtype)
+    frames = frame_attention(packing, has_cls=has_cls)
+    num_cls = packing.num_steps if has_cls else 0
+    groups = _similar([length + num_cls for length in packing.num_tokens_B.tolist()])
+    num_row_pairs = sum(len(clips) * (int(packing.num_tokens_B[clips[0]]) + num_cls) ** 2 for clips in groups)
+    num_frame_pairs = frames.alive_FA.shape[0] * frames.alive_FA.shape[1] ** 2
+    return frames if num_frame_pairs <= num_row_pairs else overlap_rows(packing, has_cls=has_cls, dtype=dtype)
+
+
+def frame_attention(packing: Packing, *, has_cls: bool) -> FrameAttention:
+    """run_overlap frame by frame."""
+    device, num_frames = packing.clip_N.device, packing.num_clips * packing.num_steps
+    token_BShw = (packing.keep_BShw.flatten().cumsum(0) - 1).view(packing.keep_BShw.shape)
+    alive_FA = torch.where(packing.keep_BShw, token_BShw, -1).cummax(1).values.view(num_frames, -1)
+    clip_M = packing.clip_N
+    if has_cls:
+        cls_F = torch.arange(num_frames, device=device)
+        alive_FA = torch.cat([cls_F[:, None], alive_FA + num_frames], 1)
+        clip_M = torch.cat([cls_F // packing.num_steps, clip_M])
+    return FrameAttention(clip_M, packing.num_clips, alive_FA)
+
+
+def overlap_rows(packing: Packing, *, has_cls: bool, dtype: torch.dtype) -> RowAttention:
+    """run_overlap clip by clip, with the bias log |run_i & run_j|; also the reference form for tests."""
+    num_cls = packing.num_steps if has_cls else 0
+    step_C = torch.arange(num_cls, device=packing.clip_N.device).repeat(packing.num_clips)
+    start_M = torch.cat([step_C, packing.step_N])
+    end_M = torch.cat([step_C + 1, packing.step_N + packing.run_length_N])
+
+    def rows(clips: list[int]) -> _Rows:
+        index_RL, is_real_RL = _row_index(packing, clips, num_cls_per_clip=num_cls)
+        start_RL, end_RL = start_M[index_RL], end_M[index_RL].masked_fill(~is_real_RL, 0)  # padding is never alive
+        met_RLL = torch.minimum(end_RL[:, :, None], end_RL[:, None]) - torch.maximum(
+            start_RL[:, :, None], start_RL[:, None]
+        )
+        bias_RLL = met_RLL.clamp(min=0).to(dtype).log()
+        # A padding query meets nobody; a row of minus infinities would be NaN, so it may look at the first slot.
+        bias_RLL[..., 0].masked_fill_(~is_real_RL, 0.0)
+        return _Rows(index_RL, is_real_RL.flatten().nonzero()[:, 0], bias_RLL[:, None])
+
+    lengths = [length + num_cls for length in packing.num_tokens_B.tolist()]
+    cls_clip = torch.arange(packing.num_clips, device=packing.clip_N.device).repeat_interleave(num_cls)
+    clip_M = torch.cat([cls_clip, packing.clip_N])
+    return RowAttention(clip_M, packing.num_clips, tuple(map(rows, _similar(lengths))))
+
+
+def flex_frame_attention(q_MHE: Tensor, k_MHE: Tensor, v_MHE: Tensor, alive_FA: Tensor, *, compiled: bool) -> Tensor:
+    """FrameAttention through FlexAttention, for CUDA; compiled except where results are to be compared."""
+    attend = _compiled_flex_attention() if compiled else flex_attention
+    out_FHAE, aux = attend(
+        *(_gather(x_MHE, alive_FA) for x_MHE in (q_MHE, k_MHE, v_MHE)), return_aux=AuxRequest(lse=True)
+    )
+    return _merge(out_FHAE, aux.lse, alive_FA, num_tokens=len(q_MHE))[0]
+
+
+class _CpuFrameAttention(torch.autograd.Function):
+    """FrameAttention by torch's fused CPU kernel, which tells the logsumexp that merging needs.
+
+    The backward kernel turns logits into probabilities with the logsumexp it is given. Given the merged one, and the
+    merged output, its gradients are those of the merged attention, frame by frame; tokens then sum theirs (the same
+    step as in ring attention, arXiv 2310.01889).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q_MHE: Tensor, k_MHE: Tensor, v_MHE: Tensor, alive_FA: Tensor) -> Tensor:  # noqa: ANN401
+        q_FHAE, k_FHAE, v_FHAE = (_gather(x_MHE, alive_FA) for x_MHE in (q_MHE, k_MHE, v_MHE))
+        out_FHAE, lse_FHA = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q_FHAE, k_FHAE, v_FHAE)
+        out_MHE, lse_MH = _merge(out_FHAE, lse_FHA, alive_FA, num_tokens=len(q_MHE))
+        ctx.save_for_backward(q_MHE, k_MHE, v_MHE, alive_FA, out_MHE, lse_MH)
+        return out_MHE
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_MHE: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        q_MHE, k_MHE, v_MHE, alive_FA, out_MHE, lse_MH = ctx.saved_tensors
+        grad_FHAE, q_FHAE, k_FHAE, v_FHAE, out_FHAE = (
+            _gather(x_MHE, alive_FA) for x_MHE in (grad_MHE, q_MHE, k_MHE, v_MHE, out_MHE)
+        )
+        lse_FHA = lse_MH.index_select(0, alive_FA.flatten()).view(*alive_FA.shape, -1).transpose(1, 2)
+        grads_FHAE = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+            grad_FHAE, q_FHAE, k_FHAE, v_FHAE, out_FHAE, lse_FHA, 0.0, False
+        )
+        token_O = alive_FA.flatten()
+        grads_MHE = (
+            torch.zeros_like(q_MHE, memory_format=torch.contiguous_format).index_add_(
+                0, token_O, grad_FHAE.transpose(1, 2).flatten(0, 1)
+            )
+            for grad_FHAE in grads_FHAE
+        )
+        return (*grads_MHE, None)
+
+
+def _merge(out_FHAE: Tensor, lse_FHA: Tensor, alive_FA: Tensor, *, num_tokens: int) -> tuple[Tensor, Tensor]:
+    """Outputs (M, H, E) and logsumexps (M, H) of tokens over all frames in which they are alive."""
+    token_O = alive_FA.flatten()
+    out_OHE, lse_OH = out_FHAE.transpose(1, 2).flatten(0, 1), lse_FHA.transpose(1, 2).flatten(0, 1)
+    with torch.no_grad():  # a shift for numerical range only
+        shift_MH = lse_OH.new_full((num_tokens, lse_OH.shape[1]), -torch.inf)
+        shift_MH.scatter_reduce_(0, token_O[:, None].expand_as(lse_OH), lse_OH, "amax")
+    weight_OH = (lse_OH - shift_MH[token_O]).exp()
+    total_MH = torch.zeros_like(shift_MH).index_add(0, token_O, weight_OH)
+    share_OH1 = (weight_OH / total_MH[token_O])[..., None]
+    out_MHE = share_OH1.new_zeros(num_tokens, *out_OHE.shape[1:]).index_add(0, token_O, out_OHE * share_OH1)
+    return out_MHE.to(out_FHAE.dtype), shift_MH + total_MH.log()
+
+
+def _gather(x_MHE: Tensor, index: Tensor) -> Tensor:
+    """Packed tokens to (rows, heads, slots, E)."""
+    return x_MHE.index_select(0, index.flatten()).view(*index.shape, *x_MHE.shape[1:]).transpose(1, 2)
+
+
+def _row_index(packing: Packing, clips: list[int], *, num_cls_per_clip: int) -> tuple[Tensor, Tensor]:
+    """Packed token of each slot of some clips (CLS first), and which slots are no padding."""
+    device = packing.clip_N.device
+    clip_R1 = torch.tensor(clips, device=device)[:, None]
+    length_R1 = packing.num_tokens_B[clips][:, None] + num_cls_per_clip
+    slot_L = torch.arange(int(length_R1.max()), device=device)
+    token_RL = packing.num_clips * num_cls_per_clip + packing.cu_seqlens[clip_R1] + slot_L - num_cls_per_clip
+    index_RL = torch.where(slot_L < num_cls_per_clip, clip_R1 * num_cls_per_clip + slot_L, token_RL)
+    is_real_RL = slot_L < length_R1
+    return torch.where(is_real_RL, index_RL, index_RL[:, :1]), is_real_RL
+
+
+def _similar(lengths: Sequence[int]) -> list[list[int]]:
+    """Positions of lengths, in groups whose longest (first) is at most _MAX_PADDING times the shortest."""
+    groups: list[list[int]] = []
+    for position in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        if groups and lengths[groups[-1][0]] <= _MAX_PADDING * lengths[position]:
+            groups[-1].append(position)
+        else:
+            groups.append([position])
+    return groups
+
+
+@cache
+def _compiled_flex_attention() -> Any:  # noqa: ANN401
+    return torch.compile(flex_attention, dynamic=True)
