@@ -12,7 +12,9 @@ from vlrlt.errors import DecodeError, DecodeStage
 from vlrlt.index.catalog import Catalog, LibrarySettings, Video
 from vlrlt.index.files import NO_STAMP, FileStamp, file_stamp, quick_hash, walk_videos
 from vlrlt.index.search import format_time
-from vlrlt.index.store import load_faiss, open_index, remove_orphans, write_segment
+from vlrlt.index.store import remove_orphans, write_segment
+from vlrlt.index.vectors.faiss_base import load_faiss
+from vlrlt.index.vectors.faiss_store import FaissStore
 from vlrlt.types import Clip, ClipSpan, Float32Array
 from vlrlt.video.worker import DecodeProcess
 
@@ -158,7 +160,7 @@ def index_paths(
             indexer.index(candidates, tell)
         tally = indexer.tally
         tally.failures += [_failed(folder, NO_STAMP, None, stage="open", reason=why) for folder, why in walk.unreadable]
-        open_index(library_dir, catalog.snapshot())
+        FaissStore(library_dir, catalog.snapshot())
         report = tally.report(ignored=walk.num_ignored, wall_s=time.perf_counter() - started_s)
         catalog.finish_run(run, report.as_json())
     return report

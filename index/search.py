@@ -4,16 +4,17 @@ The arithmetic takes plain arrays. Shape legend: N clips of a library in the ord
 """
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from vlrlt.errors import ConfigError, DecodeError
 from vlrlt.index.catalog import ClipTable
+from vlrlt.index.vectors.protocol import Hits, Mask, VectorStore
 from vlrlt.types import ClipSpan, Float32Array, Moment, UInt8Array
 from vlrlt.video.worker import DecodeProcess
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 _TOUCH_S = 1e-3
 """Clips that lie no further apart than this touch each other; clips that share less than this do not overlap."""
+_HITS_PER_MOMENT = 16
+"""How deep a search looks at first; it goes deeper where too many hits fall into the same moments."""
+_WINDOW = 8
+"""Clips on either side whose scores are looked up together."""
 
 
 @dataclass(frozen=True)
@@ -129,10 +134,12 @@ def mean_direction(vectors_ND: Float32Array) -> Float32Array:
     return np.asarray(mean_D / np.linalg.norm(mean_D), np.float32)
 
 
-def find_moments(scores_N: Float32Array, clips: ClipTable, *, k: int) -> tuple[Moment, ...]:
+def find_moments(
+    hits: Hits, clips: ClipTable, *, k: int, median: float, num_clips: int, score_of: Callable[[int], float]
+) -> tuple[Moment, ...]:
     """Merge clips into moments, by seed and grow.
 
-    The best clip that is not taken yet is the seed of the next moment. The moment grows from it to both sides, clip by
+    The best hit that is not taken yet is the seed of the next moment. The moment grows from it to both sides, clip by
     clip, as long as the neighbour touches or overlaps it in time, is not taken and scores at least half way between the
     library's median and the seed. Then every clip that overlaps the moment is taken. The seed's score is the moment's.
 
@@ -143,9 +150,12 @@ def find_moments(scores_N: Float32Array, clips: ClipTable, *, k: int) -> tuple[M
         seed 6 (.6): half way to .1 is .35, so it stays alone              ->  #2  clip 6, score .6
 
     Args:
-        scores_N: cosine similarities with the query.
-        clips: the same N clips.
+        hits: the best clips for a query. More hits never change the first moments.
+        clips: all N clips of the library.
         k: how many moments at most, >= 1.
+        median: of the library's scores.
+        num_clips: how many clips took part.
+        score_of: the score of any clip; -inf for one that does not take part.
 
     Returns:
         Moments by falling score; those of one video never overlap.
@@ -155,23 +165,19 @@ def find_moments(scores_N: Float32Array, clips: ClipTable, *, k: int) -> tuple[M
     """
     if k < 1:
         raise ConfigError(f"k must be 1 or more, got {k}; try 10")
-    if not len(scores_N):
-        return ()
-    order_N = np.argsort(-scores_N, kind="stable")
-    ascending_N = scores_N[order_N[::-1]]
-    median = float(np.median(scores_N))
-    taken_N = np.zeros(len(scores_N), dtype=np.bool_)
+    ascending_K = hits.scores_K[::-1]
+    taken: set[int] = set()
     moments: list[Moment] = []
-    for seed in order_N:
-        if taken_N[seed]:
+    for seed, score in zip(hits.positions_K.tolist(), hits.scores_K.tolist(), strict=True):
+        if seed in taken:
             continue
-        score = float(scores_N[seed])
-        first, last = _grow(int(seed), (score + median) / 2, scores_N, clips, taken_N)
+        first, last = _grow(seed, clips, _joins(taken, score_of, (score + median) / 2))
+        num_not_lower = len(ascending_K) - int(np.searchsorted(ascending_K, score))
         moments.append(
             Moment(
                 rank=len(moments) + 1,
                 score=score,
-                percentile=100 * float(np.searchsorted(ascending_N, scores_N[seed])) / len(scores_N),
+                percentile=100 * (num_clips - num_not_lower) / num_clips,
                 video=clips.videos[clips.video_N[seed]],
                 start_s=float(clips.start_s_N[first]),
                 end_s=float(clips.end_s_N[last]),
@@ -179,50 +185,91 @@ def find_moments(scores_N: Float32Array, clips: ClipTable, *, k: int) -> tuple[M
         )
         if len(moments) == k:
             break
-        _take(first, last, clips, taken_N)
+        taken.update(_overlapping(first, last, clips))
     return tuple(moments)
 
 
-def _grow(
-    seed: int, threshold: float, scores_N: Float32Array, clips: ClipTable, taken_N: npt.NDArray[np.bool_]
-) -> tuple[int, int]:
+def _joins(taken: set[int], score_of: Callable[[int], float], threshold: float) -> Callable[[int], bool]:
+    return lambda clip: clip not in taken and score_of(clip) >= threshold
+
+
+def _grow(seed: int, clips: ClipTable, joins: Callable[[int], bool]) -> tuple[int, int]:
     """First and last clip of the moment around a seed."""
-
-    def joins(clip: int) -> bool:
-        return _same_video(clips, clip, seed) and not taken_N[clip] and scores_N[clip] >= threshold
-
     first = last = seed
-    while joins(first - 1) and clips.end_s_N[first - 1] >= clips.start_s_N[first] - _TOUCH_S:
+    while (
+        _same_video(clips, first - 1, seed)
+        and clips.end_s_N[first - 1] >= clips.start_s_N[first] - _TOUCH_S
+        and joins(first - 1)
+    ):
         first -= 1
-    while joins(last + 1) and clips.start_s_N[last + 1] <= clips.end_s_N[last] + _TOUCH_S:
+    while (
+        _same_video(clips, last + 1, seed)
+        and clips.start_s_N[last + 1] <= clips.end_s_N[last] + _TOUCH_S
+        and joins(last + 1)
+    ):
         last += 1
     return first, last
 
 
-def _take(first: int, last: int, clips: ClipTable, taken_N: npt.NDArray[np.bool_]) -> None:
-    """Mark the clips first..last, and those around them that overlap them."""
+def _overlapping(first: int, last: int, clips: ClipTable) -> range:
+    """The clips first..last, and those around them that overlap them."""
     before, after = first, last
     while _same_video(clips, before - 1, first) and clips.end_s_N[before - 1] > clips.start_s_N[first] + _TOUCH_S:
         before -= 1
     while _same_video(clips, after + 1, last) and clips.start_s_N[after + 1] < clips.end_s_N[last] - _TOUCH_S:
         after += 1
-    taken_N[before : after + 1] = True
+    return range(before, after + 1)
 
 
 def _same_video(clips: ClipTable, clip: int, other: int) -> bool:
     return 0 <= clip < len(clips.video_N) and bool(clips.video_N[clip] == clips.video_N[other])
 
 
-def without_video(scores_N: Float32Array, clips: ClipTable, video: str) -> tuple[Float32Array, ClipTable]:
-    """Leave one video's clips out, for instance the one that the query was cut from."""
-    if video not in clips.videos:
-        return scores_N, clips
-    keep_N = clips.video_N != clips.videos.index(video)
-    kept = replace(
-        clips,
-        ids_N=clips.ids_N[keep_N],
-        video_N=clips.video_N[keep_N],
-        start_s_N=clips.start_s_N[keep_N],
-        end_s_N=clips.end_s_N[keep_N],
-    )
-    return scores_N[keep_N], kept
+def outside_video(clips: ClipTable, video: str) -> Mask | None:
+    """Mask of the clips that are not of one video, for instance the one that the query was cut from."""
+    return clips.video_N != clips.videos.index(video) if video in clips.videos else None
+
+
+def search_moments(
+    store: VectorStore, clips: ClipTable, query_D: Float32Array, *, k: int, within_N: Mask | None = None
+) -> tuple[Moment, ...]:
+    """The k best moments of a library, fewer where there are fewer.
+
+    Args:
+        store: the vectors.
+        clips: the same clips.
+        query_D: L2-normalised.
+        k: how many, >= 1.
+        within_N: which clips take part; None: all.
+
+    Raises:
+        ConfigError: k is not positive.
+        LibraryError: vectors cannot be read.
+    """
+    num_clips = len(store) if within_N is None else int(within_N.sum())
+    median = float(np.median(store.sample_SD @ query_D)) if num_clips else 0.0
+    depth = _HITS_PER_MOMENT * k
+    while True:
+        hits = store.search(query_D, k=max(depth, 1), within_N=within_N)
+        score_of = _NeighbourScores(store, query_D, hits, within_N)
+        moments = find_moments(hits, clips, k=k, median=median, num_clips=num_clips, score_of=score_of)
+        if len(moments) == k or len(hits.positions_K) < depth:
+            return moments
+        depth *= 8
+
+
+class _NeighbourScores:
+    """Scores of hits, and of the clips around them, which are looked up a few at a time."""
+
+    def __init__(self, store: VectorStore, query_D: Float32Array, hits: Hits, within_N: Mask | None) -> None:
+        self._store, self._query_D, self._within_N = store, query_D, within_N
+        self._known: dict[int, float] = dict(zip(hits.positions_K.tolist(), hits.scores_K.tolist(), strict=True))
+
+    def __call__(self, clip: int) -> float:
+        if clip not in self._known:
+            window_K = np.arange(max(clip - _WINDOW, 0), min(clip + _WINDOW + 1, len(self._store)))
+            scores_K = self._store.vectors(window_K) @ self._query_D
+            if self._within_N is not None:
+                scores_K[~self._within_N[window_K]] = -np.inf
+            self._known = dict(zip(window_K.tolist(), scores_K.tolist(), strict=True)) | self._known
+        return self._known[clip]

@@ -1,28 +1,25 @@
-"""Vectors on disk: immutable segments of float16 are the truth, the FAISS file is a copy that can be rebuilt.
+"""Vectors on disk: immutable segments of float16 are the truth, every index is a copy that can be rebuilt.
 
-What exists is decided by the catalog, never here. The only file that imports faiss. Legend: N clips, D embedding.
+What exists is decided by the catalog, never here. Legend: N clips, D embedding.
 """
 
-import contextlib
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xxhash
 
 from vlrlt.errors import LibraryError
-from vlrlt.extras import require
-from vlrlt.index.catalog import Segment, Snapshot
+from vlrlt.index.catalog import Segment
 from vlrlt.types import Float32Array
 
 _VECTORS = "vectors.f16"
 _DISK_DTYPE = np.dtype("<f2")
-_FAISS_NOTE = ", or 'vlrlt[gpu]' on Linux with an NVIDIA GPU, never both: they provide the same module"
 
 
 def write_segment(library_dir: Path, vectors_ND: Float32Array, *, fingerprint: str) -> Segment:
@@ -74,6 +71,19 @@ def read_segment(library_dir: Path, segment: Segment, *, embed_dim: int) -> Floa
     return np.frombuffer(data, _DISK_DTYPE).reshape(segment.rows, embed_dim).astype(np.float32)
 
 
+def map_segment(library_dir: Path, segment: Segment, *, embed_dim: int) -> npt.NDArray[np.float16]:
+    """The same rows without loading them, (segment.rows, embed_dim), as float16; only the size is checked.
+
+    Raises:
+        LibraryError: it is missing or has another size.
+    """
+    folder = library_dir / "segments" / segment.uuid
+    try:
+        return np.memmap(folder / _VECTORS, _DISK_DTYPE, mode="r", shape=(segment.rows, embed_dim))
+    except (OSError, ValueError) as error:
+        raise LibraryError(_damaged(folder, getattr(error, "strerror", None) or str(error))) from error
+
+
 def remove_orphans(library_dir: Path, segments: Collection[Segment]) -> None:
     """Delete segment folders that the catalog does not name: a run was killed, or the file has changed since.
 
@@ -85,83 +95,7 @@ def remove_orphans(library_dir: Path, segments: Collection[Segment]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def load_faiss() -> Any:  # noqa: ANN401  faiss has no types
-    """The module faiss.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    return require("faiss", extra="cpu", note=_FAISS_NOTE)
-
-
-class VectorIndex:
-    """Exact inner products with every vector of a library, by FAISS."""
-
-    def __init__(self, index: Any) -> None:  # noqa: ANN401  faiss has no types
-        self._index = index
-
-    def __len__(self) -> int:
-        return int(self._index.ntotal)
-
-    def scores(self, query_D: Float32Array) -> Float32Array:
-        """Inner product of a query with every vector, (N,) in the order of the catalog's clip table."""
-        scores_N = np.zeros(len(self), np.float32)
-        if len(self):
-            sorted_1N, positions_1N = self._index.search(query_D[None], len(self))
-            scores_N[positions_1N[0]] = sorted_1N[0]
-        return scores_N
-
-
-def open_index(library_dir: Path, snapshot: Snapshot) -> VectorIndex:
-    """Load the FAISS file of this generation, or build it from the segments and keep it for next time.
-
-    Raises:
-        MissingExtraError: faiss is not installed.
-        LibraryError: a segment is missing or damaged.
-    """
-    faiss = load_faiss()
-    path = library_dir / "faiss" / f"{snapshot.settings.fingerprint}-{snapshot.generation}.faiss"
-    data = _read_checked(path)
-    if data is not None:
-        return VectorIndex(faiss.deserialize_index(np.frombuffer(data, np.uint8)))
-    embed_dim = snapshot.settings.embed_dim
-    index = faiss.IndexFlatIP(embed_dim)
-    for segment in snapshot.segments:
-        index.add(read_segment(library_dir, segment, embed_dim=embed_dim))
-    # Only a copy: a disk that is full or read-only must not stop a search.
-    with contextlib.suppress(OSError):
-        _keep(path, faiss.serialize_index(index).data)
-    return VectorIndex(index)
-
-
-def _read_checked(path: Path) -> bytes | None:
-    """The file's bytes if they match the checksum beside it. FAISS itself loads most damaged files without a word."""
-    try:
-        data = path.read_bytes()
-        expected = _checksum_path(path).read_text()
-    except OSError:
-        return None
-    return data if xxhash.xxh3_128_hexdigest(data) == expected else None
-
-
-def _keep(path: Path, data: memoryview) -> None:
-    """Write index and checksum, each atomically, and drop those of older generations."""
-    path.parent.mkdir(exist_ok=True)
-    checksum = _checksum_path(path)
-    for target, content in ((path, data), (checksum, xxhash.xxh3_128_hexdigest(data).encode())):
-        partial = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-        _write_durably(partial, content)
-        partial.rename(target)
-    for old in path.parent.iterdir():
-        if old not in (path, checksum):
-            old.unlink(missing_ok=True)
-
-
-def _checksum_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.xxh3")
-
-
-def _write_durably(path: Path, data: bytes | memoryview) -> None:
+def _write_durably(path: Path, data: bytes) -> None:
     with path.open("xb") as file:
         file.write(data)
         file.flush()

@@ -23,7 +23,8 @@ from vlrlt.index import build
 from vlrlt.index.build import IndexProgress, IndexReport, index_paths
 from vlrlt.index.catalog import Catalog, Segment
 from vlrlt.index.files import file_stamp, quick_hash, walk_videos
-from vlrlt.index.store import open_index, write_segment
+from vlrlt.index.store import write_segment
+from vlrlt.index.vectors.faiss_store import FaissStore
 from vlrlt.types import Float32Array
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.worker import DecodeProcess
@@ -68,7 +69,7 @@ def searchable(library_dir: Path) -> dict[str, int]:
     with Catalog.open_reader(library_dir) as catalog:
         snapshot = catalog.snapshot()
     clips = snapshot.clips
-    assert len(set(clips.ids_N.tolist())) == len(clips.ids_N) == len(open_index(library_dir, snapshot))
+    assert len(set(clips.ids_N.tolist())) == len(clips.ids_N) == len(FaissStore(library_dir, snapshot))
     assert sum(segment.rows for segment in snapshot.segments) == len(clips.ids_N)
     names, numbers = np.unique([Path(clips.videos[video]).name for video in clips.video_N], return_counts=True)
     return dict(zip(names.tolist(), numbers.tolist(), strict=True))

@@ -215,6 +215,7 @@ def test_status(indexed: Path) -> None:
     status = last_json(result)
     assert status.keys() == {
         *("library", "model", "fingerprint", "indexed", "partial", "failed", "clips", "video_s", "size_bytes"),
+        "search",
         "failures",
     }
     assert (status["indexed"], status["clips"], status["video_s"]) == (2, 7, 7.0)

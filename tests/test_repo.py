@@ -16,9 +16,9 @@ SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 def packages_on_disk() -> dict[str, Path]:
     """Import name -> folder, through the links."""
     found = {}
-    for init in sorted(ROOT.glob("vlrlt/**/__init__.py")) + [
-        ROOT / d / "__init__.py" for d in ("train", "index", "ui")
-    ]:
+    for init in (
+        path for top in ("vlrlt", "train", "index", "ui") for path in sorted(ROOT.glob(f"{top}/**/__init__.py"))
+    ):
         folder = init.parent
         parts = folder.relative_to(ROOT).parts
         found[".".join(parts if parts[0] == "vlrlt" else ("vlrlt", *parts))] = folder.resolve()

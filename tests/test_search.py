@@ -17,10 +17,12 @@ from vlrlt.index.search import (
     find_moments,
     format_time,
     mean_direction,
+    outside_video,
     parse_clip,
     parse_time,
-    without_video,
+    search_moments,
 )
+from vlrlt.index.vectors.protocol import Hits, Mask, PositionArray, StoreInfo, best
 from vlrlt.types import ClipSpan, Float32Array, Moment
 from vlrlt.video.sampling import ClipSampling, clip_spans
 
@@ -42,12 +44,21 @@ def scores(*values: float) -> Float32Array:
     return np.array(values, np.float32)
 
 
+def moments_of(values: Float32Array, clips: ClipTable, *, k: int) -> tuple[Moment, ...]:
+    """Moments by complete knowledge of all scores."""
+    hits = best(np.arange(len(values)), values, len(values))
+    median = float(np.median(values)) if len(values) else 0.0
+    return find_moments(
+        hits, clips, k=k, median=median, num_clips=len(values), score_of=lambda clip: float(values[clip])
+    )
+
+
 def spans_of(moments: tuple[Moment, ...]) -> list[tuple[str, float, float]]:
     return [(moment.video, moment.start_s, moment.end_s) for moment in moments]
 
 
 def test_the_docstrings_example() -> None:
-    moments = find_moments(scores(0.1, 0.6, 0.9, 0.7, 0.1, 0.1, 0.6, 0.1, 0.1, 0.1), table(10), k=2)
+    moments = moments_of(scores(0.1, 0.6, 0.9, 0.7, 0.1, 0.1, 0.6, 0.1, 0.1, 0.1), table(10), k=2)
     assert spans_of(moments) == [("a", 1, 4), ("a", 6, 7)]
     assert [moment.rank for moment in moments] == [1, 2]
     assert [moment.score for moment in moments] == pytest.approx([0.9, 0.6])
@@ -55,19 +66,19 @@ def test_the_docstrings_example() -> None:
 
 
 def test_a_moment_does_not_leave_its_video() -> None:
-    moments = find_moments(scores(0, 0, 0.9, 0.9, 0, 0), table(3, 3), k=2)
+    moments = moments_of(scores(0, 0, 0.9, 0.9, 0, 0), table(3, 3), k=2)
     assert spans_of(moments) == [("a", 2, 3), ("b", 0, 1)]
 
 
 def test_overlapping_neighbours_are_swallowed_even_if_they_score_low() -> None:
     # clips [0,2) [1,3) [2,4) [3,5) [4,6); the best is [2,4)
-    moments = find_moments(scores(0.2, 0.1, 0.9, 0.1, 0.3), table(6, clip_s=2, stride_s=1), k=9)
+    moments = moments_of(scores(0.2, 0.1, 0.9, 0.1, 0.3), table(6, clip_s=2, stride_s=1), k=9)
     assert spans_of(moments) == [("a", 2, 4), ("a", 4, 6), ("a", 0, 2)]
 
 
 def test_a_moment_does_not_grow_into_a_better_one() -> None:
     # half way between the median .4 and .9 is .65, so .6 stays outside and becomes a moment of its own
-    moments = find_moments(scores(0.4, 0.6, 0.9, 0.4, 0.3), table(5), k=2)
+    moments = moments_of(scores(0.4, 0.6, 0.9, 0.4, 0.3), table(5), k=2)
     assert spans_of(moments) == [("a", 2, 3), ("a", 1, 2)]
 
 
@@ -76,18 +87,18 @@ def test_touching_survives_float_arithmetic() -> None:
     assert (clips.start_s_N[1:] != clips.end_s_N[:-1]).any(), "the example must have rounding in it"
     values = np.zeros(10, np.float32)
     values[2:8] = 0.5
-    ((_, start_s, end_s),) = spans_of(find_moments(values, clips, k=1))
+    ((_, start_s, end_s),) = spans_of(moments_of(values, clips, k=1))
     assert (start_s, end_s) == pytest.approx((0.2, 0.8))
 
 
 def test_one_clip_and_no_clip() -> None:
-    assert spans_of(find_moments(scores(0.3), table(0.4), k=5)) == [("a", 0, 0.4)]
-    assert find_moments(scores(), table(), k=5) == ()
+    assert spans_of(moments_of(scores(0.3), table(0.4), k=5)) == [("a", 0, 0.4)]
+    assert moments_of(scores(), table(), k=5) == ()
 
 
 def test_k_must_be_positive() -> None:
     with pytest.raises(ConfigError, match="k must be 1 or more, got 0"):
-        find_moments(scores(0.3), table(1), k=0)
+        moments_of(scores(0.3), table(1), k=0)
 
 
 def slow_moments(values: Float32Array, clips: ClipTable, k: int) -> list[tuple[str, float, float]]:
@@ -131,7 +142,7 @@ def slow_moments(values: Float32Array, clips: ClipTable, k: int) -> list[tuple[s
 def test_equals_the_slow_version(durations_s: list[int], stride_s: float, k: int, seed: int) -> None:
     clips = table(*durations_s, clip_s=3.0, stride_s=stride_s)
     values = np.random.default_rng(seed).integers(0, 8, len(clips.ids_N)).astype(np.float32) / np.float32(8)
-    moments = find_moments(values, clips, k=k)
+    moments = moments_of(values, clips, k=k)
     assert spans_of(moments) == slow_moments(values, clips, k)
     for moment in moments:
         assert moment.percentile == pytest.approx(100 * np.mean(values < moment.score))
@@ -140,11 +151,69 @@ def test_equals_the_slow_version(durations_s: list[int], stride_s: float, k: int
             assert first.video != second.video or first.end_s <= second.start_s or second.end_s <= first.start_s
 
 
+class Numbers:
+    """A VectorStore of one-dimensional vectors, that never looks deeper than it is asked to."""
+
+    info = StoreInfo(kind="numbers", reason="of a test", recall_at_10={})
+
+    def __init__(self, values: Float32Array) -> None:
+        self.sample_SD = values[:, None]
+        self.deepest = 0
+
+    def __len__(self) -> int:
+        return len(self.sample_SD)
+
+    def search(self, query_D: Float32Array, *, k: int, within_N: Mask | None = None) -> Hits:
+        positions_K = np.arange(len(self)) if within_N is None else np.flatnonzero(within_N)
+        self.deepest = k
+        return best(positions_K, self.sample_SD[positions_K] @ query_D, k)
+
+    def vectors(self, positions_K: PositionArray) -> Float32Array:
+        return self.sample_SD[positions_K]
+
+    def close(self) -> None: ...
+
+
+@given(
+    durations_s=st.lists(st.integers(1, 120), min_size=1, max_size=4),
+    k=st.integers(1, 6),
+    seed=st.integers(0, 2**32 - 1),
+    left_out=st.sampled_from([None, "a"]),
+)
+def test_a_few_hits_give_the_same_moments_as_all_scores(
+    durations_s: list[int], k: int, seed: int, left_out: str | None
+) -> None:
+    clips = table(*durations_s, clip_s=3.0, stride_s=2.0)
+    values = np.random.default_rng(seed).permutation(len(clips.ids_N)).astype(np.float32)
+    within_N = None if left_out is None else outside_video(clips, left_out)
+    found = search_moments(Numbers(values), clips, np.ones(1, np.float32), k=k, within_N=within_N)
+    kept_N = np.ones(len(values), np.bool_) if within_N is None else within_N
+    expected = find_moments(
+        best(np.flatnonzero(kept_N), values[kept_N], len(values)),
+        clips,
+        k=k,
+        median=float(np.median(values)),
+        num_clips=int(kept_N.sum()),
+        score_of=lambda clip: float(values[clip]) if kept_N[clip] else -np.inf,
+    )
+    assert found == expected
+
+
+def test_a_search_goes_deeper_where_all_hits_are_one_moment() -> None:
+    clips = table(1000, 3)
+    values = np.r_[np.full(1000, 0.9), np.full(3, 0.5)].astype(np.float32)
+    store = Numbers(values)
+    found = search_moments(store, clips, np.ones(1, np.float32), k=2)
+    assert spans_of(found) == [("a", 0, 1000), ("b", 0, 1)]  # half way to the median is .7
+    assert store.deepest > 1000
+
+
 def test_a_video_can_be_left_out() -> None:
-    values, clips = without_video(scores(0.9, 0.8, 0.2, 0.3), table(2, 2), "a")
-    assert spans_of(find_moments(values, clips, k=1)) == [("b", 1, 2)]
-    values, clips = without_video(scores(0.9, 0.8, 0.2, 0.3), table(2, 2), "stranger")
-    assert len(values) == 4
+    values, clips = scores(0.9, 0.8, 0.2, 0.3), table(2, 2)
+    within_N = outside_video(clips, "a")
+    found = search_moments(Numbers(values), clips, np.ones(1, np.float32), k=5, within_N=within_N)
+    assert [moment.video for moment in found] == ["b", "b"]
+    assert outside_video(clips, "stranger") is None
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,8 @@ def test_status_counts_what_is_there(own_service: Service, archive: Path, librar
     assert (Path(failure["path"]).name, failure["state"], failure["stage"]) == ("broken.mp4", "failed", "open")
     lines = status.as_text().splitlines()
     assert lines[2] == "videos   2 indexed, 0 partial, 1 failed"
-    assert lines[4].startswith(f"  failed  {archive}/broken.mp4: cannot open: ")
+    assert lines[4].startswith("search   SQfp16: exact")
+    assert lines[5].startswith(f"  failed  {archive}/broken.mp4: cannot open: ")
 
 
 def moment(service: Service, text: str) -> Moment:

@@ -73,7 +73,7 @@ def _torch() -> Check:
 
 
 def _faiss() -> Check:
-    from vlrlt.index.store import load_faiss
+    from vlrlt.index.vectors.faiss_base import load_faiss
 
     faiss = load_faiss()
     build = "GPU build" if hasattr(faiss, "StandardGpuResources") else "CPU build"

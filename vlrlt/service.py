@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,8 +17,9 @@ import xxhash
 
 from vlrlt.errors import LibraryError
 from vlrlt.index.catalog import Catalog, LibrarySettings, Snapshot, Video, mismatch
-from vlrlt.index.search import Query, embed_query, find_moments, format_time, without_video
-from vlrlt.index.store import VectorIndex, open_index
+from vlrlt.index.search import Query, embed_query, format_time, outside_video, search_moments
+from vlrlt.index.vectors.faiss_store import FaissStore, info_of
+from vlrlt.index.vectors.protocol import StoreInfo, VectorStore
 from vlrlt.types import Moment
 from vlrlt.video import media
 
@@ -81,6 +82,8 @@ class LibraryStatus:
     """Of the library on disk."""
     failures: tuple[Video, ...]
     """The failed and the partial files, with stage and reason."""
+    search: StoreInfo | None
+    """How it is searched; None: it has no index yet."""
 
     def as_json(self) -> dict[str, Any]:
         """The documented JSON shape of `vlrlt status --json`."""
@@ -94,6 +97,7 @@ class LibraryStatus:
             "clips": self.clips,
             "video_s": round(self.video_s, 3),
             "size_bytes": self.size_bytes,
+            "search": asdict(self.search) if self.search else None,
             "failures": [video.problem_json() for video in self.failures],
         }
 
@@ -106,6 +110,7 @@ class LibraryStatus:
                 f"model    {model}",
                 f"videos   {self.indexed} indexed, {self.partial} partial, {self.failed} failed",
                 f"clips    {self.clips} of {self.video_s / 3600:.2f} hours of video",
+                f"search   {self.search.as_text() if self.search else 'no index yet'}",
                 *(video.problem_text() for video in self.failures),
             )
         )
@@ -114,7 +119,7 @@ class LibraryStatus:
 @dataclass(frozen=True)
 class _Loaded:
     snapshot: Snapshot
-    index: VectorIndex
+    store: VectorStore
 
 
 class Service:
@@ -157,10 +162,9 @@ class Service:
             loaded = self._refresh()
             embedder = self._find_embedder(loaded.snapshot.settings)
         started_s = time.perf_counter()
-        scores_N, clips = loaded.index.scores(embed_query(query, embedder)), loaded.snapshot.clips
-        if exclude_video is not None:
-            scores_N, clips = without_video(scores_N, clips, os.path.realpath(exclude_video))
-        moments = find_moments(scores_N, clips, k=k)
+        clips = loaded.snapshot.clips
+        within_N = None if exclude_video is None else outside_video(clips, os.path.realpath(exclude_video))
+        moments = search_moments(loaded.store, clips, embed_query(query, embedder), k=k, within_N=within_N)
         took_ms = 1000 * (time.perf_counter() - started_s)
         return SearchResult(query=str(query), model=embedder.name, took_ms=took_ms, hits=moments)
 
@@ -175,6 +179,7 @@ class Service:
             **vars(counts),
             size_bytes=_size_bytes(self.library_dir),
             failures=failures,
+            search=info_of(self.library_dir, settings.fingerprint) if settings else None,
         )
 
     def thumbnail(self, moment: Moment) -> bytes:
@@ -219,9 +224,9 @@ class Service:
         if self._loaded is None or version != self._data_version:
             snapshot = self._catalog.snapshot()
             if self._loaded is None or snapshot.generation != self._loaded.snapshot.generation:
-                self._loaded = _Loaded(snapshot, open_index(self.library_dir, snapshot))
+                self._loaded = _Loaded(snapshot, FaissStore(self.library_dir, snapshot))
             else:
-                self._loaded = _Loaded(snapshot, self._loaded.index)  # a file was moved: same vectors, other paths
+                self._loaded = _Loaded(snapshot, self._loaded.store)  # a file was moved: same vectors, other paths
             self._data_version = version
         return self._loaded
 
