@@ -37,7 +37,7 @@ from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
 
 HALF = (0.5, 0.5, 0.5)
-COMMANDS = ("index", "search", "status", "doctor", "toy make", "eval epic-mir", "train", "demo", "ui")
+COMMANDS = ("index", "search", "status", "doctor", "explain", "toy make", "eval epic-mir", "train", "demo", "ui")
 
 
 @pytest.fixture(scope="session")

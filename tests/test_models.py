@@ -293,6 +293,18 @@ def test_gradients_equal_those_of_the_plain_encoder(config: VideoEncoderConfig) 
     assert all(grad.any() for grad in grads.values())
 
 
+@variants(JOINT_VARIANTS | {"run_overlap": RUN_OVERLAP})
+def test_checkpointed_blocks_give_the_same_gradients(config: VideoEncoderConfig) -> None:
+    encoder = make_encoder(config).train()
+    clips = clips_of_exact_runs(2, tubelet_size=2)
+    grads = []
+    for encoder.checkpoint_blocks in (False, True):
+        loss = encoder(clips, EXACT_REPEATS).clip_BE.square().sum()
+        grads.append(torch.autograd.grad(loss, list(encoder.parameters())))
+    for plain, checkpointed in zip(*grads, strict=True):
+        assert torch.equal(plain, checkpointed)
+
+
 @variants({"joint": JOINT_VARIANTS["mean, everything"], "run_overlap": RUN_OVERLAP})
 def test_bfloat16_autocast_stays_close(config: VideoEncoderConfig) -> None:
     """What a trainer's bf16-mixed precision does."""

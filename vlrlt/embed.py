@@ -14,8 +14,9 @@ import torch
 from vlrlt.errors import ConfigError
 from vlrlt.models.checkpoint import fingerprint, load_checkpoint
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
-from vlrlt.tokens.run_length import TokenPolicy
-from vlrlt.types import ClipEmbeddings, Float32Array, UInt8Array
+from vlrlt.tokens.patches import patchify
+from vlrlt.tokens.run_length import TokenPolicy, keep_mask
+from vlrlt.types import BoolArray, ClipEmbeddings, Float32Array, UInt8Array
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
 
@@ -67,19 +68,30 @@ class DualEncoderEmbedder:
         self._device = device
 
     @torch.inference_mode()
-    def embed_clips(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:
-        """Unit vectors of preprocessed clips; an image (T = 1) is a clip that stands still."""
+    def embed_clips(self, rgb_BTHWC: UInt8Array, *, policy: TokenPolicy | None = None) -> ClipEmbeddings:
+        """Unit vectors of preprocessed clips; an image (T = 1) is a clip that stands still.
+
+        A policy is used instead of the model's own, to compare; such vectors do not belong into a library.
+        """
         video = self._model.video
         rgb = torch.from_numpy(rgb_BTHWC).to(self._device)
         if rgb.shape[1] == 1:
             rgb = rgb.expand(-1, self.sampling.num_frames, -1, -1, -1)
-        features = video(rgb, self.policy)
+        features = video(rgb, policy or self.policy)
         num_steps = rgb.shape[1] // video.config.tubelet_size
         return ClipEmbeddings(
             vectors_BD=_to_numpy(torch.nn.functional.normalize(features.clip_BE, dim=-1)),
             num_tokens_B=features.num_tokens_B.cpu().numpy(),
             num_dense_tokens=num_steps * video.config.grid_size**2,
         )
+
+    def keep_mask(self, rgb_BTHWC: UInt8Array) -> BoolArray:
+        """(B, S, h, w): which tokens of preprocessed clips are encoded."""
+        config = self._model.video.config
+        patches = patchify(
+            torch.from_numpy(rgb_BTHWC), patch_size_px=config.patch_size_px, tubelet_size=config.tubelet_size
+        )
+        return keep_mask(patches, tubelet_size=config.tubelet_size, policy=self.policy).numpy()
 
     @torch.inference_mode()
     def embed_text(self, texts: Sequence[str]) -> Float32Array:

@@ -1,4 +1,4 @@
-"""Commands around the application: doctor, demo, ui."""
+"""Commands around the application: doctor, explain, demo, ui."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from vlrlt.cli.root import Json, Library, app
+from vlrlt.cli.root import (
+    Budget,
+    Device,
+    Json,
+    Library,
+    Model,
+    Policy,
+    Threshold,
+    app,
+    token_policy,
+)
 
 
 @app.command()
@@ -27,6 +37,37 @@ def doctor(as_json: Json = False) -> None:
             typer.echo(f"{check.verdict:8} {check.name:14} {check.found}{advice}")
     if not works:
         raise typer.Exit(1)
+
+
+@app.command()
+def explain(  # noqa: PLR0913  one for each option
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A .png or .jpg (one clip) or an .mp4 (all clips).")],
+    start: Annotated[float, typer.Option(min=0, help="Seconds of the video at which to begin.")] = 0.0,
+    end: Annotated[float | None, typer.Option(help="Seconds at which to stop; else 30 later.")] = None,
+    model: Model = None,
+    device: Device = "auto",
+    policy: Policy = None,
+    threshold_255: Threshold = None,
+    budget_tokens: Budget = None,
+    as_json: Json = False,
+) -> None:
+    """Show what run-length tokens make of a video: which patches are kept, frame by frame, and for how long.
+
+    Example: vlrlt explain day1.mp4 --out day1.png --start 60
+    """
+    from vlrlt.embed import DEFAULT_MODEL, load_embedder
+    from vlrlt.explain import explain as draw
+    from vlrlt.types import ClipSpan
+
+    embedder = load_embedder(
+        model or DEFAULT_MODEL, device=device, policy=token_policy(policy, threshold_255, budget_tokens)
+    )
+    drawn = draw(video, out, embedder=embedder, span=ClipSpan(start, start + 30 if end is None else end))
+    if as_json:
+        typer.echo(json.dumps({"video": str(video), "out": str(out), "clips": [tokens.as_json() for tokens in drawn]}))
+        return
+    typer.echo("\n".join(tokens.as_text() for tokens in drawn) + f"\n-> {out}")
 
 
 @app.command()

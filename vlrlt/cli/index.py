@@ -3,12 +3,23 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlrlt.cli.root import INTERRUPTED, SOME_FAILED, Device, Json, Library, Model, app
-from vlrlt.errors import ConfigError
+from vlrlt.cli.root import (
+    INTERRUPTED,
+    SOME_FAILED,
+    Budget,
+    Device,
+    Json,
+    Library,
+    Model,
+    Policy,
+    Threshold,
+    app,
+    token_policy,
+)
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder
@@ -24,13 +35,9 @@ def index(  # noqa: PLR0913  one for each option
     clip_seconds: Annotated[float | None, typer.Option(help="Length of a clip.")] = None,
     stride_seconds: Annotated[float | None, typer.Option(help="From one clip's start to the next.")] = None,
     frames: Annotated[int | None, typer.Option(help="Frames per clip.")] = None,
-    policy: Annotated[
-        Literal["threshold", "budget", "random", "none"] | None, typer.Option(help="Which tokens are dropped.")
-    ] = None,
-    threshold_255: Annotated[
-        float | None, typer.Option("--threshold-255", help="Grey levels, for the policy 'threshold'.")
-    ] = None,
-    budget_tokens: Annotated[int | None, typer.Option(help="Tokens per clip, for 'budget' and 'random'.")] = None,
+    policy: Policy = None,
+    threshold_255: Threshold = None,
+    budget_tokens: Budget = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try files again that failed before.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -48,7 +55,7 @@ def index(  # noqa: PLR0913  one for each option
         library,
         model=model,
         device=device,
-        policy=_policy(policy, threshold_255, budget_tokens),
+        policy=token_policy(policy, threshold_255, budget_tokens),
         sampling={name: value for name, value in sampling.items() if value is not None},
     )
     try:
@@ -77,22 +84,6 @@ def status(library: Library, as_json: Json = False) -> None:
     with Service(library) as service:
         found = service.status()
     typer.echo(json.dumps(found.as_json()) if as_json else found.as_text())
-
-
-def _policy(
-    kind: Literal["threshold", "budget", "random", "none"] | None,
-    threshold_255: float | None,
-    budget_tokens: int | None,
-) -> "TokenPolicy | None":
-    """The token policy of the options; None: none was given."""
-    if kind is None and threshold_255 is None and budget_tokens is None:
-        return None
-    from vlrlt.tokens.run_length import TokenPolicy
-
-    if threshold_255 is not None and kind not in (None, "threshold"):
-        raise ConfigError(f"--threshold-255 is for the policy 'threshold', not {kind!r}")
-    policy = TokenPolicy(kind=kind or ("threshold" if budget_tokens is None else "budget"), budget_tokens=budget_tokens)
-    return policy if threshold_255 is None else replace(policy, threshold_255=threshold_255)
 
 
 def _embedder_for(

@@ -4,13 +4,17 @@ Exit codes: 0 done, 1 error, 2 wrong usage, 3 done but some files could not be r
 The modules beside this one hold the commands. Nothing heavy is imported before a command runs: help is immediate.
 """
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
 from vlrlt.errors import ConfigError, MissingExtraError, VlrltError
+
+if TYPE_CHECKING:
+    from vlrlt.tokens.run_length import TokenPolicy
 
 INTERRUPTED = 130
 SOME_FAILED = 3
@@ -44,6 +48,11 @@ Model = Annotated[
     typer.Option(metavar="MODEL", help="'default', a model folder, or an open_clip name like ViT-B-16/openai."),
 ]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps.")]
+Policy = Annotated[
+    Literal["threshold", "budget", "random", "none"] | None, typer.Option("--policy", help="Which tokens are dropped.")
+]
+Threshold = Annotated[float | None, typer.Option("--threshold-255", help="Grey levels, for the policy 'threshold'.")]
+Budget = Annotated[int | None, typer.Option("--budget-tokens", help="Tokens per clip, for 'budget' and 'random'.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON on stdout.")]
 
 
@@ -53,3 +62,19 @@ def _vlrlt() -> None:
 
     Example: vlrlt index ~/Videos --library lib && vlrlt search "open the fridge" --library lib
     """
+
+
+def token_policy(
+    kind: Literal["threshold", "budget", "random", "none"] | None,
+    threshold_255: float | None,
+    budget_tokens: int | None,
+) -> "TokenPolicy | None":
+    """The token policy of the options; None: none was given."""
+    if kind is None and threshold_255 is None and budget_tokens is None:
+        return None
+    from vlrlt.tokens.run_length import TokenPolicy
+
+    if threshold_255 is not None and kind not in (None, "threshold"):
+        raise ConfigError(f"--threshold-255 is for the policy 'threshold', not {kind!r}")
+    policy = TokenPolicy(kind=kind or ("threshold" if budget_tokens is None else "budget"), budget_tokens=budget_tokens)
+    return policy if threshold_255 is None else replace(policy, threshold_255=threshold_255)

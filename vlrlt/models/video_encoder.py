@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from vlrlt.errors import ConfigError
 from vlrlt.models.attention import Sequences, joint_attention, run_overlap_attention
@@ -87,6 +88,8 @@ class VideoEncoder(nn.Module):
         )
         self.norm_post = nn.LayerNorm(width, eps=config.norm_epsilon)
         self.projection = nn.Parameter(torch.empty(width, config.embed_dim))
+        self.checkpoint_blocks = False
+        """Training keeps only what enters each block and computes the rest again (arXiv 1604.06174)."""
         self._initialise()
 
     def _initialise(self) -> None:
@@ -179,7 +182,10 @@ class VideoEncoder(nn.Module):
     def _run_blocks(self, x_MD: Tensor, sequences: Sequences) -> Tensor:
         x_MD = self.norm_pre(x_MD)
         for block in self.blocks:
-            x_MD = block(x_MD, sequences)
+            if self.checkpoint_blocks and self.training:
+                x_MD = checkpoint(block, x_MD, sequences, use_reentrant=False)
+            else:
+                x_MD = block(x_MD, sequences)
         return x_MD
 
 

@@ -73,7 +73,7 @@ def cut_preview(path: Path, start_s: float, end_s: float, out: Path, *, height_p
             end_s = min(end_s, decoder.info.duration_s)
             frames = decoder.frames_at(np.arange(start_s, end_s, 1 / _PREVIEW_FPS))
             height_px = min(height_px, decoder.info.height_px)
-            _encode(_timed(frames, start_s, end_s), unfinished, height_px=height_px)
+            write_mp4(_timed(frames, start_s, end_s), unfinished, height_px=height_px)
             if not unfinished.exists():
                 reason = decoder.partial_reason or f"it ends at {end_s:.2f} s"
                 raise CorruptVideoError(path, stage="decode", reason=f"no frame from {start_s:.2f} s on: {reason}")
@@ -93,8 +93,12 @@ def _timed(frames: Iterable[Frame], start_s: float, end_s: float) -> Iterator[tu
             yield frame, max(0.0, frame.pts_s - start_s), until_s - start_s
 
 
-def _encode(frames: Iterable[tuple[Frame, float, float]], out: Path, *, height_px: int) -> None:
-    """Write an mp4; no frames, no file."""
+def write_mp4(frames: Iterable[tuple[Frame, float, float]], out: Path, *, height_px: int) -> None:
+    """Encode pictures, each with the seconds at which it comes and goes, as H.264; no pictures, no file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     frames = iter(frames)
     first = next(frames, None)
     if first is None:

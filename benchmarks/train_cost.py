@@ -1,0 +1,269 @@
+"""What run lengths save in training: the same small model on the toy kitchen, dense and with dropped tokens.
+
+    vlrlt toy make --out build/toy --videos 320 --seed 1
+    python benchmarks/train_cost.py --data build/toy --cache build/toy-cache [--steps 400] [--out FILE.json] [--json]
+
+Arms, all from the same initial weights and, step for step, on the same batches:
+
+    dense             every token, all steps
+    run lengths       threshold 10, carried reference, all steps: equal steps
+    dense, equal time every token, with as many steps (and a learning-rate schedule) as fit the time of run lengths
+    fewer frames      every token of so few frames that they are as many tokens as run lengths keep
+    random drop       as many tokens as run lengths keep, at random places
+
+They take turns step by step, and a step costs the CPU seconds of one thread, so other work on the machine does not
+matter. Quality is EPIC-KITCHENS-100 multi-instance retrieval on the toy test split: kitchens never seen in training.
+
+Rows: arm, steps, kept, step_s, train_s, time_vs_dense, mAP, nDCG, encode_s_per_video_minute, curve (train_s, mAP).
+
+Shape legend: B clips, T frames, E embedding.
+"""
+
+import argparse
+import copy
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vlrlt.epic import EpicData, relevancy
+from vlrlt.losses import info_nce
+from vlrlt.metrics import multi_instance_retrieval
+from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
+from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
+from vlrlt.models.text import SentencePieceText, fit_vocabulary
+from vlrlt.models.video_encoder import VideoEncoder
+from vlrlt.tokens.run_length import DENSE, TokenPolicy
+from vlrlt.train.data import ActionClips, Batch, EpicDataModule, FrameCache, collate
+from vlrlt.video.sampling import ClipSampling
+from vlrlt.video.transforms import Preprocess
+
+NUM_FRAMES, TUBELET_SIZE, SIZE_PX = 16, 2, 96
+RUN_LENGTHS = TokenPolicy(threshold_255=10.0)
+BATCH_SIZE = 48
+PEAK_LEARNING_RATE = 1.5e-3
+WARMUP_SHARE = 0.05
+_CALIBRATION_STEPS = 8
+_NUM_POINTS = 5
+"""Of a curve."""
+
+
+@dataclass
+class Arm:
+    """One model in training."""
+
+    name: str
+    model: DualEncoder
+    policy: TokenPolicy
+    num_frames: int
+    num_steps: int
+    train_s: float = 0.0
+    steps: int = 0
+    kept: list[float] = field(default_factory=list)
+    curve: list[tuple[float, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=PEAK_LEARNING_RATE, betas=(0.9, 0.98))
+
+    def step(self, batch: Batch) -> None:
+        """One update; its CPU seconds are added up."""
+        started_s = time.process_time()
+        for group in self.optimizer.param_groups:
+            group["lr"] = PEAK_LEARNING_RATE * schedule(self.steps, self.num_steps)
+        video_BE, kept = self.embed(batch.rgb_BTHWC)
+        text_BE = self.model.encode_text(self.model.text.tokenize(batch.captions))
+        scale = self.model.logit_scale.exp().clamp(max=100.0)
+        loss = info_nce(video_BE, text_BE, logit_scale=scale, weight_BB=(batch.relevancy_BB == 1).float())
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.train_s += time.process_time() - started_s
+        self.steps += 1
+        self.kept.append(kept)
+
+    def embed(self, rgb_BTHWC: Tensor) -> tuple[Tensor, float]:
+        """Unit vectors and the share of the 16-frame dense tokens that were encoded."""
+        if self.num_frames < NUM_FRAMES:
+            rgb_BTHWC = rgb_BTHWC[:, fewer_frames(self.num_frames)]
+        features = self.model.video(rgb_BTHWC, self.policy)
+        kept = float(features.num_tokens_B.float().mean()) / video_config(NUM_FRAMES).num_dense_tokens
+        return functional.normalize(features.clip_BE, dim=-1), kept
+
+
+def fewer_frames(num_frames: int) -> list[int]:
+    """Frames of whole tubelets, spread over the clip."""
+    num_tubelets, chosen = NUM_FRAMES // TUBELET_SIZE, num_frames // TUBELET_SIZE
+    firsts = [int((index + 0.5) * num_tubelets / chosen) * TUBELET_SIZE for index in range(chosen)]
+    return [first + offset for first in firsts for offset in range(TUBELET_SIZE)]
+
+
+def schedule(step: int, num_steps: int) -> float:
+    """Linear warm-up, then a cosine to zero."""
+    warmup = max(1, round(WARMUP_SHARE * num_steps))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, num_steps - warmup))))
+
+
+def video_config(num_frames: int) -> VideoEncoderConfig:
+    """A joint encoder small enough for a CPU."""
+    return VideoEncoderConfig(
+        regime="joint",
+        image_size_px=SIZE_PX,
+        patch_size_px=12,
+        num_frames=num_frames,
+        tubelet_size=TUBELET_SIZE,
+        width=96,
+        depth=4,
+        num_heads=3,
+        embed_dim=96,
+        temporal_embedding=True,
+        run_length_embedding=True,
+    )
+
+
+def make_model(captions: list[str], *, seed: int) -> DualEncoder:
+    """Both towers with their initial weights."""
+    torch.manual_seed(seed)
+    text_config = SentencePieceTextConfig(vocab_size=400, width=96, num_heads=3, embed_dim=96)
+    vocabulary = fit_vocabulary(captions, vocab_size=text_config.vocab_size)
+    preprocess = Preprocess(image_size_px=SIZE_PX, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    return DualEncoder(
+        video=VideoEncoder(video_config(NUM_FRAMES), mean=preprocess.mean, std=preprocess.std),
+        text=SentencePieceText.with_vocabulary(text_config, vocabulary),
+        inference=InferenceConfig(
+            preprocess=preprocess, sampling=ClipSampling(clip_s=2.0, stride_s=1.0, num_frames=NUM_FRAMES), policy=DENSE
+        ),
+    )
+
+
+def endless(module: EpicDataModule) -> Iterator[Batch]:
+    """Training batches, epoch after epoch."""
+    loader = module.train_dataloader()
+    epoch = 0
+    while True:
+        loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]  # it is a DistinctActions
+        yield from loader
+        epoch += 1
+
+
+@torch.inference_mode()
+def evaluate(arm: Arm, clips: ActionClips) -> tuple[float, float, float]:
+    """MAP, nDCG and CPU seconds of encoding per minute of video."""
+    arm.model.eval()
+    vectors, narrations, encode_s = [], [], 0.0
+    for first in range(0, len(clips), BATCH_SIZE):
+        batch = collate([clips[index] for index in range(first, min(first + BATCH_SIZE, len(clips)))])
+        started_s = time.process_time()
+        vectors.append(arm.embed(batch.rgb_BTHWC)[0])
+        encode_s += time.process_time() - started_s
+        narrations += batch.narrations
+    columns = list({narration.narration: index for index, narration in enumerate(narrations)}.values())
+    text = arm.model.encode_text(arm.model.text.tokenize([narrations[column].narration for column in columns]))
+    similarity = (torch.cat(vectors) @ text.T).double().numpy()
+    scores = multi_instance_retrieval(similarity, relevancy(narrations, [narrations[column] for column in columns]))
+    video_s = sum(narration.stop_s - narration.start_s for narration in narrations)
+    arm.model.train()
+    return scores.mAP.avg, scores.nDCG.avg, 60 * encode_s / video_s
+
+
+def train(arms: list[Arm], batches: Iterator[Batch], test: ActionClips) -> None:
+    """All arms to their last step, taking turns."""
+    while any(arm.steps < arm.num_steps for arm in arms):
+        batch = next(batches)
+        for arm in arms:
+            if arm.steps == arm.num_steps:
+                continue
+            arm.step(batch)
+            if arm.steps % math.ceil(arm.num_steps / _NUM_POINTS) == 0 and arm.steps < arm.num_steps:
+                arm.curve.append((round(arm.train_s, 1), round(evaluate(arm, test)[0], 4)))
+                print(f"{arm.name:18} step {arm.steps:4} {arm.train_s:7.0f} s  mAP {arm.curve[-1][1]:.3f}", flush=True)
+
+
+def calibrate(arms: list[Arm], batches: Iterator[Batch]) -> tuple[float, float]:
+    """Time of a run-length step against a dense one, and the share of tokens it keeps, on throw-away copies."""
+    trials = [Arm(arm.name, copy.deepcopy(arm.model), arm.policy, arm.num_frames, 1000) for arm in arms]
+    for _ in range(_CALIBRATION_STEPS):
+        batch = next(batches)
+        for trial in trials:
+            trial.step(batch)
+    dense, run_lengths = trials
+    return run_lengths.train_s / dense.train_s, sum(run_lengths.kept) / len(run_lengths.kept)
+
+
+def as_row(arm: Arm, dense: Arm, test: ActionClips) -> dict[str, object]:
+    """Final scores of an arm."""
+    mean_ap, ndcg, encode_s = evaluate(arm, test)
+    return {
+        "arm": arm.name,
+        "steps": arm.steps,
+        "kept": round(sum(arm.kept) / len(arm.kept), 4),
+        "step_s": round(arm.train_s / arm.steps, 4),
+        "train_s": round(arm.train_s, 1),
+        "time_vs_dense": round(arm.train_s / dense.train_s, 4),
+        "mAP": round(mean_ap, 4),
+        "nDCG": round(ndcg, 4),
+        "encode_s_per_video_minute": round(encode_s, 4),
+        "curve": [*arm.curve, (round(arm.train_s, 1), round(mean_ap, 4))],
+    }
+
+
+def main() -> None:
+    """Train, evaluate, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a toy kitchen with both splits")
+    parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="decoded frames")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="gets the JSON too")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    module = EpicDataModule(arguments.data, arguments.cache, batch_size=BATCH_SIZE, num_workers=0, seed=arguments.seed)
+    module.setup("fit")
+    data = EpicData(arguments.data)
+    test = ActionClips(
+        data,
+        data.narrations("test"),
+        cache=FrameCache(arguments.cache, short_side_px=SIZE_PX, backend=module.backend),
+        num_frames=NUM_FRAMES,
+        image_size_px=SIZE_PX,
+        augmentation=None,
+    )
+    model, batches = make_model(module.captions, seed=arguments.seed), endless(module)
+
+    def arm(name: str, policy: TokenPolicy, *, num_frames: int = NUM_FRAMES, steps: int = arguments.steps) -> Arm:
+        return Arm(name, copy.deepcopy(model), policy, num_frames, steps)
+
+    dense, run_lengths = arm("dense", DENSE), arm("run lengths", RUN_LENGTHS)
+    time_ratio, kept = calibrate([dense, run_lengths], batches)
+    budget_tokens = round(kept * video_config(NUM_FRAMES).num_dense_tokens)
+    arms = [
+        dense,
+        run_lengths,
+        arm("dense, equal time", DENSE, steps=round(time_ratio * arguments.steps)),
+        arm("fewer frames", DENSE, num_frames=TUBELET_SIZE * max(1, round(kept * NUM_FRAMES / TUBELET_SIZE))),
+        arm("random drop", TokenPolicy(kind="random", budget_tokens=budget_tokens)),
+    ]
+    print(f"run lengths keep {kept:.3f} of the tokens; a step takes {time_ratio:.3f} of a dense one", flush=True)
+    train(arms, batches, test)
+    rows = [as_row(each, dense, test) for each in arms]
+    report = {"seed": arguments.seed, "video": asdict(video_config(NUM_FRAMES)), "rows": rows}
+    if arguments.out:
+        arguments.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if arguments.json:
+        print(json.dumps(report))
+        return
+    for row in rows:
+        print("  ".join(f"{name} {value}" for name, value in row.items() if name != "curve"))
+
+
+if __name__ == "__main__":
+    main()
