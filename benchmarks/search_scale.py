@@ -14,10 +14,10 @@ Shape legend: N clips, Q queries, D embedding.
 import argparse
 import json
 import multiprocessing
-import shutil
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -80,12 +80,19 @@ def unit(vectors_QD: Float32Array) -> Float32Array:
     return np.asarray(vectors_QD / np.linalg.norm(vectors_QD, axis=1, keepdims=True), np.float32)
 
 
-def make_library(library_dir: Path, world: World, num_clips: int) -> Snapshot:
-    """Segments on disk, and what a catalog would say about them."""
-    segments: list[Segment] = []
-    for number in range(-(-num_clips // CHUNK_CLIPS)):
+def make_segments(library_dir: Path, world: World, num_clips: int) -> list[Segment]:
+    """Segments on disk; those of an earlier run are used again."""
+    listed = library_dir / "segments.json"
+    segments = [Segment(**facts) for facts in json.loads(listed.read_text())] if listed.exists() else []
+    for number in range(len(segments), -(-num_clips // CHUNK_CLIPS)):
         rows = min(CHUNK_CLIPS, num_clips - number * CHUNK_CLIPS)
         segments.append(write_segment(library_dir, world.chunk(number)[:rows], fingerprint=FINGERPRINT))
+        listed.write_text(json.dumps([asdict(segment) for segment in segments]))
+    return segments
+
+
+def snapshot_of(world: World, num_clips: int, segments: list[Segment]) -> Snapshot:
+    """What a catalog would say about them."""
     ids_N = np.random.default_rng(world.seed).permutation(num_clips).astype(np.int64)
     none_N = np.zeros(0)  # the store asks for ids only
     return Snapshot(
@@ -159,7 +166,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--queries", type=int, default=200, help="of each kind")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="folder for the libraries (2 KB a clip); kept, and used again")
+    parser.add_argument("--out", type=Path, help="keeps the libraries (2 KB a clip); the next run only opens them")
     parser.add_argument("--json", action="store_true", help="one line of JSON on stdout")
     args = parser.parse_args()
     reports = [run(num_clips, args) for num_clips in args.n]
@@ -173,15 +180,14 @@ def main() -> None:
 def run(num_clips: int, args: argparse.Namespace) -> dict[str, Any]:
     """Everything about one size."""
     world = World(args.dim, seed=args.seed)
-    with TemporaryDirectory(dir=args.out) as temporary:
-        library_dir = Path(temporary)
-        snapshot = make_library(library_dir, world, num_clips)
+    with TemporaryDirectory() as temporary:
+        library_dir = (args.out or Path(temporary)) / f"{num_clips}x{args.dim}-{args.seed}"
+        snapshot = snapshot_of(world, num_clips, make_segments(library_dir, world, num_clips))
         print(f"{num_clips:,} vectors written, building", file=sys.stderr)
         with multiprocessing.get_context("spawn").Pool(1) as child:  # this process must not hold what building needs
             build_s = child.apply(build_seconds, (library_dir, snapshot))
         report = measure(library_dir, snapshot, world.queries(args.queries, num_clips=num_clips))
         disk = sum(file.stat().st_size for file in (library_dir / "faiss").rglob("*") if file.is_file())
-        shutil.rmtree(library_dir / "segments")
     return {"n": num_clips, "dim": args.dim, "build_s": build_s, "index_bytes_per_clip": disk / num_clips} | report
 
 

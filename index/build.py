@@ -13,8 +13,8 @@ from vlrlt.index.catalog import Catalog, LibrarySettings, Video
 from vlrlt.index.files import NO_STAMP, FileStamp, file_stamp, quick_hash, walk_videos
 from vlrlt.index.search import format_time
 from vlrlt.index.store import remove_orphans, write_segment
+from vlrlt.index.vectors.choice import choose_store, update_store
 from vlrlt.index.vectors.faiss_base import load_faiss
-from vlrlt.index.vectors.faiss_store import FaissStore
 from vlrlt.types import Clip, ClipSpan, Float32Array
 from vlrlt.video.worker import DecodeProcess
 
@@ -126,6 +126,7 @@ def index_paths(
     library_dir: Path,
     embedder: "Embedder",
     retry_failed: bool = False,
+    store: str | None = None,
     on_progress: Callable[[IndexProgress], None] | None = None,
 ) -> IndexReport:
     """Bring a library up to date with the videos below some folders.
@@ -138,6 +139,7 @@ def index_paths(
         library_dir: the library; made if it is absent.
         embedder: the model.
         retry_failed: try again what failed or was cut short before and has not changed since.
+        store: "faiss", or the URL of a Qdrant server; the library remembers it. None: as before, at first FAISS.
         on_progress: called before each file and after each batch of clips.
 
     Raises:
@@ -152,6 +154,8 @@ def index_paths(
     with Catalog.open_writer(library_dir) as catalog:
         catalog.bind(_settings(embedder))
         remove_orphans(library_dir, catalog.segments())
+        if store is not None:
+            choose_store(library_dir, store)
         run = catalog.start_run()
         walk = walk_videos(paths, exclude=library_dir)
         with DecodeProcess() as decoder:
@@ -160,7 +164,7 @@ def index_paths(
             indexer.index(candidates, tell)
         tally = indexer.tally
         tally.failures += [_failed(folder, NO_STAMP, None, stage="open", reason=why) for folder, why in walk.unreadable]
-        FaissStore(library_dir, catalog.snapshot())
+        update_store(library_dir, catalog.snapshot())
         report = tally.report(ignored=walk.num_ignored, wall_s=time.perf_counter() - started_s)
         catalog.finish_run(run, report.as_json())
     return report

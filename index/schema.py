@@ -62,7 +62,9 @@ MIGRATIONS: tuple[str, ...] = (
 """Migration i leads from user_version i to i + 1. Append only: what a release has written must stay readable."""
 
 _BUSY_TIMEOUT_MS = 10_000
-_OUR_FILES = frozenset({"catalog.db", "catalog.db-wal", "catalog.db-shm", "lock", "segments", "faiss", "cache"})
+_OUR_FILES = frozenset(
+    {"catalog.db", "catalog.db-wal", "catalog.db-shm", "lock", "segments", "faiss", "cache", "store"}
+)
 
 
 def connect_reader(library_dir: Path) -> apsw.Connection:

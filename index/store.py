@@ -71,17 +71,27 @@ def read_segment(library_dir: Path, segment: Segment, *, embed_dim: int) -> Floa
     return np.frombuffer(data, _DISK_DTYPE).reshape(segment.rows, embed_dim).astype(np.float32)
 
 
-def map_segment(library_dir: Path, segment: Segment, *, embed_dim: int) -> npt.NDArray[np.float16]:
-    """The same rows without loading them, (segment.rows, embed_dim), as float16; only the size is checked.
+def read_rows(
+    library_dir: Path, segment: Segment, rows_K: npt.NDArray[np.int64], *, embed_dim: int
+) -> npt.NDArray[np.float16]:
+    """Some rows of a segment, (K, embed_dim), as float16; only that they are there is checked.
 
     Raises:
-        LibraryError: it is missing or has another size.
+        LibraryError: they cannot be read.
     """
     folder = library_dir / "segments" / segment.uuid
+    row_bytes = embed_dim * _DISK_DTYPE.itemsize
     try:
-        return np.memmap(folder / _VECTORS, _DISK_DTYPE, mode="r", shape=(segment.rows, embed_dim))
-    except (OSError, ValueError) as error:
-        raise LibraryError(_damaged(folder, getattr(error, "strerror", None) or str(error))) from error
+        segment_fd = os.open(folder / _VECTORS, os.O_RDONLY)
+        try:
+            data = b"".join(os.pread(segment_fd, row_bytes, row * row_bytes) for row in rows_K.tolist())
+        finally:
+            os.close(segment_fd)
+    except OSError as error:
+        raise LibraryError(_damaged(folder, error.strerror or str(error))) from error
+    if len(data) != len(rows_K) * row_bytes:
+        raise LibraryError(_damaged(folder, f"{_VECTORS} is too short"))
+    return np.frombuffer(data, _DISK_DTYPE).reshape(len(rows_K), embed_dim)
 
 
 def remove_orphans(library_dir: Path, segments: Collection[Segment]) -> None:

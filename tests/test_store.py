@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vlrlt.errors import LibraryError
-from vlrlt.index.store import map_segment, read_segment, remove_orphans, write_segment
+from vlrlt.index.store import read_rows, read_segment, remove_orphans, write_segment
 from vlrlt.types import Float32Array
 
 DIM = 16
@@ -82,13 +82,17 @@ def test_a_damaged_segment_is_never_read(library_dir: Path, damage: str) -> None
         read_segment(library_dir, segment, embed_dim=DIM)
 
 
-def test_a_mapped_segment_has_the_same_rows(library_dir: Path) -> None:
+def test_single_rows(library_dir: Path) -> None:
     segment = write_segment(library_dir, unit_vectors(4), fingerprint="f")
-    mapped_ND = map_segment(library_dir, segment, embed_dim=DIM)
-    np.testing.assert_array_equal(mapped_ND, read_segment(library_dir, segment, embed_dim=DIM))
-    (library_dir / "segments" / segment.uuid / "vectors.f16").write_bytes(b"torn")
-    with pytest.raises(LibraryError, match=r"is damaged \(.*\)"):
-        map_segment(library_dir, segment, embed_dim=DIM)
+    rows_KD = read_rows(library_dir, segment, np.array([3, 0, 3]), embed_dim=DIM)
+    np.testing.assert_array_equal(rows_KD, read_segment(library_dir, segment, embed_dim=DIM)[[3, 0, 3]])
+    file = library_dir / "segments" / segment.uuid / "vectors.f16"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(LibraryError, match=r"is damaged \(vectors.f16 is too short\)"):
+        read_rows(library_dir, segment, np.array([3]), embed_dim=DIM)
+    file.unlink()
+    with pytest.raises(LibraryError, match=r"is damaged \(No such file"):
+        read_rows(library_dir, segment, np.array([3]), embed_dim=DIM)
 
 
 def test_orphans_of_killed_runs_are_removed(library_dir: Path) -> None:

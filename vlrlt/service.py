@@ -18,7 +18,7 @@ import xxhash
 from vlrlt.errors import LibraryError
 from vlrlt.index.catalog import Catalog, LibrarySettings, Snapshot, Video, mismatch
 from vlrlt.index.search import Query, embed_query, format_time, outside_video, search_moments
-from vlrlt.index.vectors.faiss_store import FaissStore, info_of
+from vlrlt.index.vectors.choice import open_store, store_info
 from vlrlt.index.vectors.protocol import StoreInfo, VectorStore
 from vlrlt.types import Moment
 from vlrlt.video import media
@@ -179,7 +179,7 @@ class Service:
             **vars(counts),
             size_bytes=_size_bytes(self.library_dir),
             failures=failures,
-            search=info_of(self.library_dir, settings.fingerprint) if settings else None,
+            search=store_info(self.library_dir, settings.fingerprint) if settings else None,
         )
 
     def thumbnail(self, moment: Moment) -> bytes:
@@ -224,7 +224,7 @@ class Service:
         if self._loaded is None or version != self._data_version:
             snapshot = self._catalog.snapshot()
             if self._loaded is None or snapshot.generation != self._loaded.snapshot.generation:
-                self._loaded = _Loaded(snapshot, FaissStore(self.library_dir, snapshot))
+                self._loaded = _Loaded(snapshot, open_store(self.library_dir, snapshot))
             else:
                 self._loaded = _Loaded(snapshot, self._loaded.store)  # a file was moved: same vectors, other paths
             self._data_version = version

@@ -1,19 +1,15 @@
 """Exact vectors of a snapshot, read row by row from the segments without loading them."""
 
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from vlrlt.index.catalog import Snapshot
-from vlrlt.index.store import map_segment, read_segment
+from vlrlt.index.store import read_rows, read_segment
 from vlrlt.index.vectors.protocol import PositionArray
 from vlrlt.types import Float32Array
-
-_MAPPED_SEGMENTS = 4096
-"""Far below the 65,530 mappings that Linux grants a process."""
 
 
 class StoredVectors:
@@ -24,7 +20,6 @@ class StoredVectors:
         self._segments = snapshot.segments
         self.embed_dim = snapshot.settings.embed_dim
         self._first_G = np.cumsum([0, *(segment.rows for segment in snapshot.segments)])
-        self._mapped = lru_cache(_MAPPED_SEGMENTS)(self._map)
 
     def __len__(self) -> int:
         return int(self._first_G[-1])
@@ -39,14 +34,14 @@ class StoredVectors:
         Raises:
             LibraryError: a segment is missing or damaged.
         """
-        rows_of = self._read if verified else self._mapped
         vectors_KD = np.empty((len(positions_K), self.embed_dim), np.float32)
         segment_K = np.searchsorted(self._first_G, positions_K, side="right") - 1
         order_K = np.argsort(segment_K, kind="stable")
         edges = np.flatnonzero(np.diff(segment_K[order_K])) + 1
         for places in np.split(order_K, edges) if len(order_K) else ():
             segment = int(segment_K[places[0]])
-            vectors_KD[places] = rows_of(segment)[positions_K[places] - self._first_G[segment]]
+            rows = positions_K[places] - self._first_G[segment]
+            vectors_KD[places] = self._read(segment)[rows] if verified else self._read_rows(segment, rows)
         return vectors_KD
 
     def chunks(self, rows: int) -> Iterator[tuple[int, Float32Array]]:
@@ -65,8 +60,8 @@ class StoredVectors:
         if num:
             yield first, np.concatenate(parts)
 
-    def _map(self, segment: int) -> npt.NDArray[np.float16]:
-        return map_segment(self._library_dir, self._segments[segment], embed_dim=self.embed_dim)
-
     def _read(self, segment: int) -> Float32Array:
         return read_segment(self._library_dir, self._segments[segment], embed_dim=self.embed_dim)
+
+    def _read_rows(self, segment: int, rows_K: PositionArray) -> npt.NDArray[np.float16]:
+        return read_rows(self._library_dir, self._segments[segment], rows_K, embed_dim=self.embed_dim)

@@ -38,6 +38,9 @@ def index(  # noqa: PLR0913  one for each option
     policy: Policy = None,
     threshold_255: Threshold = None,
     budget_tokens: Budget = None,
+    store: Annotated[
+        str | None, typer.Option(metavar="STORE", help="Where vectors are searched: faiss, or qdrant://HOST:PORT/NAME.")
+    ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try files again that failed before.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -61,7 +64,12 @@ def index(  # noqa: PLR0913  one for each option
     try:
         with index_progress() as show:
             report = index_paths(
-                paths, library_dir=library, embedder=embedder, retry_failed=retry_failed, on_progress=show
+                paths,
+                library_dir=library,
+                embedder=embedder,
+                retry_failed=retry_failed,
+                store=store,
+                on_progress=show,
             )
     except KeyboardInterrupt:
         typer.echo("vlrlt: interrupted; finished videos are kept, run the same command again to go on", err=True)
