@@ -23,7 +23,9 @@ Shape legend: Q queries, V videos, N clips, B clips of a batch, T frames, D embe
 
 import argparse
 import csv
+import glob
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,7 +39,9 @@ from bridge import PREPROCESS, BridgeEmbedder, minilm_difference, timm_differenc
 
 from vlrlt.index.build import index_paths
 from vlrlt.index.catalog import Catalog
-from vlrlt.index.search import ClipQuery, Query, TextQuery
+from vlrlt.index.query.filters import Filter
+from vlrlt.index.query.language import ClipQuery, Query, TextQuery
+from vlrlt.index.query.searcher import SearchOptions
 from vlrlt.metrics import first_relevant_ranks, median_rank, recall_at_k
 from vlrlt.progress import count_progress, index_progress
 from vlrlt.service import Service
@@ -178,7 +182,9 @@ def measure_floor(sources: Sequence[Source], embedder: BridgeEmbedder) -> tuple[
 
 def ask(service: Service, query: Query, candidates: Sequence[Source], *, exclude: Path | None = None) -> Float32Array:
     """(V,): score of each file's best moment for a query."""
-    result = service.search(query, k=_ALL_MOMENTS, exclude_video=exclude)
+    not_paths = () if exclude is None else (glob.escape(os.path.realpath(exclude)),)
+    everything = SearchOptions(filter=Filter(not_paths=not_paths), per_video=None, tail=True)
+    result = service.search(query, k=_ALL_MOMENTS, options=everything)
     best: dict[str, float] = {}
     for moment in result.hits:
         best.setdefault(moment.video, moment.score)

@@ -105,7 +105,9 @@ def snapshot_of(world: World, num_clips: int, segments: list[Segment]) -> Snapsh
         ),
         generation="0" * 16,
         segments=tuple(segments),
-        clips=ClipTable(ids_N=ids_N, video_N=ids_N[:0], start_s_N=none_N, end_s_N=none_N, videos=()),
+        clips=ClipTable(
+            ids_N=ids_N, video_N=ids_N[:0], start_s_N=none_N, end_s_N=none_N, moving_N=none_N, videos=(), video_ids=()
+        ),
     )
 
 

@@ -11,10 +11,10 @@ import numpy as np
 from vlrlt.errors import DecodeError, DecodeStage
 from vlrlt.index.catalog import Catalog, LibrarySettings, Video
 from vlrlt.index.files import NO_STAMP, FileStamp, file_stamp, quick_hash, walk_videos
-from vlrlt.index.search import format_time
 from vlrlt.index.store import remove_orphans, write_segment
 from vlrlt.index.vectors.choice import choose_store, update_store
 from vlrlt.index.vectors.faiss_base import load_faiss
+from vlrlt.times import format_time
 from vlrlt.types import Clip, ClipSpan, Float32Array
 from vlrlt.video.worker import DecodeProcess
 
@@ -275,7 +275,7 @@ class _Indexer:
             reason=embedded.reason,
         )
         segment = write_segment(self._library_dir, embedded.vectors_ND, fingerprint=self._embedder.fingerprint)
-        self._catalog.commit(video, segment=segment, spans=embedded.spans)
+        self._catalog.commit(video, segment=segment, spans=embedded.spans, moving=embedded.moving)
         self.tally.indexed += 1
         self.tally.clips += len(embedded.spans)
         self.tally.video_s += embedded.spans[-1].end_s
@@ -285,7 +285,7 @@ class _Indexer:
     def _embed(self, path: Path, progress: IndexProgress, tell: Callable[[IndexProgress], None]) -> "_Embedded":
         """Vectors of the clips of a file: of all, or of those before its decoding broke off."""
         started_s, encode_s = time.perf_counter(), 0.0
-        vectors, spans = [], []
+        vectors, spans, moving = [], [], []
         stage, reason = None, None
         decoded = self._decoder.clips(path, sampling=self._embedder.sampling, preprocess=self._embedder.preprocess)
         try:
@@ -295,6 +295,7 @@ class _Indexer:
                 encode_s += time.perf_counter() - encode_started_s
                 vectors.append(embeddings.vectors_BD)
                 spans += [clip.span for clip in batch]
+                moving += (embeddings.num_tokens_B / embeddings.num_dense_tokens).tolist()
                 self.tally.tokens += int(embeddings.num_tokens_B.sum())
                 self.tally.dense_tokens += embeddings.num_dense_tokens * len(batch)
                 tell(replace(progress, video_s_done=progress.video_s_done + spans[-1].end_s))
@@ -308,7 +309,7 @@ class _Indexer:
             raise DecodeError(path, stage="decode", reason=reason or "it has no frames")
         self.tally.encode_s += encode_s
         self.tally.decode_s += time.perf_counter() - started_s - encode_s
-        return _Embedded(np.concatenate(vectors), tuple(spans), stage, reason)
+        return _Embedded(np.concatenate(vectors), tuple(spans), tuple(moving), stage, reason)
 
     def _fail(self, video: Video) -> None:
         self._catalog.commit(video)
@@ -319,6 +320,8 @@ class _Indexer:
 class _Embedded:
     vectors_ND: Float32Array
     spans: tuple[ClipSpan, ...]
+    moving: tuple[float, ...]
+    """Share of each clip's tokens that were kept."""
     stage: DecodeStage | None
     reason: str | None
     """Why the rest of the file is missing; None: it is not."""

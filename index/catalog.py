@@ -5,10 +5,11 @@ by the writer (WAL), and there is one writer at a time (a lock file).
 """
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -19,6 +20,7 @@ import numpy.typing as npt
 import xxhash
 
 from vlrlt.errors import IndexMismatchError, LibraryError
+from vlrlt.index.annotations import Annotations
 from vlrlt.index.files import FileStamp
 from vlrlt.index.schema import connect_reader, connect_writer, lock_library, mapped_errors
 from vlrlt.types import ClipSpan, Float64Array
@@ -88,8 +90,23 @@ class ClipTable:
     """Position in `videos`."""
     start_s_N: Float64Array
     end_s_N: Float64Array
+    moving_N: Float64Array
+    """Share of tokens that were kept, in [0, 1]; NaN: indexed by a vlrlt that did not record it."""
     videos: tuple[str, ...]
     """(V,) paths."""
+    video_ids: tuple[str, ...]
+    """(V,) content hashes: what clients know videos by."""
+
+    def take(self, positions_K: npt.NDArray[np.int64]) -> Self:
+        """Some of the clips; their positions must ascend."""
+        return replace(
+            self,
+            ids_N=self.ids_N[positions_K],
+            video_N=self.video_N[positions_K],
+            start_s_N=self.start_s_N[positions_K],
+            end_s_N=self.end_s_N[positions_K],
+            moving_N=self.moving_N[positions_K],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,13 +249,21 @@ class Catalog:
         """Files that are failed or partial, by path."""
         return tuple(map(_video, self._rows("SELECT * FROM videos WHERE state <> 'indexed' ORDER BY path")))
 
-    def commit(self, video: Video, *, segment: Segment | None = None, spans: Sequence[ClipSpan] = ()) -> None:
+    def commit(
+        self,
+        video: Video,
+        *,
+        segment: Segment | None = None,
+        spans: Sequence[ClipSpan] = (),
+        moving: Sequence[float] | None = None,
+    ) -> None:
         """Replace what is known of a file, all or nothing. This is the commit point of indexing it.
 
         Args:
             video: its new row.
             segment: its vectors, already on disk; None for a failed file.
             spans: the clips, in the order of the vectors.
+            moving: share of the tokens of each clip that were kept; None: not recorded.
         """
         with self._transaction():
             self.forget(video.path)
@@ -253,10 +278,14 @@ class Catalog:
                 "INSERT INTO segments VALUES (NULL, :uuid, :video, :rows, :xxh3, :fingerprint)",
                 asdict(segment) | {"video": video_id},
             )
+            shares = [None] * len(spans) if moving is None else moving
             ids = [clip_id(str(video.content_hash), span, segment.fingerprint) for span in spans]
             self._connection.executemany(
-                "INSERT INTO clips VALUES (?, ?, ?, ?, ?, ?)",
-                [(ids[row], video_id, segment_id, row, span.start_s, span.end_s) for row, span in enumerate(spans)],
+                "INSERT INTO clips VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (ids[row], video_id, segment_id, row, span.start_s, span.end_s, share)
+                    for row, (span, share) in enumerate(zip(spans, shares, strict=True))
+                ],
             )
 
     def forget(self, path: Path) -> None:
@@ -272,6 +301,11 @@ class Catalog:
                 "UPDATE videos SET path = ?, size_bytes = ?, mtime_ns = ? WHERE path = ?",
                 (os.fsencode(path), stamp.size_bytes, stamp.mtime_ns, os.fsencode(video.path)),
             )
+
+    @property
+    def annotations(self) -> Annotations:
+        """What sidecar files say of the videos."""
+        return Annotations(self._connection, self._library_dir / "catalog.db")
 
     def segments(self) -> tuple[Segment, ...]:
         """Committed segments, in the order of their vectors."""
@@ -319,15 +353,17 @@ class Catalog:
         self._rows("UPDATE runs SET ended_at = ?, report = ? WHERE id = ?", (_now(), json.dumps(report), run))
 
     def _clip_table(self) -> ClipTable:
-        videos = self._rows("SELECT id, path FROM videos WHERE state <> 'failed' ORDER BY id")
-        position = {video_id: index for index, (video_id, _) in enumerate(videos)}
-        clips = self._rows("SELECT id, video, start_s, end_s FROM clips ORDER BY segment, row")
+        videos = self._rows("SELECT id, path, content_hash FROM videos WHERE state <> 'failed' ORDER BY id")
+        position = {video_id: index for index, (video_id, _, _) in enumerate(videos)}
+        clips = self._rows("SELECT id, video, start_s, end_s, moving FROM clips ORDER BY segment, row")
         return ClipTable(
+            moving_N=np.array([math.nan if clip[4] is None else clip[4] for clip in clips], dtype=np.float64),
             ids_N=np.array([clip[0] for clip in clips], dtype=np.int64),
             video_N=np.array([position[clip[1]] for clip in clips], dtype=np.int64),
             start_s_N=np.array([clip[2] for clip in clips], dtype=np.float64),
             end_s_N=np.array([clip[3] for clip in clips], dtype=np.float64),
-            videos=tuple(os.fsdecode(path) for _, path in videos),
+            videos=tuple(os.fsdecode(path) for _, path, _ in videos),
+            video_ids=tuple(content_hash for _, _, content_hash in videos),
         )
 
     def _rows(self, sql: str, bindings: Bindings = ()) -> list[tuple[Any, ...]]:

@@ -58,6 +58,38 @@ MIGRATIONS: tuple[str, ...] = (
         report TEXT                             -- JSON
     ) STRICT;
     """,
+    """
+    ALTER TABLE clips ADD COLUMN moving REAL;       -- share of its tokens that run-length tokenization kept
+    CREATE TABLE texts (
+        id INTEGER PRIMARY KEY,
+        content_hash TEXT NOT NULL,                 -- of the video: outlives its row
+        start_s REAL NOT NULL,
+        end_s REAL NOT NULL,
+        source TEXT NOT NULL,                       -- the sidecar file
+        text TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX texts_video ON texts (content_hash);
+    CREATE INDEX texts_source ON texts (source);
+    CREATE VIRTUAL TABLE texts_fts USING fts5 (
+        text, content = 'texts', content_rowid = 'id', tokenize = 'porter unicode61 remove_diacritics 2'
+    );
+    CREATE TRIGGER texts_inserted AFTER INSERT ON texts BEGIN
+        INSERT INTO texts_fts (rowid, text) VALUES (new.id, new.text);
+    END;
+    CREATE TRIGGER texts_deleted AFTER DELETE ON texts BEGIN
+        INSERT INTO texts_fts (texts_fts, rowid, text) VALUES ('delete', old.id, old.text);
+    END;
+    CREATE TABLE metadata (
+        content_hash TEXT NOT NULL,
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,                        -- JSON
+        PRIMARY KEY (content_hash, key)
+    ) STRICT;
+    CREATE TABLE saved_searches (
+        name TEXT PRIMARY KEY,
+        request TEXT NOT NULL                       -- JSON
+    ) STRICT;
+    """,
 )
 """Migration i leads from user_version i to i + 1. Append only: what a release has written must stay readable."""
 

@@ -64,7 +64,9 @@ class Archive:
                 video_N=np.repeat(np.arange(len(sizes)), sizes),
                 start_s_N=start_s_N,
                 end_s_N=start_s_N + 1,
+                moving_N=np.zeros(len(ids)),
                 videos=tuple(f"/videos/{video}.mp4" for video in self._videos),
+                video_ids=tuple(map(str, self._videos)),
             ),
         )
 

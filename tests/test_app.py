@@ -20,9 +20,11 @@ from towers import tiny_dual
 from vlrlt.embed import load_embedder
 from vlrlt.errors import LibraryError, MissingExtraError
 from vlrlt.index.build import index_paths
-from vlrlt.index.search import TextQuery, format_time
+from vlrlt.index.query.language import TextQuery
+from vlrlt.index.query.searcher import SearchOptions
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.service import SearchResult, Service
+from vlrlt.times import format_time
 from vlrlt.ui import launch
 
 APP = Path(launch.__file__).with_name("app.py").resolve()
@@ -85,7 +87,7 @@ def errors(page: AppTest) -> tuple[list[str], list[str]]:
 
 def expected(library: Path, query: str, *, k: int = 12) -> SearchResult:
     with Service(library) as service:
-        return service.search(TextQuery(query), k=k)
+        return service.search(TextQuery(query), k=k, options=SearchOptions(tail=True))
 
 
 def test_the_sidebar_tells_what_the_library_holds(library: Path, model: Path) -> None:

@@ -216,12 +216,13 @@ def set_version(library_dir: Path, version: int) -> None:
 
 def test_a_newer_schema_is_refused_and_an_older_one_needs_a_writer(library_dir: Path) -> None:
     Catalog.open_writer(library_dir).close()
-    set_version(library_dir, len(MIGRATIONS) + 1)
+    newest = len(MIGRATIONS)
+    set_version(library_dir, newest + 1)
     for opens in (Catalog.open_reader, Catalog.open_writer):
-        with pytest.raises(LibraryError, match="has schema 2, this vlrlt knows 1: upgrade vlrlt"):
+        with pytest.raises(LibraryError, match=f"has schema {newest + 1}, this vlrlt knows {newest}: upgrade vlrlt"):
             opens(library_dir)
     set_version(library_dir, 0)
-    with pytest.raises(LibraryError, match="has schema 0, this vlrlt needs 1"):
+    with pytest.raises(LibraryError, match=f"has schema 0, this vlrlt needs {newest}"):
         Catalog.open_reader(library_dir)
 
 

@@ -237,7 +237,16 @@ def action(start_s: float, stop_s: float, video_id: str = "P01_01") -> Narration
 
 
 def moment(start_s: float, end_s: float) -> Moment:
-    return Moment(rank=1, score=0.5, percentile=99, video="/x/P01_01.mp4", start_s=start_s, end_s=end_s)
+    return Moment(
+        rank=1,
+        score=0.5,
+        percentile=99,
+        clip_id=1,
+        video="/x/P01_01.mp4",
+        video_id="h",
+        start_s=start_s,
+        end_s=end_s,
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from stores import Archive, check, queries
 
 from vlrlt.errors import ConfigError, LibraryError
 from vlrlt.index.build import index_paths
-from vlrlt.index.search import ClipQuery
+from vlrlt.index.query.language import ClipQuery
 from vlrlt.index.vectors.choice import FAISS, choose_store, chosen_store
 from vlrlt.index.vectors.faiss_store import FaissStore
 from vlrlt.index.vectors.qdrant_store import QdrantStore

@@ -1,8 +1,9 @@
 """Clips merge into moments as documented, percentiles and medians are those of all clips, clip queries parse.
 
-find_moments is compared with a slow version that grows intervals over sets, on random libraries.
+grow_moments is compared with a slow version that grows intervals over sets, on random libraries.
 """
 
+from itertools import combinations, islice
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,12 @@ from hypothesis import strategies as st
 
 from vlrlt.errors import ConfigError
 from vlrlt.index.catalog import ClipTable
-from vlrlt.index.search import (
-    ClipQuery,
-    find_moments,
-    format_time,
-    mean_direction,
-    outside_video,
-    parse_clip,
-    parse_time,
-    search_moments,
-)
+from vlrlt.index.query.embed import mean_direction
+from vlrlt.index.query.language import ClipQuery, parse_clip
+from vlrlt.index.query.moments import Found, Scores, grow_moments
 from vlrlt.index.vectors.protocol import Hits, Mask, PositionArray, StoreInfo, best
-from vlrlt.types import ClipSpan, Float32Array, Moment
+from vlrlt.times import format_time, parse_time
+from vlrlt.types import ClipSpan, Float32Array
 from vlrlt.video.sampling import ClipSampling, clip_spans
 
 
@@ -36,7 +31,9 @@ def table(*durations_s: float, clip_s: float = 1.0, stride_s: float = 1.0) -> Cl
         video_N=np.array([video for video, _ in spans], np.int64),
         start_s_N=np.array([span.start_s for _, span in spans]),
         end_s_N=np.array([span.end_s for _, span in spans]),
+        moving_N=np.zeros(len(spans)),
         videos=tuple("abcdefgh"[: len(durations_s)]),
+        video_ids=tuple("ABCDEFGH"[: len(durations_s)]),
     )
 
 
@@ -44,42 +41,66 @@ def scores(*values: float) -> Float32Array:
     return np.array(values, np.float32)
 
 
-def moments_of(values: Float32Array, clips: ClipTable, *, k: int) -> tuple[Moment, ...]:
-    """Moments by complete knowledge of all scores."""
-    hits = best(np.arange(len(values)), values, len(values))
-    median = float(np.median(values)) if len(values) else 0.0
-    return find_moments(
-        hits, clips, k=k, median=median, num_clips=len(values), score_of=lambda clip: float(values[clip])
-    )
+class Numbers:
+    """A VectorStore of one-dimensional vectors, that never looks deeper than it is asked to."""
+
+    info = StoreInfo(kind="numbers", reason="of a test", recall_at_10={})
+
+    def __init__(self, values: Float32Array) -> None:
+        self.sample_SD = values[:, None]
+        self.deepest = 0
+
+    def __len__(self) -> int:
+        return len(self.sample_SD)
+
+    def search(self, query_D: Float32Array, *, k: int, within_N: Mask | None = None) -> Hits:
+        positions_K = np.arange(len(self)) if within_N is None else np.flatnonzero(within_N)
+        self.deepest = k
+        return best(positions_K, self.sample_SD[positions_K] @ query_D, k)
+
+    def vectors(self, positions_K: PositionArray) -> Float32Array:
+        return self.sample_SD[positions_K]
+
+    def close(self) -> None: ...
 
 
-def spans_of(moments: tuple[Moment, ...]) -> list[tuple[str, float, float]]:
-    return [(moment.video, moment.start_s, moment.end_s) for moment in moments]
+ONE = np.ones(1, np.float32)
+
+
+def find_moments(values: Float32Array, clips: ClipTable, *, k: int) -> tuple[Found, ...]:
+    return tuple(islice(grow_moments(Scores(Numbers(values), ONE), clips), k))
+
+
+def spans_of(moments: tuple[Found, ...], clips: ClipTable) -> list[tuple[str, float, float]]:
+    return [(clips.videos[clips.video_N[moment.seed]], moment.start_s, moment.end_s) for moment in moments]
 
 
 def test_the_docstrings_example() -> None:
-    moments = moments_of(scores(0.1, 0.6, 0.9, 0.7, 0.1, 0.1, 0.6, 0.1, 0.1, 0.1), table(10), k=2)
-    assert spans_of(moments) == [("a", 1, 4), ("a", 6, 7)]
-    assert [moment.rank for moment in moments] == [1, 2]
+    clips = table(10)
+    moments = find_moments(scores(0.1, 0.6, 0.9, 0.7, 0.1, 0.1, 0.6, 0.1, 0.1, 0.1), clips, k=2)
+    assert spans_of(moments, clips) == [("a", 1, 4), ("a", 6, 7)]
     assert [moment.score for moment in moments] == pytest.approx([0.9, 0.6])
     assert [moment.percentile for moment in moments] == pytest.approx([90, 60])
 
 
 def test_a_moment_does_not_leave_its_video() -> None:
-    moments = moments_of(scores(0, 0, 0.9, 0.9, 0, 0), table(3, 3), k=2)
-    assert spans_of(moments) == [("a", 2, 3), ("b", 0, 1)]
+    clips = table(3, 3)
+    moments = find_moments(scores(0, 0, 0.9, 0.9, 0, 0), clips, k=2)
+    assert spans_of(moments, clips) == [("a", 2, 3), ("b", 0, 1)]
 
 
 def test_overlapping_neighbours_are_swallowed_even_if_they_score_low() -> None:
     # clips [0,2) [1,3) [2,4) [3,5) [4,6); the best is [2,4)
-    moments = moments_of(scores(0.2, 0.1, 0.9, 0.1, 0.3), table(6, clip_s=2, stride_s=1), k=9)
-    assert spans_of(moments) == [("a", 2, 4), ("a", 4, 6), ("a", 0, 2)]
+    clips = table(6, clip_s=2, stride_s=1)
+    moments = find_moments(scores(0.2, 0.1, 0.9, 0.1, 0.3), clips, k=9)
+    assert spans_of(moments, clips) == [("a", 2, 4), ("a", 4, 6), ("a", 0, 2)]
 
 
 def test_a_moment_does_not_grow_into_a_better_one() -> None:
     # half way between the median .4 and .9 is .65, so .6 stays outside and becomes a moment of its own
-    moments = moments_of(scores(0.4, 0.6, 0.9, 0.4, 0.3), table(5), k=2)
-    assert spans_of(moments) == [("a", 2, 3), ("a", 1, 2)]
+    clips = table(5)
+    moments = find_moments(scores(0.4, 0.6, 0.9, 0.4, 0.3), clips, k=2)
+    assert spans_of(moments, clips) == [("a", 2, 3), ("a", 1, 2)]
 
 
 def test_touching_survives_float_arithmetic() -> None:
@@ -87,18 +108,37 @@ def test_touching_survives_float_arithmetic() -> None:
     assert (clips.start_s_N[1:] != clips.end_s_N[:-1]).any(), "the example must have rounding in it"
     values = np.zeros(10, np.float32)
     values[2:8] = 0.5
-    ((_, start_s, end_s),) = spans_of(moments_of(values, clips, k=1))
+    ((_, start_s, end_s),) = spans_of(find_moments(values, clips, k=1), clips)
     assert (start_s, end_s) == pytest.approx((0.2, 0.8))
 
 
-def test_one_clip_and_no_clip() -> None:
-    assert spans_of(moments_of(scores(0.3), table(0.4), k=5)) == [("a", 0, 0.4)]
-    assert moments_of(scores(), table(), k=5) == ()
+def test_one_clip() -> None:
+    clips = table(0.4)
+    assert spans_of(find_moments(scores(0.3), clips, k=5), clips) == [("a", 0, 0.4)]
 
 
-def test_k_must_be_positive() -> None:
-    with pytest.raises(ConfigError, match="k must be 1 or more, got 0"):
-        moments_of(scores(0.3), table(1), k=0)
+def test_a_search_goes_deeper_where_all_hits_are_one_moment() -> None:
+    clips = table(1000, 3)
+    store = Numbers(np.r_[np.full(1000, 0.9), np.full(3, 0.5)].astype(np.float32))
+    found = tuple(islice(grow_moments(Scores(store, ONE), clips), 2))
+    assert spans_of(found, clips) == [("a", 0, 1000), ("b", 0, 1)]  # half way to the median is .7
+    assert store.deepest > 1000
+
+
+def test_a_search_looks_no_deeper_than_it_must() -> None:
+    store = Numbers(np.random.default_rng(0).random(5000).astype(np.float32))
+    scores = Scores(store, ONE)
+    best_moment = next(grow_moments(scores, table(5000)))
+    assert store.deepest < 1000
+    assert best_moment.percentile == pytest.approx(100 * 4999 / 5000)
+
+
+def test_what_does_not_take_part_is_neither_found_nor_grown_into() -> None:
+    clips = table(5)
+    within_N = np.array([True, True, False, True, True])
+    scores = Scores(Numbers(np.array([0.7, 0.8, 0.9, 0.1, 0.1], np.float32)), ONE, within_N)
+    assert spans_of(tuple(islice(grow_moments(scores, clips), 1)), clips) == [("a", 0, 2)]
+    assert scores.num_searched == 4
 
 
 def slow_moments(values: Float32Array, clips: ClipTable, k: int) -> list[tuple[str, float, float]]:
@@ -142,78 +182,12 @@ def slow_moments(values: Float32Array, clips: ClipTable, k: int) -> list[tuple[s
 def test_equals_the_slow_version(durations_s: list[int], stride_s: float, k: int, seed: int) -> None:
     clips = table(*durations_s, clip_s=3.0, stride_s=stride_s)
     values = np.random.default_rng(seed).integers(0, 8, len(clips.ids_N)).astype(np.float32) / np.float32(8)
-    moments = moments_of(values, clips, k=k)
-    assert spans_of(moments) == slow_moments(values, clips, k)
+    moments = find_moments(values, clips, k=k)
+    assert spans_of(moments, clips) == slow_moments(values, clips, k)
     for moment in moments:
         assert moment.percentile == pytest.approx(100 * np.mean(values < moment.score))
-    for first in moments:
-        for second in moments[first.rank :]:
-            assert first.video != second.video or first.end_s <= second.start_s or second.end_s <= first.start_s
-
-
-class Numbers:
-    """A VectorStore of one-dimensional vectors, that never looks deeper than it is asked to."""
-
-    info = StoreInfo(kind="numbers", reason="of a test", recall_at_10={})
-
-    def __init__(self, values: Float32Array) -> None:
-        self.sample_SD = values[:, None]
-        self.deepest = 0
-
-    def __len__(self) -> int:
-        return len(self.sample_SD)
-
-    def search(self, query_D: Float32Array, *, k: int, within_N: Mask | None = None) -> Hits:
-        positions_K = np.arange(len(self)) if within_N is None else np.flatnonzero(within_N)
-        self.deepest = k
-        return best(positions_K, self.sample_SD[positions_K] @ query_D, k)
-
-    def vectors(self, positions_K: PositionArray) -> Float32Array:
-        return self.sample_SD[positions_K]
-
-    def close(self) -> None: ...
-
-
-@given(
-    durations_s=st.lists(st.integers(1, 120), min_size=1, max_size=4),
-    k=st.integers(1, 6),
-    seed=st.integers(0, 2**32 - 1),
-    left_out=st.sampled_from([None, "a"]),
-)
-def test_a_few_hits_give_the_same_moments_as_all_scores(
-    durations_s: list[int], k: int, seed: int, left_out: str | None
-) -> None:
-    clips = table(*durations_s, clip_s=3.0, stride_s=2.0)
-    values = np.random.default_rng(seed).permutation(len(clips.ids_N)).astype(np.float32)
-    within_N = None if left_out is None else outside_video(clips, left_out)
-    found = search_moments(Numbers(values), clips, np.ones(1, np.float32), k=k, within_N=within_N)
-    kept_N = np.ones(len(values), np.bool_) if within_N is None else within_N
-    expected = find_moments(
-        best(np.flatnonzero(kept_N), values[kept_N], len(values)),
-        clips,
-        k=k,
-        median=float(np.median(values)),
-        num_clips=int(kept_N.sum()),
-        score_of=lambda clip: float(values[clip]) if kept_N[clip] else -np.inf,
-    )
-    assert found == expected
-
-
-def test_a_search_goes_deeper_where_all_hits_are_one_moment() -> None:
-    clips = table(1000, 3)
-    values = np.r_[np.full(1000, 0.9), np.full(3, 0.5)].astype(np.float32)
-    store = Numbers(values)
-    found = search_moments(store, clips, np.ones(1, np.float32), k=2)
-    assert spans_of(found) == [("a", 0, 1000), ("b", 0, 1)]  # half way to the median is .7
-    assert store.deepest > 1000
-
-
-def test_a_video_can_be_left_out() -> None:
-    values, clips = scores(0.9, 0.8, 0.2, 0.3), table(2, 2)
-    within_N = outside_video(clips, "a")
-    found = search_moments(Numbers(values), clips, np.ones(1, np.float32), k=5, within_N=within_N)
-    assert [moment.video for moment in found] == ["b", "b"]
-    assert outside_video(clips, "stranger") is None
+    for first, second in combinations(spans_of(moments, clips), 2):
+        assert first[0] != second[0] or first[2] <= second[1] or second[2] <= first[1]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ from PIL import Image
 
 from vlrlt.errors import ConfigError, DecodeError, IndexMismatchError, LibraryError
 from vlrlt.index.build import index_paths
-from vlrlt.index.search import ClipQuery, ImageQuery, Query, TextQuery, parse_clip
+from vlrlt.index.query.filters import Filter
+from vlrlt.index.query.language import ClipQuery, ImageQuery, Query, TextQuery, parse_clip
+from vlrlt.index.query.searcher import SearchOptions
 from vlrlt.service import PREVIEW_MAX_S, THUMBNAIL_WIDTH_PX, Service
 from vlrlt.types import ClipSpan, Moment
 from vlrlt.video.sampling import ClipSampling
@@ -77,7 +79,7 @@ def test_words_find_the_right_seconds(service: Service, text: str, expected: tup
 
 
 def test_the_result_says_what_was_asked_and_how_good_it_is(service: Service) -> None:
-    result = service.search(TextQuery("cyan"), k=2)
+    result = service.search(TextQuery("cyan"), k=2, options=SearchOptions(tail=True))
     assert (result.query, result.model) == ("cyan", "colours")
     assert result.took_ms > 0
     best, second = result.hits
@@ -88,12 +90,18 @@ def test_the_result_says_what_was_asked_and_how_good_it_is(service: Service) -> 
         "rank": 1,
         "score": round(best.score, 4),
         "percentile": 84.62,
+        "confidence": 1.0,
+        "clip": f"{best.clip_id:016x}",
         "video": best.video,
+        "video_id": best.video_id,
         "start_s": 4.0,
         "end_s": 6.0,
+        "sources": ["visual"],
+        "text": None,
+        "steps": [],
     }
     assert result.as_text().splitlines()[0] == (
-        f"#1    {best.score:.3f}  p84.6  sea.mp4  00:04.0-00:06.0  in {Path(best.video).parent}"
+        f"#1    {best.score:.3f}  p84.6   100% sure  sea.mp4  00:04.0-00:06.0  in {Path(best.video).parent}"
     )
 
 
@@ -127,7 +135,7 @@ def test_a_piece_of_video_finds_its_like(service: Service, tmp_path: Path) -> No
 
 def test_a_whole_video_is_the_mean_of_its_clips(service: Service, tmp_path: Path) -> None:
     query = write_colours(tmp_path / "query.mp4", [("green", 2), ("red", 6)])
-    hits = service.search(ClipQuery(query), k=9).hits
+    hits = service.search(ClipQuery(query), k=9, options=SearchOptions(tail=True)).hits
     assert (Path(hits[0].video).name, hits[0].start_s) == ("traffic.mp4", 0)
     cosine_to_red = 6 / np.hypot(2, 6)
     assert hits[0].score == pytest.approx(cosine_to_red, abs=0.01)
@@ -142,13 +150,12 @@ def test_a_piece_may_end_after_its_file_but_not_begin_there(service: Service, sh
 def test_the_querys_own_video_can_be_left_out(service: Service, shared: Path) -> None:
     query = ClipQuery(shared / "archive" / "sea.mp4", ClipSpan(0, 4))
     assert found(service, query, k=1) == [("sea.mp4", 0, 4)]
-    assert {video for video, _, _ in found(service, query, exclude_video=shared / "archive" / "sea.mp4")} == {
-        "traffic.mp4"
-    }
+    others = SearchOptions(filter=Filter(not_paths=("sea.mp4",)), tail=True)
+    assert {video for video, _, _ in found(service, query, options=others)} == {"traffic.mp4"}
 
 
 def test_new_videos_are_found_without_opening_again(own_service: Service, archive: Path, library_dir: Path) -> None:
-    assert found(own_service, TextQuery("magenta"), k=1)[0][0] != "flower.mp4"
+    assert found(own_service, TextQuery("magenta"), k=1) == []
     write_colours(archive / "flower.mp4", [("magenta", 2)])
     index_paths([archive], library_dir=library_dir, embedder=ColourEmbedder())
     assert found(own_service, TextQuery("magenta"), k=1) == [("flower.mp4", 0, 2)]
@@ -193,7 +200,8 @@ def test_a_library_in_which_nothing_could_be_indexed(tmp_path: Path, library_dir
     with Service(library_dir, model=ColourEmbedder()) as service:
         result = service.search(TextQuery("red"))
         assert result.hits == ()
-        assert result.as_text() == "nothing: the library has no clips"
+        assert not result.found
+        assert result.as_text() == "nothing: no clip of the library passes"
         assert service.status().failed == 1
 
 
@@ -273,4 +281,4 @@ def test_nothing_half_made_stays_in_the_cache(own_service: Service, archive: Pat
     (archive / "traffic.mp4").write_bytes(b"no video any more")
     with pytest.raises(DecodeError):
         own_service.preview(red)
-    assert list((library_dir / "cache").iterdir()) == []
+    assert [file.name for file in (library_dir / "cache").iterdir() if not file.name.startswith("background-")] == []

@@ -11,8 +11,10 @@ from pathlib import Path
 import streamlit as st
 
 from vlrlt.errors import CheckpointError, IndexMismatchError, LibraryError, VlrltError
-from vlrlt.index.search import TextQuery, format_time
+from vlrlt.index.query.language import TextQuery
+from vlrlt.index.query.searcher import SearchOptions
 from vlrlt.service import LibraryStatus, SearchResult, Service
+from vlrlt.times import format_time
 from vlrlt.types import Moment
 from vlrlt.ui.launch import LIBRARY_VARIABLE, MODEL_VARIABLE
 
@@ -117,7 +119,7 @@ def answer(service: Service, query: str, num_results: int) -> None:
     """Search and show what was found, or why nothing could be."""
     try:
         with st.spinner("Searching; the first search loads the model"):
-            result = service.search(TextQuery(query), k=num_results)
+            result = service.search(TextQuery(query), k=num_results, options=SearchOptions(tail=True))
     except IndexMismatchError as error:
         show_error("This library was indexed with another model", error)
     except CheckpointError as error:
@@ -134,6 +136,8 @@ def show_results(service: Service, result: SearchResult) -> None:
         f"{len(result.hits)} moments in {result.took_ms / 1000:.2f} s. The bar ranks each among the library's clips: "
         "the best come first, even if none fits."
     )
+    if not result.found:
+        st.info("No confident match. These are the nearest moments.", icon=":material/search_off:")
     with st.container(key="results"):
         for first in range(0, len(result.hits), NUM_COLUMNS):
             hits = result.hits[first : first + NUM_COLUMNS]

@@ -29,9 +29,11 @@ from vlrlt.epic import EpicData, Narration, Split
 from vlrlt.errors import ConfigError, LibraryError
 from vlrlt.evaluate import evaluate_epic_mir
 from vlrlt.index.build import IndexReport, index_paths
-from vlrlt.index.search import TextQuery, format_time
+from vlrlt.index.query.language import TextQuery
+from vlrlt.index.query.searcher import SearchOptions
 from vlrlt.progress import count_progress, index_progress
 from vlrlt.service import Service
+from vlrlt.times import format_time
 from vlrlt.tokens.run_length import DENSE
 from vlrlt.toy.make import make_toy_kitchen
 from vlrlt.toy.world import spoken
@@ -173,7 +175,7 @@ def _ask(service: Service, data: WholeArchive, verb: str, noun: str) -> Question
     text = f"{verb.replace('-', ' ')} {spoken(noun)}"
     narrations = data.narrations("test")
     wanted = [n for n in narrations if (verbs[n.verb_class], nouns[n.noun_class]) == (verb, noun)]
-    hits = service.search(TextQuery(text), k=NUM_ANSWERS).hits
+    hits = service.search(TextQuery(text), k=NUM_ANSWERS, options=SearchOptions(tail=True)).hits
     return Question(
         text=text,
         num_actions=len(wanted),

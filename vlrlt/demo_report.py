@@ -13,7 +13,7 @@ from vlrlt import __version__
 from vlrlt.epic import Narration
 from vlrlt.evaluate import EpicMirReport
 from vlrlt.index.build import IndexReport
-from vlrlt.index.search import format_time
+from vlrlt.times import format_time
 from vlrlt.types import Moment
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DEFAULT_MODEL = "default"
+CAPTIONS_FILE = "captions.txt"
+"""In a model folder: one caption a line."""
 DEFAULT_MODEL_DIR = Path(__file__).parent / "default_model"
 """The embedded toy-kitchen model; `make train-toy` rebuilds it."""
 
@@ -55,10 +57,12 @@ class DualEncoderEmbedder:
         model: video encoder and text tower.
         name: for people.
         device: where it runs.
+        captions: that it was trained on, where those are all that it understands.
     """
 
-    def __init__(self, model: DualEncoder, *, name: str, device: torch.device) -> None:
+    def __init__(self, model: DualEncoder, *, name: str, device: torch.device, captions: tuple[str, ...] = ()) -> None:
         self.name = name
+        self.captions = captions
         self.fingerprint = fingerprint(model)
         self.embed_dim = model.video_config.embed_dim
         self.sampling = model.inference.sampling
@@ -129,7 +133,15 @@ def load_embedder(
         dual = load_open_clip(model)
     inference: InferenceConfig = dual.inference
     dual.inference = replace(inference, policy=policy or inference.policy, sampling=sampling or inference.sampling)
-    return DualEncoderEmbedder(dual, name=model, device=_find_device(device))
+    return DualEncoderEmbedder(dual, name=model, device=_find_device(device), captions=_read_captions(folder))
+
+
+def _read_captions(folder: Path) -> tuple[str, ...]:
+    """What a model with a closed vocabulary was trained on; empty: its vocabulary is open, or it does not say."""
+    try:
+        return tuple((folder / CAPTIONS_FILE).read_text(encoding="utf-8").splitlines())
+    except OSError:
+        return ()
 
 
 def _find_device(device: str) -> torch.device:

@@ -10,7 +10,8 @@ VlrltError
 ├── CheckpointError                 a model folder, file or name cannot be loaded
 ├── AnnotationError                 an annotation file is missing or has a bad line
 └── LibraryError                    a library folder is absent, damaged or locked
-    └── IndexMismatchError          vectors of one model, queries of another
+    ├── IndexMismatchError          vectors of one model, queries of another
+    └── PageExpiredError            a page of results whose library state is gone
 """
 
 from pathlib import Path
@@ -76,3 +77,7 @@ class LibraryError(VlrltError):
 
 class IndexMismatchError(LibraryError):
     """The library holds vectors of one model and the query comes from another."""
+
+
+class PageExpiredError(LibraryError):
+    """The library has changed since a page of results was made, and that ranking is no longer kept."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from vlrlt.index.build import IndexProgress
-from vlrlt.index.search import format_time
+from vlrlt.times import format_time
 
 LINE_EVERY_S = 10.0
 

@@ -4,23 +4,28 @@ The CLI, the Streamlit page and any other front end stand on this. Safe to use f
 """
 
 import contextlib
-import os
+import re
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+import numpy as np
 import xxhash
 
-from vlrlt.errors import LibraryError
+from vlrlt.errors import ConfigError, LibraryError, PageExpiredError
+from vlrlt.index.annotations import TextHit
 from vlrlt.index.catalog import Catalog, LibrarySettings, Snapshot, Video, mismatch
-from vlrlt.index.search import Query, embed_query, format_time, outside_video, search_moments
+from vlrlt.index.query.confidence import background_texts
+from vlrlt.index.query.language import Query
+from vlrlt.index.query.searcher import Ranking, Searcher, SearchOptions, is_match
 from vlrlt.index.vectors.choice import open_store, store_info
 from vlrlt.index.vectors.protocol import StoreInfo, VectorStore
-from vlrlt.types import Moment
+from vlrlt.times import format_time
+from vlrlt.types import Float32Array, Moment
 from vlrlt.video import media
 
 if TYPE_CHECKING:
@@ -30,36 +35,80 @@ if TYPE_CHECKING:
 THUMBNAIL_WIDTH_PX = 480
 PREVIEW_MAX_S = 30.0
 """A preview of a longer moment shows its beginning."""
+KEPT_RANKINGS = 32
+"""So many searches can be paged through while the library changes."""
+DEFAULT_OPTIONS = SearchOptions()
+GroupBy = Literal["moment", "video"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """Answers to one query."""
+    """One page of answers to one query."""
 
     query: str
     model: str
     took_ms: float
     """Embedding the query and searching, without loading library and model."""
+    found: bool
+    """False: nothing in the library is a confident match."""
+    unknown_words: tuple[str, ...]
+    """Words that the model does not know; with one of them nothing is a confident match."""
+    num_searched: int
+    """Clips that passed the filter."""
     hits: tuple[Moment, ...]
+    next_page: str | None
+    """Give it back as `page` to go on; None: this was the last page."""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, *, group_by: GroupBy = "moment") -> dict[str, Any]:
         """The documented JSON shape of `vlrlt search --json`."""
+        if group_by == "video":
+            hits = [
+                {"video": video, "video_id": moments[0].video_id, "hits": [moment.as_json() for moment in moments]}
+                for video, moments in self.by_video().items()
+            ]
+        else:
+            hits = [moment.as_json() for moment in self.hits]
         return {
             "query": self.query,
             "model": self.model,
             "took_ms": round(self.took_ms, 1),
-            "hits": [moment.as_json() for moment in self.hits],
+            "found": self.found,
+            "unknown_words": list(self.unknown_words),
+            "searched": {"clips": self.num_searched},
+            "videos" if group_by == "video" else "hits": hits,
+            "next_page": self.next_page,
         }
 
-    def as_text(self) -> str:
+    def by_video(self) -> dict[str, tuple[Moment, ...]]:
+        """The hits of each video, the video with the best hit first."""
+        videos = dict.fromkeys(hit.video for hit in self.hits)
+        return {video: tuple(hit for hit in self.hits if hit.video == video) for video in videos}
+
+    def as_text(self, *, group_by: GroupBy = "moment") -> str:
         """One line for each hit."""
-        if not self.hits:
-            return "nothing: the library has no clips"
-        return "\n".join(
-            f"#{hit.rank:<3} {hit.score:6.3f}  p{hit.percentile:<5.1f} {Path(hit.video).name}  "
-            f"{format_time(hit.start_s, decimals=1)}-{format_time(hit.end_s, decimals=1)}  in {Path(hit.video).parent}"
-            for hit in self.hits
-        )
+        lines = []
+        if not self.num_searched:
+            lines.append("nothing: no clip of the library passes")
+        elif not self.found:
+            unknown = f"; {self.model} does not know: {', '.join(self.unknown_words)}" if self.unknown_words else ""
+            lines.append(f"no confident match among {self.num_searched} clips{unknown}")
+        if group_by == "video":
+            for video, hits in self.by_video().items():
+                lines += [video, *(f"  {_hit_text(hit)}" for hit in hits)]
+        else:
+            lines += [f"{_hit_text(hit)}  in {Path(hit.video).parent}" for hit in self.hits]
+        if self.next_page:
+            lines.append(f"more: --page {self.next_page}")
+        return "\n".join(lines)
+
+
+def _hit_text(hit: Moment) -> str:
+    confidence = "" if hit.confidence is None else f"  {hit.confidence:4.0%} sure"
+    said = f"  {hit.text!r}" if hit.text else ""
+    return (
+        f"#{hit.rank:<3} {hit.score:6.3f}  p{hit.percentile:<5.1f}{confidence}  {Path(hit.video).name}  "
+        f"{format_time(hit.start_s, decimals=1)}-{format_time(hit.end_s, decimals=1)}{said}"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +169,8 @@ class LibraryStatus:
 class _Loaded:
     snapshot: Snapshot
     store: VectorStore
+    state: str
+    """Names vectors and annotations: the same query gives the same ranking for the same state."""
 
 
 class Service:
@@ -143,30 +194,62 @@ class Service:
         self._embedder: Embedder | None = None
         self._loaded: _Loaded | None = None
         self._data_version: int | None = None
+        self._searcher: Searcher | None = None
+        self._searcher_state: _Loaded | None = None
+        self._rankings: dict[tuple[str, str], Ranking] = {}
         self._lock = threading.RLock()
 
-    def search(self, query: Query, *, k: int = 10, exclude_video: Path | None = None) -> SearchResult:
+    def search(
+        self, query: Query, *, k: int = 10, options: SearchOptions = DEFAULT_OPTIONS, page: str | None = None
+    ) -> SearchResult:
         """Find the moments that fit a query best.
 
         Args:
-            query: words, a picture, or a piece of video.
+            query: words, a picture, a piece of video, a combination of them or a sequence.
             k: how many moments at most.
-            exclude_video: a file of the library whose clips do not take part.
+            options: how to search and what to show.
+            page: `next_page` of an earlier result of the same query and options. Pages come from one ranking, whatever
+                is indexed meanwhile.
 
         Raises:
+            ConfigError: k is not positive, a filter is malformed, or the page is of another search.
+            PageExpiredError: the library has changed and the ranking that the page is of is gone.
             IndexMismatchError: the library belongs to another model.
             LibraryError: nothing was ever indexed, or a segment is damaged.
             DecodeError: the query's picture or video cannot be read.
         """
-        with self._lock:
-            loaded = self._refresh()
-            embedder = self._find_embedder(loaded.snapshot.settings)
+        if k < 1:
+            raise ConfigError(f"k must be 1 or more, got {k}; try 10")
+        searcher, state = self._open_searcher()
+        key = xxhash.xxh3_64_hexdigest(repr((query, options)).encode(errors="surrogateescape"))
+        state, first = (state, 0) if page is None else self._parse_page(page, key, state)
         started_s = time.perf_counter()
-        clips = loaded.snapshot.clips
-        within_N = None if exclude_video is None else outside_video(clips, os.path.realpath(exclude_video))
-        moments = search_moments(loaded.store, clips, embed_query(query, embedder), k=k, within_N=within_N)
+        ranking = self._rankings.get((state, key)) or searcher.rank(query, options)
+        moments = ranking[first : first + k + 1]
         took_ms = 1000 * (time.perf_counter() - started_s)
-        return SearchResult(query=str(query), model=embedder.name, took_ms=took_ms, hits=moments)
+        with self._lock:
+            self._rankings[state, key] = ranking
+            while len(self._rankings) > KEPT_RANKINGS:
+                del self._rankings[next(iter(self._rankings))]
+        return SearchResult(
+            query=str(query),
+            model=searcher.model,
+            took_ms=took_ms,
+            found=any(map(is_match, moments)),
+            unknown_words=searcher.unknown_words(query),
+            num_searched=ranking.num_searched,
+            hits=moments[:k],
+            next_page=f"{state}-{key}-{first + k}" if len(moments) > k else None,
+        )
+
+    def clip(self, clip_id: int) -> Moment:
+        """A clip of the library as a moment.
+
+        Raises:
+            ConfigError: there is no such clip.
+        """
+        searcher, _ = self._open_searcher()
+        return searcher.clip(clip_id)
 
     def status(self) -> LibraryStatus:
         """What the library holds at this moment."""
@@ -218,17 +301,66 @@ class Service:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _open_searcher(self) -> tuple[Searcher, str]:
+        """A searcher over the library as it is now, and the name of this state."""
+        with self._lock:
+            loaded = self._refresh()
+            embedder = self._find_embedder(loaded.snapshot.settings)
+            if self._searcher is None or self._searcher_state is not loaded:
+                self._searcher_state = loaded
+                self._searcher = Searcher(
+                    clips=loaded.snapshot.clips,
+                    store=loaded.store,
+                    metadata=self._catalog.annotations.metadata(),
+                    find_text=self._find_text,
+                    embedder=embedder,
+                    background_MD=self._background(embedder),
+                )
+            return self._searcher, loaded.state
+
+    def _find_text(self, text: str) -> tuple[TextHit, ...]:
+        with self._lock:
+            return self._catalog.annotations.search(text)
+
+    def _parse_page(self, page: str, key: str, state: str) -> tuple[str, int]:
+        """State and first rank of a page token."""
+        match = re.fullmatch(r"([0-9a-f]{16})-([0-9a-f]{16})-(\d{1,9})", page)
+        if match is None or match[2] != key:
+            raise ConfigError(f"page {page!r} is not of this search; give next_page of a result of the same options")
+        if match[1] != state and (match[1], key) not in self._rankings:
+            raise PageExpiredError("the library has changed since that page was made; search again from the first page")
+        return match[1], int(match[3])
+
     def _refresh(self) -> _Loaded:
         """The library as it is now; loaded anew only if a writer has changed what can be found."""
         version = self._catalog.data_version()
         if self._loaded is None or version != self._data_version:
             snapshot = self._catalog.snapshot()
-            if self._loaded is None or snapshot.generation != self._loaded.snapshot.generation:
-                self._loaded = _Loaded(snapshot, open_store(self.library_dir, snapshot))
+            if self._loaded is not None and snapshot.generation == self._loaded.snapshot.generation:
+                store = self._loaded.store  # a file was moved, or annotated: the same vectors
             else:
-                self._loaded = _Loaded(snapshot, self._loaded.store)  # a file was moved: same vectors, other paths
+                store = open_store(self.library_dir, snapshot)
+            state = _state(snapshot, self._catalog.annotations.version())
+            self._loaded = _Loaded(snapshot, store, state)
             self._data_version = version
         return self._loaded
+
+    def _background(self, embedder: "Embedder") -> Float32Array:
+        """Vectors of the background queries, from the cache if they are there: a text tower takes seconds for them."""
+        texts = background_texts(getattr(embedder, "captions", ()))
+        name = xxhash.xxh3_128_hexdigest("\n".join((embedder.fingerprint, *texts)).encode())
+        path = self.library_dir / "cache" / f"background-{name}.npy"
+        with contextlib.suppress(OSError, ValueError):
+            vectors_MD: Float32Array = np.load(path, allow_pickle=False)
+            if vectors_MD.shape == (len(texts), embedder.embed_dim):
+                return vectors_MD
+        vectors_MD = embedder.embed_text(texts)
+        with contextlib.suppress(OSError):  # only a copy
+            path.parent.mkdir(exist_ok=True)
+            partial = path.with_name(f"{uuid.uuid4()}.npy")
+            np.save(partial, vectors_MD, allow_pickle=False)
+            partial.rename(path)
+        return vectors_MD
 
     def _find_embedder(self, settings: LibrarySettings) -> "Embedder":
         """The model, loaded once; it must be the library's own at every search."""
@@ -270,6 +402,12 @@ class Service:
                 with contextlib.suppress(OSError):
                     partial.unlink()
         return path
+
+
+def _state(snapshot: Snapshot, annotations: str) -> str:
+    """16 hexadecimal digits."""
+    named = "\n".join((snapshot.generation, annotations, *snapshot.clips.videos))
+    return xxhash.xxh3_64_hexdigest(named.encode(errors="surrogateescape"))
 
 
 def bound_policy(settings: LibrarySettings) -> "TokenPolicy | None":

@@ -94,13 +94,25 @@ class Moment:
     rank: int
     """1 is best."""
     score: float
-    """Cosine similarity of its best clip."""
+    """Cosine similarity of its best clip; of a sequence, that of its weakest step."""
     percentile: float
-    """Share of the library's clips, in percent, that score lower for this query."""
+    """Share of the searched clips, in percent, that score lower for this query."""
+    confidence: float | None = None
+    """Probability in [0, 1] that it shows what the words say; None: the query has no words."""
+    clip_id: int
+    """Of its best clip; of a sequence, of its first step."""
     video: str
     """Path of the video file."""
+    video_id: str
+    """What clients know the video by."""
     start_s: float
     end_s: float
+    sources: tuple[str, ...] = ("visual",)
+    """Which sources found it: visual, text."""
+    text: str | None = None
+    """The line that the text source found."""
+    steps: tuple[ClipSpan, ...] = ()
+    """Of a sequence: where each step was found."""
 
     def as_json(self) -> dict[str, Any]:
         """The documented JSON shape of one search hit."""
@@ -108,7 +120,13 @@ class Moment:
             "rank": self.rank,
             "score": round(self.score, 4),
             "percentile": round(self.percentile, 2),
+            "confidence": None if self.confidence is None else round(self.confidence, 3),
+            "clip": f"{self.clip_id:016x}",
             "video": self.video,
+            "video_id": self.video_id,
             "start_s": round(self.start_s, 3),
             "end_s": round(self.end_s, 3),
+            "sources": list(self.sources),
+            "text": self.text,
+            "steps": [[round(step.start_s, 3), round(step.end_s, 3)] for step in self.steps],
         }

@@ -1,50 +1,155 @@
-"""Commands that look things up in a library: search."""
+"""Commands that look things up in a library: search, import."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from vlrlt.cli.root import Device, Json, Library, Model, app
-from vlrlt.errors import ConfigError
 
-if TYPE_CHECKING:
-    from vlrlt.index.search import Query
+_FILTERS = "Filters"
+_SHOW = "What is shown"
 
 
 @app.command()
-def search(
+def search(  # noqa: PLR0913  every option is one of the query language
     library: Library,
-    query: Annotated[str | None, typer.Argument(metavar="[QUERY]", help="What to find, in words.")] = None,
-    clip: Annotated[
-        str | None, typer.Option(metavar="FILE[@START-END]", help="A piece of video as the query; seconds or mm:ss.")
+    query: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[QUERY]...", help="What to find, in words; 'open the fridge^2' weighs 2."),
     ] = None,
-    image: Annotated[Path | None, typer.Option(metavar="FILE", help="A picture as the query.")] = None,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many moments.")] = 10,
+    clip: Annotated[
+        list[str] | None, typer.Option(metavar="FILE[@START-END]", help="A piece of video to find; seconds or mm:ss.")
+    ] = None,
+    image: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A picture to find.")] = None,
+    like: Annotated[list[str] | None, typer.Option(metavar="CLIP", help="More like this: the clip of a hit.")] = None,
+    unlike: Annotated[list[str] | None, typer.Option(metavar="CLIP", help="Less like the clip of a hit.")] = None,
+    without: Annotated[list[str] | None, typer.Option("--not", metavar="TEXT", help="What not to show.")] = None,
+    then: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="What comes after it.")] = None,
+    within: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="From one step to the next.")] = 30.0,
+    path: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", rich_help_panel=_FILTERS, help="Of the video's path or name: '*/2024/*'."),
+    ] = None,
+    not_path: Annotated[list[str] | None, typer.Option(metavar="GLOB", rich_help_panel=_FILTERS)] = None,
+    video: Annotated[
+        list[str] | None, typer.Option(metavar="ID", rich_help_panel=_FILTERS, help="video_id of a hit.")
+    ] = None,
+    after: Annotated[
+        str | None, typer.Option(metavar="TIME", rich_help_panel=_FILTERS, help="Recorded then or later: 2024-05-01.")
+    ] = None,
+    before: Annotated[
+        str | None, typer.Option(metavar="TIME", rich_help_panel=_FILTERS, help="Recorded earlier.")
+    ] = None,
+    min_duration: Annotated[
+        float | None, typer.Option(metavar="SECONDS", rich_help_panel=_FILTERS, help="Of the video.")
+    ] = None,
+    max_duration: Annotated[float | None, typer.Option(metavar="SECONDS", rich_help_panel=_FILTERS)] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONDITION", rich_help_panel=_FILTERS, help="On metadata: camera=gopro, 'rating>=3'."),
+    ] = None,
+    moving: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", min=0, max=1, rich_help_panel=_FILTERS, help="Least share of moving tokens."),
+    ] = None,
+    still: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", min=0, max=1, rich_help_panel=_FILTERS, help="Largest share of moving tokens."),
+    ] = None,
+    source: Annotated[
+        Literal["visual", "text"] | None,
+        typer.Option(rich_help_panel=_SHOW, help="Pictures, or subtitles and narrations; both if not given."),
+    ] = None,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, rich_help_panel=_SHOW, help="How many moments.")] = 10,
+    per_video: Annotated[
+        int, typer.Option(min=0, rich_help_panel=_SHOW, help="Moments of one video at most; 0: no limit.")
+    ] = 5,
+    diversity: Annotated[
+        float, typer.Option(min=0, max=1, rich_help_panel=_SHOW, help="Above 0: moments that differ come first.")
+    ] = 0.0,
+    group_by: Annotated[Literal["moment", "video"], typer.Option(rich_help_panel=_SHOW)] = "moment",
+    duplicates: Annotated[
+        bool, typer.Option("--duplicates", rich_help_panel=_SHOW, help="Also copies of a scene in other videos.")
+    ] = False,
+    tail: Annotated[bool, typer.Option("--tail", rich_help_panel=_SHOW, help="Also what fits too little.")] = False,
+    page: Annotated[
+        str | None, typer.Option(metavar="TOKEN", rich_help_panel=_SHOW, help="next_page of the page before.")
+    ] = None,
     model: Model = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Find the moments of a library that fit words, a picture or a piece of video best.
+    """Find the moments of a library that fit words, pictures or pieces of video best.
 
-    The percentile is the share of the library's clips that fit worse; scores compare within one query only.
+    Each hit says how sure it is, and which share of the searched clips fits worse (percentile); scores compare within
+    one query only. Without a confident match that is said, and --tail shows the nearest moments.
 
     Example: vlrlt search "open the fridge" --library lib -k 5
+    Example: vlrlt search "open the fridge" --then "pour milk" --within 20 --library lib
+    Example: vlrlt search "wash a plate" --not "wash a pan" --path '*/2024/*' --moving 0.3 --library lib
     Example: vlrlt search --clip day1.mp4@01:10-01:14 --library lib
     """
+    from vlrlt.index.query.filters import Filter
+    from vlrlt.index.query.language import compose, parse_clip, parse_clip_id
+    from vlrlt.index.query.searcher import SOURCES, SearchOptions
     from vlrlt.service import Service
 
+    asked = compose(
+        text=query or (),
+        images=image or (),
+        clips=[parse_clip(text) for text in clip or ()],
+        like=[parse_clip_id(text) for text in like or ()],
+        unlike=[parse_clip_id(text) for text in unlike or ()],
+        without=without or (),
+        then=then or (),
+        within_s=within,
+    )
+    options = SearchOptions(
+        filter=Filter(
+            paths=tuple(path or ()),
+            not_paths=tuple(not_path or ()),
+            videos=tuple(video or ()),
+            recorded_after=after,
+            recorded_before=before,
+            min_duration_s=min_duration,
+            max_duration_s=max_duration,
+            where=tuple(where or ()),
+            moving=moving,
+            still=still,
+        ),
+        sources=(source,) if source else SOURCES,
+        per_video=per_video or None,
+        diversity=diversity,
+        duplicates=duplicates,
+        tail=tail,
+    )
     with Service(library, model=model, device=device) as service:
-        result = service.search(_query(query, clip, image), k=top_k)
-    typer.echo(json.dumps(result.as_json()) if as_json else result.as_text())
+        result = service.search(asked, k=top_k, options=options, page=page)
+    if as_json:
+        typer.echo(json.dumps(result.as_json(group_by=group_by)))
+    else:
+        typer.echo(result.as_text(group_by=group_by))
 
 
-def _query(text: str | None, clip: str | None, image: Path | None) -> "Query":
-    from vlrlt.index.search import ImageQuery, TextQuery, parse_clip
+@app.command("import")
+def import_sidecars(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, or folders to look for them.")],
+    library: Library,
+    as_json: Json = False,
+) -> None:
+    """Take subtitles, narrations and metadata of indexed videos into the library, to search and to filter by.
 
-    if sum(given is not None for given in (text, clip, image)) != 1:
-        raise ConfigError("give either words, or --clip FILE[@START-END], or --image FILE")
-    if clip is not None:
-        return parse_clip(clip)
-    return ImageQuery(image) if image is not None else TextQuery(str(text))
+    A file belongs to the video of the same name: film.srt, film.en.vtt, film.json for film.mp4. A CSV names the video
+    in its column video or video_id: with start_timestamp, stop_timestamp and narration it holds narrations (as
+    EPIC-KITCHENS has them), otherwise every column is a metadata key. recorded_at (2024-05-01T18:30) is the key for
+    --after and --before.
+
+    Example: vlrlt import ~/Videos --library lib
+    """
+    from vlrlt.index.catalog import Catalog
+
+    with Catalog.open_writer(library) as catalog:
+        report = catalog.annotations.import_files(paths)
+    typer.echo(json.dumps(report.as_json()) if as_json else report.as_text())

@@ -1,0 +1,105 @@
+"""How sure is it that a moment shows what the words say? Scores of one query compared with those of background queries.
+
+A cosine means nothing by itself: it depends on the model, on the query and on how much there is to choose from. What
+does tell is how the best clip of a query stands against background queries, sentences that mostly have nothing to do
+with the archive: against their best clips in this library (lead), and on that very clip (rivals). A logistic regression
+makes a probability of both; benchmarks/confidence.py fits and judges it. A model with a closed vocabulary says what it
+was trained on (captions.txt in its folder): those captions are the background then, and a word in none of them is
+unknown.
+
+Shape legend: M background queries, R rivals among them, S sampled clips, D embedding.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlrlt.index.words import content_words
+from vlrlt.types import Float32Array
+
+CONFIDENT = 0.5
+"""A moment is a match from this confidence on."""
+PARAPHRASE_COSINE = 0.97
+"""A background query that is this similar to the words says the same and is no rival of them."""
+_BACKGROUND_FILE = Path(__file__).parent / "background.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coefficients:
+    """Of the logistic regression; lead and rivals are in standard deviations."""
+
+    bias: float
+    lead: float
+    rivals: float
+
+
+OPEN_VOCABULARY = Coefficients(bias=-1.0, lead=1.5, rivals=0.5)
+"""For models with an open vocabulary."""
+CLOSED_VOCABULARY = Coefficients(bias=0.32, lead=0.51, rivals=4.17)
+"""For models that name their captions, fitted on the toy kitchen."""
+
+
+def background_texts(captions: Sequence[str]) -> tuple[str, ...]:
+    """The model's own captions, or the general background where it has none."""
+    return tuple(captions) or tuple(_BACKGROUND_FILE.read_text(encoding="utf-8").splitlines())
+
+
+class Confidence:
+    """Judges matches of one model.
+
+    Args:
+        background_MD: unit vectors of the background queries.
+        captions: of a model with a closed vocabulary; empty: it is open.
+    """
+
+    def __init__(self, background_MD: Float32Array, *, captions: Sequence[str] = ()) -> None:
+        self._background_MD = background_MD
+        self._coefficients = CLOSED_VOCABULARY if captions else OPEN_VOCABULARY
+        self._words = {word for caption in captions for word in content_words(caption)}
+
+    def unknown_words(self, text: str) -> tuple[str, ...]:
+        """Words that mean nothing to a model with a closed vocabulary."""
+        words = content_words(text) if self._words else []
+        return tuple(word for word in words if not self._words.intersection(_forms(word)))
+
+    def judge(self, text_D: Float32Array, searched_SD: Float32Array) -> Callable[[Float32Array], float]:
+        """A function that tells the probability, in [0, 1], that a clip shows what the words say.
+
+        Args:
+            text_D: unit vector of the words.
+            searched_SD: unit vectors of clips that stand for those that were searched, at least one.
+        """
+        features, weights = self.features(text_D, searched_SD), self._coefficients
+
+        def probability(clip_D: Float32Array) -> float:
+            lead, rivals = features(clip_D)
+            return 1 / (1 + math.exp(-(weights.bias + weights.lead * lead + weights.rivals * rivals)))
+
+        return probability
+
+    def features(
+        self, text_D: Float32Array, searched_SD: Float32Array
+    ) -> Callable[[Float32Array], tuple[float, float]]:
+        """For a clip: the score's lead over the background's best scores, and over its rivals on that clip."""
+        best_M = (searched_SD @ self._background_MD.T).max(axis=0)
+        best_mean, best_std = float(best_M.mean()), max(float(best_M.std()), 1e-3)
+        rivals_RD = self._background_MD[self._background_MD @ text_D < PARAPHRASE_COSINE]
+
+        def lead_and_rivals(clip_D: Float32Array) -> tuple[float, float]:
+            score = float(text_D @ clip_D)
+            lead = (score - best_mean) / best_std
+            if not len(rivals_RD):
+                return lead, 0.0
+            rivals_R = rivals_RD @ clip_D
+            return lead, (score - float(rivals_R.max())) / max(float(rivals_R.std()), 1e-3)
+
+        return lead_and_rivals
+
+
+def _forms(word: str) -> set[str]:
+    """A word as it stands, and what it may be an inflection of: "opens", "slices", "cutting", "poured", "tomatoes"."""
+    stems = {word} | {word.removesuffix(end) for end in ("s", "es", "ing", "ed", "d") if len(word) > len(end) + 2}
+    return (
+        stems | {f"{stem}e" for stem in stems} | {stem[:-1] for stem in stems if len(stem) > 2 and stem[-1] == stem[-2]}
+    )

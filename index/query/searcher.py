@@ -1,0 +1,295 @@
+"""From a query to ranked moments, over one state of a library.
+
+Shape legend: N clips, K candidates, S sampled clips, M background queries, D embedding.
+"""
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from vlrlt.errors import ConfigError
+from vlrlt.index.annotations import TextHit
+from vlrlt.index.catalog import ClipTable
+from vlrlt.index.query.confidence import CONFIDENT, Confidence
+from vlrlt.index.query.embed import embed_query, mean_direction
+from vlrlt.index.query.filters import Filter, Metadata
+from vlrlt.index.query.language import (
+    CombinedQuery,
+    Query,
+    SequenceQuery,
+    SimilarQuery,
+    SimpleQuery,
+    TextQuery,
+    format_clip_id,
+)
+from vlrlt.index.query.moments import Found, Scores, grow_moments
+from vlrlt.index.query.refine import collapse_duplicates, cut_tail, diversify, fuse_text, limit_per_video
+from vlrlt.index.query.sequence import find_sequences
+from vlrlt.index.vectors.protocol import Mask, VectorStore
+from vlrlt.types import Float32Array, Int64Array, Moment
+
+if TYPE_CHECKING:
+    from vlrlt.embed import Embedder
+
+Source = Literal["visual", "text"]
+SOURCES: tuple[Source, ...] = ("visual", "text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How to search and what to show; every front end has these names and defaults."""
+
+    filter: Filter = field(default_factory=Filter)
+    sources: tuple[Source, ...] = SOURCES
+    """visual: the vectors; text: subtitles and narrations, for words only."""
+    per_video: int | None = 5
+    """Moments of one video at most; None: no limit."""
+    diversity: float = 0.0
+    """0: the best first; towards 1: moments that differ from each other first."""
+    duplicates: bool = False
+    """Also moments that show what a better one of another video shows, such as copies of a scene."""
+    tail: bool = False
+    """Also what fits too little to be a match."""
+
+    def __post_init__(self) -> None:
+        if not self.sources or not set(self.sources) <= set(SOURCES):
+            raise ConfigError(f"sources must be one or more of {', '.join(SOURCES)}, got {self.sources}")
+        if self.per_video is not None and self.per_video < 1:
+            raise ConfigError(f"per_video must be 1 or more, got {self.per_video}")
+        if not 0 <= self.diversity <= 1:
+            raise ConfigError(f"diversity must be in [0, 1], got {self.diversity}")
+
+
+def is_match(moment: Moment) -> bool:
+    """Whether a moment is more than the nearest there is: the words are said there, or are likely shown there."""
+    return moment.confidence is None or moment.confidence >= CONFIDENT or "text" in moment.sources
+
+
+class Ranking:
+    """Moments of one search, found as they are asked for and then kept: every page comes from one ranking."""
+
+    def __init__(self, moments: Iterator[Moment], *, num_searched: int) -> None:
+        self.num_searched = num_searched
+        """Clips."""
+        self._moments = moments
+        self._known: list[Moment] = []
+        self._lock = threading.Lock()
+
+    def __getitem__(self, ranks: slice) -> tuple[Moment, ...]:
+        with self._lock:
+            self._known += islice(self._moments, max(0, ranks.stop - len(self._known)))
+        return tuple(self._known[ranks])
+
+
+class Searcher:
+    """One state of a library, its model and the distribution of its vectors."""
+
+    def __init__(
+        self,
+        *,
+        clips: ClipTable,
+        store: VectorStore,
+        metadata: Metadata,
+        find_text: Callable[[str], Sequence[TextHit]],
+        embedder: "Embedder",
+        background_MD: Float32Array,
+    ) -> None:
+        self.clips = clips
+        self.model = embedder.name
+        self._store = store
+        self._metadata = metadata
+        self._find_text = find_text
+        self._embedder = embedder
+        self._background_MD = background_MD
+
+    def rank(self, query: Query, options: SearchOptions) -> Ranking:
+        """Find the moments that fit a query.
+
+        Raises:
+            ConfigError: a filter is malformed, or a clip that the query names is not in the library.
+            DecodeError: the query's picture or video cannot be read.
+        """
+        within_N = options.filter.mask(self.clips, self._metadata)
+        num_searched = len(self.clips.ids_N) if within_N is None else int(within_N.sum())
+        moments = self._moments(query, options, within_N) if num_searched else iter(())
+        return Ranking(
+            (self._to_moment(rank, found) for rank, found in enumerate(moments, start=1)), num_searched=num_searched
+        )
+
+    def vector(self, query: SimpleQuery | CombinedQuery) -> Float32Array:
+        """The unit vector of a query, (D,)."""
+        if isinstance(query, CombinedQuery):
+            scaled = []
+            for part in query.parts:
+                vector_D = self.vector(part.query)
+                spread = float((self._store.sample_SD @ vector_D).std()) if len(self._store.sample_SD) else 1.0
+                scaled.append(part.weight / max(spread, 1e-6) * vector_D)
+            sum_D = np.sum(scaled, axis=0)
+            return np.asarray(sum_D / max(float(np.linalg.norm(sum_D)), 1e-12), np.float32)
+        if isinstance(query, SimilarQuery):
+            return self._vector_at(self.position(query.clip_id))
+        return embed_query(query, self._embedder)
+
+    def clip(self, clip_id: int) -> Moment:
+        """A clip as a moment.
+
+        Raises:
+            ConfigError: the library has no such clip.
+        """
+        at = self.position(clip_id)
+        start_s, end_s = float(self.clips.start_s_N[at]), float(self.clips.end_s_N[at])
+        return self._to_moment(1, Found(seed=at, score=1.0, percentile=100.0, start_s=start_s, end_s=end_s))
+
+    def position(self, clip_id: int) -> int:
+        """Where a clip is in the table.
+
+        Raises:
+            ConfigError: the library has no such clip.
+        """
+        at = int(np.searchsorted(self._sorted_ids[0], clip_id))
+        if at == len(self._sorted_ids[0]) or self._sorted_ids[0][at] != clip_id:
+            raise ConfigError(f"no clip {format_clip_id(clip_id)} in this library; every hit of a search has one")
+        return int(self._sorted_ids[1][at])
+
+    def score(self, query: SimpleQuery | CombinedQuery, within_N: Mask | None = None) -> Scores:
+        """The scores of the clips that may be found."""
+        return Scores(self._store, self.vector(query), within_N)
+
+    def unknown_words(self, query: Query) -> tuple[str, ...]:
+        """Words of a query that mean nothing to its model."""
+        texts = [part.text for part in _text_parts(query)]
+        return tuple(word for text in texts for word in self._confidence.unknown_words(text))
+
+    def _moments(self, query: Query, options: SearchOptions, within_N: Mask | None) -> Iterator[Found]:
+        """The whole pipeline, lazily."""
+        if isinstance(query, SequenceQuery):
+            moments = self._sequences(query, options, within_N)
+        else:
+            moments = self._grown(query, options, within_N)
+        if not options.duplicates:
+            moments = collapse_duplicates(moments, vector_of=self._vector_at, video_of=self._video_at)
+        if options.per_video is not None:
+            moments = limit_per_video(moments, limit=options.per_video, video_of=self._video_at)
+        if options.diversity:
+            moments = diversify(moments, diversity=options.diversity, vector_of=self._vector_at)
+        return moments
+
+    def _grown(
+        self, query: SimpleQuery | CombinedQuery, options: SearchOptions, within_N: Mask | None
+    ) -> Iterator[Found]:
+        """Moments of both sources; the irrelevant tail begins half way from the best score to the median."""
+        scores = self.score(query, within_N)
+        judge = self._judge(query, scores)
+        moments: Iterator[Found] = iter(())
+        if "visual" in options.sources:
+            moments = (replace(found, confidence=judge(found.seed)) for found in grow_moments(scores, self.clips))
+            if not options.tail:
+                least_score = (scores.median + float(scores.best(1).scores_K[0])) / 2
+                moments = cut_tail(moments, least_score=least_score, least_confidence=CONFIDENT)
+        if isinstance(query, TextQuery) and "text" in options.sources:
+            moments = fuse_text(moments, self._text_moments(query, scores), self._video_at)
+        return moments
+
+    def _sequences(self, query: SequenceQuery, options: SearchOptions, within_N: Mask | None) -> Iterator[Found]:
+        steps = [self.score(step, within_N) for step in query.steps]
+        judges = [self._judge(step, scores) for step, scores in zip(query.steps, steps, strict=True)]
+        for found in find_sequences(steps, self.clips, within_s=query.within_s):
+            sure = [judge(seed) for judge, seed in zip(judges, found.step_seeds, strict=True)]
+            confidence = min((known for known in sure if known is not None), default=None)
+            if options.tail or confidence is None or confidence >= CONFIDENT:
+                yield replace(found, confidence=confidence)
+
+    def _judge(self, query: SimpleQuery | CombinedQuery, scores: Scores) -> Callable[[int], float | None]:
+        """Tells of a position how sure it is that the words of the query are shown there; None: there are no words."""
+        texts = _text_parts(query)
+        if not texts:
+            return lambda _position: None
+        if self.unknown_words(query):
+            return lambda _position: 0.0
+        text_D = mean_direction(np.stack([self.vector(text) for text in texts]))
+        judge = self._confidence.judge(text_D, scores.sample_SD)
+        return lambda position: judge(self._vector_at(position))
+
+    def _text_moments(self, query: TextQuery, scores: Scores) -> list[Found]:
+        """What the text source found, in clips that may be found."""
+        moments = []
+        for hit in self._find_text(query.text):
+            position = self._clip_at(hit.video, (hit.start_s + hit.end_s) / 2)
+            score = -math.inf if position is None else scores.of(position)
+            if position is not None and score > -math.inf:
+                moments.append(
+                    Found(
+                        seed=position,
+                        score=score,
+                        percentile=scores.percentile(score),
+                        start_s=hit.start_s,
+                        end_s=hit.end_s,
+                        sources=("text",),
+                        text=hit.text,
+                    )
+                )
+        return moments
+
+    def _to_moment(self, rank: int, found: Found) -> Moment:
+        video = self._video_at(found.seed)
+        return Moment(
+            rank=rank,
+            score=found.score,
+            percentile=found.percentile,
+            confidence=found.confidence,
+            clip_id=int(self.clips.ids_N[found.seed]),
+            video=self.clips.videos[video],
+            video_id=self.clips.video_ids[video],
+            start_s=found.start_s,
+            end_s=found.end_s,
+            sources=found.sources,
+            text=found.text,
+            steps=found.steps,
+        )
+
+    @cached_property
+    def _confidence(self) -> Confidence:
+        return Confidence(self._background_MD, captions=getattr(self._embedder, "captions", ()))
+
+    @cached_property
+    def _sorted_ids(self) -> tuple[Int64Array, Int64Array]:
+        """Clip ids, ascending, and the position of each."""
+        order_N = np.argsort(self.clips.ids_N)
+        return self.clips.ids_N[order_N], order_N
+
+    @cached_property
+    def _clips_of(self) -> dict[str, tuple[int, int]]:
+        """Path of a video -> positions of its first clip and after its last."""
+        starts = np.flatnonzero(np.diff(self.clips.video_N, prepend=-1, append=-1))
+        return {
+            self.clips.videos[self.clips.video_N[first]]: (int(first), int(after)) for first, after in pairwise(starts)
+        }
+
+    def _clip_at(self, video: str, time_s: float) -> int | None:
+        """Position of the clip of a video whose middle is nearest to a time; None: it has no clips."""
+        if video not in self._clips_of:
+            return None
+        first, after = self._clips_of[video]
+        middles_s = (self.clips.start_s_N[first:after] + self.clips.end_s_N[first:after]) / 2
+        return first + int(np.abs(middles_s - time_s).argmin())
+
+    def _vector_at(self, position: int) -> Float32Array:
+        return np.asarray(self._store.vectors(np.array([position]))[0])
+
+    def _video_at(self, position: int) -> int:
+        return int(self.clips.video_N[position])
+
+
+def _text_parts(query: Query) -> tuple[TextQuery, ...]:
+    """The words of what shall be found."""
+    if isinstance(query, SequenceQuery):
+        return tuple(text for step in query.steps for text in _text_parts(step))
+    if isinstance(query, CombinedQuery):
+        return tuple(part.query for part in query.parts if isinstance(part.query, TextQuery) and part.weight > 0)
+    return (query,) if isinstance(query, TextQuery) else ()

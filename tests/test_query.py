@@ -1,0 +1,336 @@
+"""The query language on a real library of plain colours: combinations, sequences, filters, text, pages, variety."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from colour import ColourEmbedder, write_colours
+
+from vlrlt.errors import AnnotationError, ConfigError, PageExpiredError
+from vlrlt.index.build import index_paths
+from vlrlt.index.catalog import Catalog
+from vlrlt.index.query.filters import Filter, parse_instant
+from vlrlt.index.query.language import (
+    CombinedQuery,
+    Part,
+    Query,
+    SequenceQuery,
+    SimilarQuery,
+    TextQuery,
+    compose,
+    parse_clip_id,
+    weighted_text,
+)
+from vlrlt.index.query.searcher import SearchOptions
+from vlrlt.service import SearchResult, Service
+
+ALL = SearchOptions(tail=True, per_video=None, duplicates=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """archive/ with four videos, library/ in which they are indexed, with what their sidecars say."""
+    folder = tmp_path_factory.mktemp("query")
+    archive = folder / "archive"
+    write_colours(archive / "2023" / "traffic.mp4", [("red", 2), ("yellow", 1), ("green", 2)])
+    write_colours(archive / "2024" / "sea.mp4", [("blue", 2), ("cyan", 2), ("blue", 2)])
+    write_colours(archive / "2024" / "night.mp4", [("black", 3), ("red", 1), ("black", 6), ("green", 1)])
+    write_colours(archive / "2024" / "parade.mp4", [("red", 1), ("green", 1)] * 4)
+    (archive / "2023" / "traffic.srt").write_text(
+        "1\n00:00:00,500 --> 00:00:01,500\nThe <i>cars</i> are waiting\n\n2\n00:00:03,000 --> 00:00:05,000\nThey go!\n"
+    )
+    (archive / "2024" / "sea.en.vtt").write_text(
+        "WEBVTT\n\nNOTE nothing\n\n00:02.000 --> 00:04.000 align:start\nA wave waits\n"
+    )
+    (archive / "facts.csv").write_text(
+        "video,camera,rating,recorded_at\ntraffic,gopro,3,2023-05-01\nnight,phone,5,2024-02-03T22:00\n"
+    )
+    (archive / "2024" / "sea.json").write_text(json.dumps({"camera": "GoPro", "rating": 4.5, "tags": ["x"]}))
+    index_paths([archive], library_dir=folder / "library", embedder=ColourEmbedder())
+    with Catalog.open_writer(folder / "library") as catalog:
+        report = catalog.annotations.import_files([archive])
+    assert (report.files, report.videos, report.texts, report.metadata) == (4, 3, 3, 8)
+    return folder
+
+
+@pytest.fixture
+def service(folder: Path) -> Iterator[Service]:
+    with Service(folder / "library", model=ColourEmbedder()) as service:
+        yield service
+
+
+def spans(result: SearchResult) -> list[tuple[str, float, float]]:
+    return [(Path(hit.video).stem, hit.start_s, hit.end_s) for hit in result.hits]
+
+
+def found(service: Service, query: Query, *, k: int = 10, **options: Any) -> list[tuple[str, float, float]]:
+    return spans(service.search(query, k=k, options=SearchOptions(**options)))
+
+
+def test_what_is_there_is_found_and_what_is_not_is_said_to_be_absent(service: Service) -> None:
+    result = service.search(TextQuery("cyan"))
+    assert (result.found, spans(result)) == (True, [("sea", 2, 4)])
+    absent = service.search(TextQuery("magenta"))
+    assert (absent.found, absent.hits) == (False, ())
+    assert absent.as_text() == "no confident match among 30 clips"
+    tail = service.search(TextQuery("magenta"), options=ALL)
+    assert not tail.found
+    assert len(tail.hits) == 4
+
+
+def test_negatives_and_weights_move_the_best_answer(service: Service) -> None:
+    only_green = compose(text=["red green"], without=["red"])
+    assert all(
+        service.search(TextQuery("green"), options=ALL).hits[0].score == pytest.approx(1, abs=0.01)
+        and hit in found(service, TextQuery("green"), tail=True, per_video=None, duplicates=True, k=30)[:6]
+        for hit in found(service, only_green, k=3, tail=True, duplicates=True)
+    )
+    heavy = service.search(compose(text=["cyan^5", "red"]), k=1, options=ALL)
+    assert spans(heavy) == [("sea", 2, 4)]
+
+
+def test_combined_parts_count_by_their_own_spread(service: Service) -> None:
+    """A part whose scores hardly differ over the library is not drowned by one whose scores differ much."""
+    searcher, _ = service._open_searcher()
+    vectors = [searcher.vector(TextQuery(text)) for text in ("red", "yellow")]
+    combined_D = searcher.vector(CombinedQuery((Part(TextQuery("red"), 1), Part(TextQuery("yellow"), 2))))
+    expected_D = sum(
+        weight / searcher.score(TextQuery(text)).std * vector_D
+        for text, weight, vector_D in zip(("red", "yellow"), (1, 2), vectors, strict=True)
+    )
+    np.testing.assert_allclose(combined_D, expected_D / np.linalg.norm(expected_D), atol=1e-5)
+
+
+def test_a_then_b(service: Service) -> None:
+    result = service.search(compose(text=["red"], then=["green"], within_s=2), options=ALL)
+    assert ("traffic", 1, 4) in spans(result)
+    assert all(hit.end_s - hit.start_s <= 5 for hit in result.hits)
+    assert all(hit.confidence is not None for hit in result.hits)
+    assert "night" not in {Path(hit.video).stem for hit in result.hits if hit.score > 0.9}, (
+        "six black seconds lie between"
+    )
+    (steps,) = [hit.steps for hit in result.hits if Path(hit.video).stem == "traffic"]
+    assert [(step.start_s, step.end_s) for step in steps] == [(1, 2), (3, 4)]
+    assert "night" in {
+        name for name, _, _ in found(service, compose(text=["red"], then=["green"], within_s=10), duplicates=True)
+    }
+    assert found(service, compose(text=["green"], then=["red"]), filter=Filter(paths=("traffic.*",))) == []
+
+
+def test_a_sequence_of_three_equals_brute_force(service: Service) -> None:
+    searcher, _ = service._open_searcher()
+    clips, num_clips = searcher.clips, len(searcher.clips.ids_N)
+    steps = [searcher.score(TextQuery(text)) for text in ("red", "green", "red")]
+    z_TN = np.array([[(step.of(clip) - step.mean) / step.std for clip in range(num_clips)] for step in steps])
+
+    def follows(clip: int, before: int) -> bool:
+        gap_s = clips.start_s_N[clip] - clips.end_s_N[before]
+        return bool(clips.video_N[clip] == clips.video_N[before] and 0 <= gap_s <= 1)
+
+    best = max(
+        min(z_TN[0, first], z_TN[1, second], z_TN[2, third])
+        for first in range(num_clips)
+        for second in range(num_clips)
+        if follows(second, first)
+        for third in range(num_clips)
+        if follows(third, second)
+    )
+    query = SequenceQuery((TextQuery("red"), TextQuery("green"), TextQuery("red")), within_s=1)
+    (hit,) = service.search(query, k=1).hits
+    video = clips.videos.index(hit.video)
+    at = [int(np.flatnonzero((clips.video_N == video) & (clips.start_s_N == step.start_s))[0]) for step in hit.steps]
+    assert min(z_TN[step, clip] for step, clip in enumerate(at)) == pytest.approx(best)
+
+
+def test_like_and_unlike(service: Service) -> None:
+    (cyan,) = service.search(TextQuery("cyan"), k=1).hits
+    alike = service.search(SimilarQuery(cyan.clip_id), k=1).hits[0]
+    assert (Path(alike.video).stem, alike.start_s, alike.end_s, alike.confidence) == ("sea", 2, 4, None)
+    (blue,) = service.search(TextQuery("blue"), k=1).hits
+    steered = compose(text=["blue cyan"], unlike=[blue.clip_id], like=[cyan.clip_id])
+    assert found(service, steered, k=1) == [("sea", 2, 4)]
+    with pytest.raises(ConfigError, match="no clip 0000000000000007 in this library"):
+        service.search(SimilarQuery(7))
+
+
+@pytest.mark.parametrize(
+    ("condition", "names"),
+    [
+        (Filter(paths=("*/2024/*",)), {"sea", "night", "parade"}),
+        (Filter(paths=("sea.*", "*traffic*")), {"sea", "traffic"}),
+        (Filter(not_paths=("*/2024/*",)), {"traffic"}),
+        (Filter(min_duration_s=6, max_duration_s=10), {"sea", "parade"}),
+        (Filter(where=("camera=gopro",)), {"traffic", "sea"}),
+        (Filter(where=("rating>=4", "rating<5")), {"sea"}),
+        (Filter(where=("camera!=gopro",)), {"night"}),
+        (Filter(recorded_after="2024-01-01"), {"night"}),
+        (Filter(recorded_before="2024-01-01T00:00+00:00"), {"traffic"}),
+        (Filter(moving=0.4, still=0.6), {"sea", "traffic", "night", "parade"}),
+        (Filter(moving=0.6), set()),
+        (Filter(paths=("nowhere/*",)), set()),
+    ],
+)
+def test_filters(service: Service, condition: Filter, names: set[str]) -> None:
+    result = service.search(TextQuery("red"), k=50, options=SearchOptions(filter=condition, tail=True))
+    assert {Path(hit.video).stem for hit in result.hits} == names
+    assert (result.num_searched > 0) == bool(names)
+
+
+def test_a_filtered_search_equals_searching_what_passes(service: Service) -> None:
+    """The filter acts before ranking: percentiles and moments are those of the clips that pass."""
+    only = service.search(TextQuery("red"), k=50, options=SearchOptions(filter=Filter(paths=("parade.*",)), tail=True))
+    assert only.num_searched == 8
+    assert only.hits[0].percentile == 50
+
+
+@pytest.mark.parametrize("condition", ["camera", "=x", "a~b"])
+def test_malformed_conditions(service: Service, condition: str) -> None:
+    with pytest.raises(ConfigError, match="a condition is KEY"):
+        service.search(TextQuery("red"), options=SearchOptions(filter=Filter(where=(condition,))))
+
+
+def test_times_are_iso() -> None:
+    assert parse_instant("1970-01-02") == parse_instant("1970-01-02T01:00+01:00") == 86400
+    with pytest.raises(ConfigError, match="ISO 8601"):
+        parse_instant("yesterday")
+
+
+def test_subtitles_are_a_second_source(service: Service) -> None:
+    said = SearchOptions(sources=("text",))
+    result = service.search(TextQuery("cars waiting"), options=said)
+    assert result.found
+    (hit,) = result.hits
+    assert (Path(hit.video).stem, hit.start_s, hit.end_s) == ("traffic", 0.5, 1.5)
+    assert (hit.sources, hit.text) == (("text",), "The cars are waiting")
+    assert len(service.search(TextQuery("to wait"), options=said).hits) == 2, "words are stemmed, stop words left out"
+    assert "text" in {source for hit in service.search(TextQuery("cars waiting")).hits for source in hit.sources}
+    outside = SearchOptions(sources=("text",), filter=Filter(paths=("sea.*",)))
+    assert not service.search(TextQuery("cars waiting"), options=outside).found
+
+
+def test_both_sources_on_one_moment_win(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "night.csv").write_text(
+        "video_id,start_timestamp,stop_timestamp,narration\nnight,00:00:03.00,00:00:04.00,red light\n"
+    )
+    with Catalog.open_writer(folder / "library") as catalog:
+        assert catalog.annotations.import_files([tmp_path / "night.csv"]).texts == 1
+        assert catalog.annotations.import_files([tmp_path / "night.csv"]).texts == 1, "replaced, not doubled"
+    with Service(folder / "library", model=ColourEmbedder()) as service:
+        best = service.search(TextQuery("red light"), k=1).hits[0]
+        assert (Path(best.video).stem, best.sources, best.text) == ("night", ("visual", "text"), "red light")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.srt", "no subtitle", "no subtitle found"),
+        ("x.json", "[1]", "expected a JSON object"),
+        ("x.json", "{", "not JSON"),
+        ("x.csv", "a,b\n1,2\n", "needs a column video or video_id"),
+        ("x.csv", "video,a\nv\n", r"x\.csv:2: must have 2 cells"),
+        (
+            "x.csv",
+            "video,start_timestamp,stop_timestamp,narration\nv,5,4,n\n",
+            r"x\.csv:2: stop_timestamp must be later",
+        ),
+        ("x.csv", "video,start_timestamp,stop_timestamp,narration\nv,five,6,n\n", r"x\.csv:2: needs"),
+        ("x.doc", "", "must be one of"),
+    ],
+)
+def test_bad_sidecars_name_file_and_line(folder: Path, tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with Catalog.open_writer(folder / "library") as catalog, pytest.raises(AnnotationError, match=message):
+        catalog.annotations.import_files([tmp_path / name])
+
+
+def test_limits_per_video(service: Service) -> None:
+    assert [name for name, _, _ in found(service, TextQuery("red"), per_video=None, duplicates=True)].count(
+        "parade"
+    ) == 4
+    assert [name for name, _, _ in found(service, TextQuery("red"), per_video=2, duplicates=True)].count("parade") == 2
+
+
+def test_grouping_by_video(service: Service) -> None:
+    result = service.search(TextQuery("red"))
+    groups = result.as_json(group_by="video")["videos"]
+    assert [Path(group["video"]).stem for group in groups] == list(dict.fromkeys(name for name, _, _ in spans(result)))
+    assert sum(len(group["hits"]) for group in groups) == len(result.hits)
+
+
+def test_diversity_brings_other_things_first(service: Service) -> None:
+    colours = TextQuery("red")
+    plain = service.search(colours, k=4, options=SearchOptions(tail=True, duplicates=True))
+    diverse = service.search(colours, k=4, options=SearchOptions(tail=True, duplicates=True, diversity=0.7))
+    assert plain.hits[0] == diverse.hits[0]
+    assert min(hit.score for hit in plain.hits) > 0.9
+    assert min(hit.score for hit in diverse.hits) < 0.5
+
+
+def test_pages_are_one_ranking(service: Service) -> None:
+    whole = service.search(TextQuery("red"), k=12, options=ALL).hits
+    first = service.search(TextQuery("red"), k=5, options=ALL)
+    second = service.search(TextQuery("red"), k=5, options=ALL, page=first.next_page)
+    third = service.search(TextQuery("red"), k=5, options=ALL, page=second.next_page)
+    assert (*first.hits, *second.hits, *third.hits)[: len(whole)] == whole
+    assert [hit.rank for hit in second.hits] == [6, 7, 8, 9, 10]
+    for query in (TextQuery("green"), TextQuery("red")):
+        with pytest.raises(ConfigError, match="is not of this search"):
+            service.search(query, k=5, page=first.next_page)
+
+
+def test_pages_survive_indexing_but_not_a_restart_after_it(tmp_path: Path) -> None:
+    write_colours(tmp_path / "a.mp4", [("red", 1), ("green", 1)] * 4)
+    index_paths([tmp_path / "a.mp4"], library_dir=tmp_path / "library", embedder=ColourEmbedder())
+    with Service(tmp_path / "library", model=ColourEmbedder()) as service:
+        expected = service.search(TextQuery("red"), k=4, options=ALL).hits
+        first = service.search(TextQuery("red"), k=2, options=ALL)
+        write_colours(tmp_path / "b.mp4", [("red", 3)])
+        index_paths([tmp_path / "b.mp4"], library_dir=tmp_path / "library", embedder=ColourEmbedder())
+        second = service.search(TextQuery("red"), k=2, options=ALL, page=first.next_page)
+        assert (*first.hits, *second.hits) == expected
+        assert service.search(TextQuery("red"), k=1, options=ALL).num_searched == 11
+    with Service(tmp_path / "library", model=ColourEmbedder()) as service, pytest.raises(PageExpiredError):
+        service.search(TextQuery("red"), k=2, options=ALL, page=first.next_page)
+
+
+def test_copies_of_a_scene_are_shown_once(tmp_path: Path) -> None:
+    for name, last in (("a", "blue"), ("b", "white")):
+        write_colours(tmp_path / f"{name}.mp4", [("red", 2), (last, 1)])
+    index_paths([tmp_path], library_dir=tmp_path / "library", embedder=ColourEmbedder())
+    with Service(tmp_path / "library", model=ColourEmbedder()) as service:
+        assert len(service.search(TextQuery("red")).hits) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "nothing to find"),
+        ({"without": ["red"]}, "needs something to look for"),
+        ({"text": [" "]}, "must not be empty"),
+        ({"text": ["red^0"]}, "nor weigh nothing"),
+        ({"text": ["red"], "then": ["green"], "within_s": -1}, "within_s must be 0 or more"),
+    ],
+)
+def test_queries_that_ask_for_nothing(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compose(**options)
+
+
+def test_weights_and_ids_parse() -> None:
+    assert weighted_text("open the fridge^2.5") == Part(TextQuery("open the fridge"), 2.5)
+    assert weighted_text("2^3 is eight") == Part(TextQuery("2^3 is eight"), 1)
+    assert parse_clip_id("00000000000000ff") == 255
+    with pytest.raises(ConfigError, match="16 hexadecimal digits"):
+        parse_clip_id("../../etc")
+
+
+def test_saved_searches(folder: Path) -> None:
+    with Catalog.open_writer(folder / "library") as catalog:
+        catalog.annotations.save_search("red cars", {"text": ["red"]})
+        catalog.annotations.save_search("red cars", {"text": ["red", "cars"]})
+        assert catalog.annotations.saved_searches() == {"red cars": {"text": ["red", "cars"]}}
+        with pytest.raises(ConfigError, match="needs a name"):
+            catalog.annotations.save_search("a/b", {})
