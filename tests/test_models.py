@@ -139,7 +139,8 @@ class PlainEncoder:
 
     def token(self, clip_THWC: Tensor, step: int, row: int, column: int, length: int) -> Tensor:
         p, u = self.config.patch_size_px, self.config.tubelet_size
-        pixels = clip_THWC[step * u : (step + 1) * u, row * p : (row + 1) * p, column * p : (column + 1) * p].double()
+        shown = step if self.config.regime == "joint" else step + (length - 1) // 2
+        pixels = clip_THWC[shown * u : (shown + 1) * u, row * p : (row + 1) * p, column * p : (column + 1) * p].double()
         normalised = (pixels / 255 - self.mean) / self.std
         token_D = functional.linear(
             normalised.flatten(), self.weights["patch_embedding.weight"], self.weights.get("patch_embedding.bias")
@@ -263,6 +264,14 @@ def test_run_overlap_equals_a_double_loop_over_runs(policy: TokenPolicy) -> None
     assert_equal(features.frames_BSE, frames_BSE)
     mean_BE = (frames_BSE / frames_BSE.norm(dim=2, keepdim=True)).mean(1)
     assert_equal(features.clip_BE, mean_BE / mean_BE.norm(dim=1, keepdim=True))
+
+
+def test_run_overlap_shows_the_middle_of_each_run() -> None:
+    encoder, clips = make_encoder(RUN_OVERLAP), random_clips(3, num_frames=7)
+    policy = TokenPolicy(kind="random", budget_tokens=9 + 9)
+    assert_equal(encoder(clips, policy).frames_BSE, plain_forward(encoder, clips, policy))
+    one_run = TokenPolicy(threshold_255=255)
+    assert_equal(encoder(clips, one_run).clip_BE, encoder(clips[:, 3:4], DENSE).clip_BE)
 
 
 def test_run_overlap_without_drops_sees_every_frame_alone() -> None:

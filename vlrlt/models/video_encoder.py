@@ -9,6 +9,7 @@ joint         One CLS (or none) and all kept tokens of the clip attend to each o
 run_overlap   For image towers, without training. Every frame keeps its own CLS, alive for that frame; a patch token is
               alive on its run. Token i attends to token j with bias log |run_i & run_j|, minus infinity when they do
               not meet. Nothing dropped = the image tower on every frame; everything static = the tower on one image.
+              A token shows the middle step of its run: half the error of its first step where things drift.
 
 Pixels stay uint8 until a patch is known to be kept; only kept patches are normalised and embedded.
 
@@ -121,7 +122,9 @@ class VideoEncoder(nn.Module):
             rgb_BTHWC, patch_size_px=self.config.patch_size_px, tubelet_size=self.config.tubelet_size
         )
         packing = pack(keep_mask(patches_BShwK, tubelet_size=self.config.tubelet_size, policy=policy))
-        tokens_ND = self._embed(patches_BShwK[packing.keep_BShw], packing)
+        shown_step_N = packing.middle_step_N if self.config.regime == "run_overlap" else packing.step_N
+        shown_NK = patches_BShwK.flatten(2, 3)[packing.clip_N, shown_step_N, packing.patch_N]
+        tokens_ND = self._embed(shown_NK, packing)
         if self.config.regime == "joint":
             return self._forward_joint(tokens_ND, packing)
         return self._forward_run_overlap(tokens_ND, packing)

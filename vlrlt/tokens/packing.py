@@ -39,6 +39,11 @@ class Packing:
         return self.keep_BShw.shape[1]
 
     @property
+    def middle_step_N(self) -> Tensor:
+        """Step in the middle of each token's run; the earlier of two."""
+        return self.step_N + (self.run_length_N - 1) // 2
+
+    @property
     def num_tokens_B(self) -> Tensor:
         """Kept tokens of each clip."""
         return self.cu_seqlens.diff()
