@@ -37,7 +37,7 @@ train-toy: $(VENV)/.demo  ## rebuild the embedded default model (75 minutes on 2
 	$(BIN)/vlrlt train fit -c configs/train/toy.yaml
 	$(BIN)/vlrlt train fit -c configs/train/toy_relevancy.yaml
 	rm -rf vlrlt/default_model
-	cp -r runs/toy-relevancy/model vlrlt/default_model
+	cp -r runs/toy-relevancy/best vlrlt/default_model
 
 clean:  ## remove what was built, but not the virtual environment
 	rm -rf build dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

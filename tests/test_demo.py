@@ -19,12 +19,12 @@ from typer.testing import CliRunner
 
 from vlrlt import demo
 from vlrlt.cli import app
+from vlrlt.datasets.epic import EpicData, Narration
 from vlrlt.demo import WISHES, WholeArchive, choose_questions, is_shown, run_demo
 from vlrlt.demo_report import Answer, Question, draw_contact_sheet
 from vlrlt.embed import load_embedder
-from vlrlt.epic import EpicData, Narration
 from vlrlt.errors import CheckpointError, ConfigError
-from vlrlt.evaluate import evaluate_epic_mir
+from vlrlt.evaluate.epic_mir import evaluate_epic_mir
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.tokens.run_length import DENSE
 from vlrlt.toy.world import spoken
@@ -116,7 +116,7 @@ def test_the_numbers_are_the_evaluations_own(printed: str, archive: WholeArchive
     for name, expected in (("run-length tokens", rlt), ("dense", dense)):
         numbers = row(printed, name)
         assert numbers[0] == "4", "frames"
-        num_tokens = expected.tokens_kept * 8  # two steps of four patches
+        num_tokens = expected.measured_cost.tokens_kept * 8  # two steps of four patches
         assert float(numbers[1]) == pytest.approx(num_tokens, abs=0.51)
         assert numbers[3:5] == [f"{expected.scores.mAP.avg:.3f}", f"{expected.scores.nDCG.avg:.3f}"]
         assert all(number in report.text for number in numbers[3:5])

@@ -81,6 +81,9 @@ def test_equals_the_plain_loop_with_ties_and_hopeless_queries(pair: tuple[Float6
     assert scores.mAP.t2v == pytest.approx(plain_map(similarity_VT.T, relevancy_VT.T), abs=1e-12)
     assert scores.nDCG.v2t == pytest.approx(plain_ndcg(similarity_VT, relevancy_VT), abs=1e-12)
     assert scores.nDCG.t2v == pytest.approx(plain_ndcg(similarity_VT.T, relevancy_VT.T), abs=1e-12)
+    right_VT = (relevancy_VT == 1).astype(np.float64)
+    assert scores.mAP_plain.v2t == pytest.approx(plain_map(similarity_VT, right_VT), abs=1e-12)
+    assert scores.mAP_plain.t2v == pytest.approx(plain_map(similarity_VT.T, right_VT.T), abs=1e-12)
 
 
 @pytest.mark.parametrize("chunk_values", [1, 40, 97, 10_000])

@@ -4,7 +4,8 @@ import warnings
 
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from vlrlt.train.data import EpicDataModule
+from vlrlt.train.callbacks import Throughput
+from vlrlt.train.datamodule import ClipDataModule
 from vlrlt.train.module import ContrastiveModule
 
 
@@ -22,10 +23,13 @@ def main(argv: list[str]) -> None:
     with warnings.catch_warnings():
         # These arguments do come from a command line: the one of `vlrlt train`.
         warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+        warnings.filterwarnings("ignore", message="You're using the WeightAveraging callback")  # nothing is sharded
         TrainCLI(
             ContrastiveModule,
-            EpicDataModule,
+            ClipDataModule,
             args=argv,
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
+            # The global batch is divided among processes by our own sampler.
+            trainer_defaults={"callbacks": Throughput(), "use_distributed_sampler": False},
         )

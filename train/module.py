@@ -1,98 +1,139 @@
-"""Contrastive training of the run-length video encoder with a SentencePiece text tower.
+"""Contrastive training of the run-length video encoder and a text tower.
 
-Shape legend: B clips, E embedding.
+Shape legend: B clips of this process, G of all processes together, E embedding.
 """
 
-import math
 from pathlib import Path
+from typing import Any
 
 import lightning as L  # noqa: N812 - the name its own documentation uses
+import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
-from vlrlt.epic import relevancy
-from vlrlt.losses import info_nce
+from vlrlt.losses import PairLoss, SigLIP, Temperature
 from vlrlt.metrics import multi_instance_retrieval
-from vlrlt.models.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
-from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
-from vlrlt.models.text import SentencePieceText, fit_vocabulary
-from vlrlt.models.video_encoder import VideoEncoder
-from vlrlt.tokens.run_length import TokenPolicy
-from vlrlt.train.data import Batch, EpicDataModule
+from vlrlt.models.dual_encoder import InferenceConfig
+from vlrlt.tokens.patches import patchify
+from vlrlt.tokens.run_length import TokenPolicy, keep_mask
+from vlrlt.train.clips import Batch
+from vlrlt.train.datamodule import ClipDataModule
+from vlrlt.train.gradcache import chunks_by_tokens, encode_in_chunks
+from vlrlt.train.optim import Optimization, build_optimizer, parameter_groups
+from vlrlt.train.towers import HuggingFaceStart, Lock, build_model, lock_towers
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
 
 MAX_LOGIT_SCALE = 100.0
+SIGLIP_LOGIT_SCALE, SIGLIP_LOGIT_BIAS = 10.0, -10.0
+"""Where SigLIP starts (arXiv 2303.15343)."""
 
 
 class ContrastiveModule(L.LightningModule):
-    """Trains a DualEncoder and writes it as a checkpoint folder when training ends.
+    """Trains a DualEncoder; writes EXPORT_DIR/best whenever validation improves, EXPORT_DIR/last when training ends.
 
     Args:
         video: architecture of the video encoder.
-        text: architecture of the text tower; vocab_size is the most pieces that the vocabulary may have.
+        text: architecture of the text tower (vocab_size: the most pieces that the vocabulary may have), or a
+            Hugging Face encoder; None: the text tower of init_from.
         preprocess: how frames reach the encoder.
         sampling: how the finished model cuts videos into clips.
         policy: which tokens are dropped, in training and afterwards.
-        export_dir: folder of the finished checkpoint.
-        learning_rate: peak, after the warm-up.
-        weight_decay: on matrices only.
-        warmup_share: part of all steps in which the learning rate rises; then it falls as a cosine.
-        relevancy_power: clips and captions attract each other by relevancy ** relevancy_power. None: only those of the
-            same action do, which ranks them first; a power of about 4 also orders the rest by what they share.
-        init_from: checkpoint folder to start from; None: from nothing.
+        loss: of `vlrlt.losses`.
+        export_dir: gets the model folders.
+        optimization: optimizer and schedule.
+        init_from: checkpoint folder or open_clip name to start from; None: from nothing.
+        lock: tower that does not learn (LiT).
+        learn_temperature: whether logit_scale is trained (AVION: not); margin losses do not use it.
+        loss_chunk_rows: rows of the similarity matrix that exist at one time; None: all.
+        chunk_tokens: GradCache: clips are encoded side by side up to this many tokens; None: all at once.
+        checkpoint_blocks: compute the activations of each block again in the backward pass.
+        monitor: validation metric, val/mAP or val/nDCG, whose best model is kept.
     """
 
     def __init__(  # noqa: PLR0913 - the recipe, one value a line in the YAML
         self,
         video: VideoEncoderConfig,
-        text: SentencePieceTextConfig,
         preprocess: Preprocess,
         sampling: ClipSampling,
         policy: TokenPolicy,
+        loss: PairLoss,
         export_dir: Path,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 0.05,
-        warmup_share: float = 0.05,
-        relevancy_power: float | None = None,
-        init_from: Path | None = None,
+        text: SentencePieceTextConfig | HuggingFaceStart | None = None,
+        optimization: Optimization = Optimization(),  # noqa: B008 - frozen
+        init_from: str | None = None,
+        lock: Lock = "none",
+        learn_temperature: bool = True,
+        loss_chunk_rows: int | None = None,
+        chunk_tokens: int | None = None,
+        checkpoint_blocks: bool = False,
+        monitor: str = "val/mAP",
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore=["loss"])
         self._video_config = video
-        self._text_config = text
+        self._text = text
         self._inference = InferenceConfig(preprocess=preprocess, sampling=sampling, policy=policy)
+        self._loss = loss
         self._export_dir = export_dir
-        self._learning_rate = learning_rate
-        self._weight_decay = weight_decay
-        self._warmup_share = warmup_share
-        self._relevancy_power = relevancy_power
+        self._optimization = optimization
         self._init_from = init_from
+        self._lock: Lock = lock
+        self._learn_temperature = learn_temperature
+        self._loss_chunk_rows = loss_chunk_rows
+        self._chunk_tokens = chunk_tokens
+        self._checkpoint_blocks = checkpoint_blocks
+        self._monitor = monitor
+        self._best = -1.0
         self._embedded: list[tuple[Tensor, Tensor, Batch]] = []
 
     def configure_model(self) -> None:
-        """Fit the vocabulary on the training captions and build both towers; runs once, also when resuming."""
+        """Build both towers; runs once, also when resuming."""
         if hasattr(self, "model"):
             return
-        data = self._data()
-        vocabulary = fit_vocabulary(data.captions, vocab_size=self._text_config.vocab_size)
-        text = SentencePieceText.with_vocabulary(self._text_config, vocabulary)
-        preprocess = self._inference.preprocess
-        video = VideoEncoder(self._video_config, mean=preprocess.mean, std=preprocess.std)
-        self.model = DualEncoder(video=video, text=text, inference=self._inference)
-        if self._init_from is not None:
-            source = load_checkpoint(self._init_from)
-            load_weights(self.model, source.state_dict(), source=str(self._init_from))
+        self.model = build_model(
+            video=self._video_config,
+            text=self._text,
+            inference=self._inference,
+            captions=lambda: self._data.captions,
+            init_from=self._init_from,
+        )
+        self.model.video.checkpoint_blocks = self._checkpoint_blocks
+        self.model.logit_scale.requires_grad_(self._learn_temperature)
+        siglip = isinstance(self._loss, SigLIP)
+        self.logit_bias = nn.Parameter(torch.tensor(SIGLIP_LOGIT_BIAS if siglip else 0.0), requires_grad=siglip)
+        if siglip and self._init_from is None:
+            self.model.logit_scale.data.fill_(np.log(SIGLIP_LOGIT_SCALE))
+        lock_towers(self.model, self._lock)
+
+    def train(self, mode: bool = True) -> "ContrastiveModule":
+        """Training mode, but not for a locked tower."""
+        super().train(mode)
+        if hasattr(self, "model"):
+            lock_towers(self.model, self._lock)
+        return self
 
     def training_step(self, batch: Batch, _batch_index: int) -> Tensor:
-        """Contrastive loss of a batch of distinct actions."""
+        """Loss of the batches of all processes together."""
         video_BE, text_BE, kept = self._embed(batch)
+        video_GE, text_GE = self._gather(video_BE), self._gather(text_BE)
+        clip_action_G, text_action_G = self._gather(batch.clip_action_B), self._gather(batch.text_action_B)
+        relevancy = self._data.table.relevancy(clip_action_G.cpu().numpy(), text_action_G.cpu().numpy())
         scale = self.model.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
-        loss = info_nce(video_BE, text_BE, logit_scale=scale, weight_BB=self._weights(batch.relevancy_BB))
-        correct_B = (video_BE @ text_BE.T).argmax(1) == torch.arange(len(video_BE), device=loss.device)
-        values = {"loss": loss, "accuracy": correct_B.float().mean(), "kept": kept, "logit_scale": scale}
+        loss = self._loss(
+            video_GE,
+            text_GE,
+            relevancy_BB=torch.from_numpy(relevancy).to(video_GE),
+            temperature=Temperature(scale, self.logit_bias),
+            chunk_rows=self._loss_chunk_rows,
+        )
+        nearest_G = (video_GE.detach() @ text_GE.detach().T).argmax(1)
+        correct_G = nearest_G == torch.arange(len(nearest_G), device=nearest_G.device)
+        values = {"loss": loss, "accuracy": correct_G.float().mean(), "kept": kept, "logit_scale": scale}
         self.log_dict(
             {f"train/{name}": value for name, value in values.items()}, prog_bar=True, batch_size=len(video_BE)
         )
@@ -104,60 +145,85 @@ class ContrastiveModule(L.LightningModule):
         self._embedded.append((video_BE, text_BE, batch))
 
     def on_validation_epoch_end(self) -> None:
-        """MAP and nDCG over all held-out clips and their distinct sentences."""
-        narrations = [narration for *_, batch in self._embedded for narration in batch.narrations]
+        """MAP and nDCG over all held-out clips and their distinct captions; the best model so far is exported."""
+        batches = [batch for _, _, batch in self._embedded]
         video_NE = torch.cat([video_BE for video_BE, _, _ in self._embedded])
         text_NE = torch.cat([text_BE for _, text_BE, _ in self._embedded])
         self._embedded.clear()
-        sentences = {narration.narration: index for index, narration in enumerate(narrations)}
-        columns = list(sentences.values())
+        captions = [caption for batch in batches for caption in batch.captions]
+        action_N = torch.cat([batch.clip_action_B for batch in batches]).cpu().numpy()
+        columns = list({caption: index for index, caption in enumerate(captions)}.values())
         similarity = (video_NE @ text_NE[columns].T).cpu().double().numpy()
-        relevant = relevancy(narrations, [narrations[column] for column in columns])
-        scores = multi_instance_retrieval(similarity, relevant)
-        self.log_dict({"val/mAP": scores.mAP.avg, "val/nDCG": scores.nDCG.avg}, prog_bar=True)
+        scores = multi_instance_retrieval(similarity, self._data.table.relevancy(action_N, action_N[columns]))
+        values = {"val/mAP": scores.mAP.avg, "val/nDCG": scores.nDCG.avg}
+        self.log_dict(values, prog_bar=True, rank_zero_only=True, batch_size=1)
+        if self.trainer.is_global_zero and not self.trainer.sanity_checking and values[self._monitor] > self._best:
+            self._best = values[self._monitor]
+            self._export("best")
 
     def on_fit_end(self) -> None:
-        """Write the finished model as a checkpoint folder; float16 halves it and changes no ranking that matters."""
+        """Write the finished model; float16 halves it and changes no ranking that matters."""
         if self.trainer.is_global_zero:
-            save_checkpoint(self.model, self._export_dir, dtype=torch.float16)
+            self._export("last")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What a resumed run needs beside weights and optimizer: random numbers (drop path), the best score so far."""
+        checkpoint["vlrlt"] = {"best": self._best, "torch_rng": torch.get_rng_state()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The inverse; the random numbers continue when the first batch comes."""
+        self._best = checkpoint["vlrlt"]["best"]
+        self._rng_state = checkpoint["vlrlt"]["torch_rng"]
+
+    def on_train_start(self) -> None:
+        """Everything that drew random numbers to set up is done."""
+        if hasattr(self, "_rng_state"):
+            torch.set_rng_state(self._rng_state.cpu())
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW with a linear warm-up and a cosine decay, stepped every batch."""
-        matrices = [p for name, p in self.named_parameters() if p.ndim >= 2 and "embedding" not in name]
-        chosen = set(map(id, matrices))
-        others = [p for p in self.parameters() if id(p) not in chosen]
-        optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": self._weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=self._learning_rate,
-            betas=(0.9, 0.98),
-        )
+        """AdamW with layer-wise learning rates, a linear warm-up and a cosine decay, stepped every optimizer step."""
+        towers = (self.model.video, self.model.text)
+        groups = parameter_groups(towers, (self.model.logit_scale, self.logit_bias), self._optimization)
         num_steps = int(self.trainer.estimated_stepping_batches)
-        num_warmup = max(1, round(self._warmup_share * num_steps))
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: _warmup_cosine(step, num_warmup=num_warmup, num_steps=num_steps)
-        )
+        optimizer, scheduler = build_optimizer(groups, self._optimization, num_steps=num_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _embed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def _embed(self, batch: Batch) -> tuple[Tensor, Tensor, float]:
         """Unit vectors of both sides and the share of tokens that were kept."""
-        features = self.model.video(batch.rgb_BTHWC, self._inference.policy)
-        video_BE = torch.nn.functional.normalize(features.clip_BE, dim=-1)
+        rgb_BTHWC = batch.rgb_BTHWC
+        if rgb_BTHWC is None:
+            raise RuntimeError("ClipDataModule.on_after_batch_transfer has not run")
+        if self._chunk_tokens is None or not self.training:
+            features = self.model.video(rgb_BTHWC, self._inference.policy)
+            video_BE, num_tokens_B = functional.normalize(features.clip_BE.float(), dim=-1), features.num_tokens_B
+        else:
+            num_tokens_B = self._count_tokens(rgb_BTHWC)
+            chunks = chunks_by_tokens(num_tokens_B.tolist(), self._chunk_tokens)
+            video_BE = encode_in_chunks(self._encode, rgb_BTHWC, chunks)
         ids_BL = self.model.text.tokenize(batch.captions).to(video_BE.device)
-        kept = features.num_tokens_B.float().mean() / self._video_config.num_dense_tokens
+        kept = float(num_tokens_B.float().mean()) / self._video_config.num_dense_tokens
         return video_BE, self.model.encode_text(ids_BL), kept
 
-    def _weights(self, relevancy_BB: Tensor) -> Tensor:
-        if self._relevancy_power is None:
-            return relevancy_BB == 1
-        return relevancy_BB**self._relevancy_power
+    def _encode(self, rgb_BTHWC: Tensor) -> Tensor:
+        return functional.normalize(self.model.video(rgb_BTHWC, self._inference.policy).clip_BE.float(), dim=-1)
 
-    def _data(self) -> EpicDataModule:
-        data: EpicDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+    def _count_tokens(self, rgb_BTHWC: Tensor) -> Tensor:
+        config = self._video_config
+        patches = patchify(rgb_BTHWC, patch_size_px=config.patch_size_px, tubelet_size=config.tubelet_size)
+        keep_BShw = keep_mask(patches, tubelet_size=config.tubelet_size, policy=self._inference.policy)
+        return keep_BShw.flatten(1).sum(1)
+
+    def _gather(self, local: Tensor) -> Tensor:
+        """The rows of all processes; their gradient comes back to each."""
+        if self.trainer.world_size == 1:
+            return local
+        gathered: Tensor = self.all_gather(local, sync_grads=local.is_floating_point())
+        return gathered.flatten(0, 1)
+
+    def _export(self, name: str) -> None:
+        save_checkpoint(self.model, self._export_dir / name, dtype=torch.float16)
+
+    @property
+    def _data(self) -> ClipDataModule:
+        data: ClipDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         return data
-
-
-def _warmup_cosine(step: int, *, num_warmup: int, num_steps: int) -> float:
-    """Factor of the peak learning rate: rises linearly to 1, falls to 0 as a cosine."""
-    if step < num_warmup:
-        return (step + 1) / num_warmup
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - num_warmup) / max(1, num_steps - num_warmup))))

@@ -23,11 +23,12 @@ from rich.table import Table
 from rich.text import Text
 
 from vlrlt import __version__
+from vlrlt.datasets.base import Split
+from vlrlt.datasets.epic import EpicData, Narration
 from vlrlt.demo_report import Answer, DemoReport, Question, Variant, draw_contact_sheet, render_html
 from vlrlt.embed import DEFAULT_MODEL, Embedder, load_embedder
-from vlrlt.epic import EpicData, Narration, Split
 from vlrlt.errors import ConfigError, LibraryError
-from vlrlt.evaluate import evaluate_epic_mir
+from vlrlt.evaluate.epic_mir import evaluate_epic_mir
 from vlrlt.index.build import IndexReport, index_paths
 from vlrlt.index.query.language import TextQuery
 from vlrlt.index.query.searcher import SearchOptions
@@ -222,12 +223,14 @@ def _compare(data: WholeArchive, embedder: Embedder, index: IndexReport, console
         with count_progress(f"clips, {name}") as show:
             report = evaluate_epic_mir(data, variant, on_progress=show)
         num_frames = variant.sampling.num_frames
-        num_tokens = report.tokens_kept * tokens_per_frame * num_frames
+        num_tokens = report.measured_cost.tokens_kept * tokens_per_frame * num_frames
         return Variant(name=name, num_frames=num_frames, tokens_per_clip=num_tokens, report=report)
 
     rlt = score("run-length tokens", embedder)
     # Even, because a tubelet may be two frames.
-    num_fewer = min(sampling.num_frames, max(2, 2 * round(rlt.report.tokens_kept * sampling.num_frames / 2)))
+    num_fewer = min(
+        sampling.num_frames, max(2, 2 * round(rlt.report.measured_cost.tokens_kept * sampling.num_frames / 2))
+    )
     fewer_sampling = replace(sampling, num_frames=num_fewer)
     return (
         rlt,
@@ -278,7 +281,7 @@ def _show_scores(variants: Sequence[Variant], console: Console) -> None:
             variant.name,
             str(variant.num_frames),
             f"{variant.tokens_per_clip:.0f}",
-            f"{variant.report.encode_s:.1f}",
+            f"{variant.report.measured_cost.encode_s:.1f}",
             f"{scores.mAP.avg:.3f}",
             f"{scores.nDCG.avg:.3f}",
             "-" if verb.accuracy is None else f"{verb.accuracy:.3f}",

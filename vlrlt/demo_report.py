@@ -10,8 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image, ImageDraw, ImageFont
 
 from vlrlt import __version__
-from vlrlt.epic import Narration
-from vlrlt.evaluate import EpicMirReport
+from vlrlt.datasets.epic import Narration
+from vlrlt.evaluate.epic_mir import EpicMirReport
 from vlrlt.index.build import IndexReport
 from vlrlt.times import format_time
 from vlrlt.types import Moment

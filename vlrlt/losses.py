@@ -1,30 +1,169 @@
 """Contrastive losses between the two towers.
 
-Shape legend: B pairs of a clip and its caption, E embedding.
+Every loss is a mean over rows: a row is one query (a clip among all captions, or a caption among all clips), and both
+directions count the same. So a loss can be computed in chunks of rows, whose memory does not grow with the square of
+the batch, and on the gathered batch of several processes; both equal the full matrix.
+
+Shape legend: B pairs of a clip and its caption, R rows of a chunk, E embedding.
 """
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 
-def info_nce(video_BE: Tensor, text_BE: Tensor, *, logit_scale: Tensor, weight_BB: Tensor) -> Tensor:
-    """Symmetric InfoNCE (CLIP, arXiv 2103.00020) with targets of any weight.
+@dataclass(frozen=True)
+class Temperature:
+    """What turns cosines into logits: logit_scale * cosine + logit_bias."""
 
-    Every row's target is its weights divided by their sum: the identity is CLIP's loss; a second "open fridge" in the
-    batch with weight 1 is not pushed away; a small weight on "close fridge" keeps it above what has nothing in common.
+    logit_scale: Tensor
+    """Inverse temperature, a scalar > 0."""
+    logit_bias: Tensor
+    """A scalar; SigLIP only."""
 
-    Args:
-        video_BE: unit vectors of clips.
-        text_BE: unit vectors of their captions, in the same order.
-        logit_scale: inverse temperature, > 0.
-        weight_BB: >= 0, symmetric, 1 on the diagonal: how well caption j fits clip i.
 
-    Returns:
-        The mean of both directions, a scalar.
+class PairLoss(ABC):
+    """A loss of B clips and their B captions, given how relevant every caption is to every clip."""
+
+    def __call__(
+        self,
+        video_BE: Tensor,
+        text_BE: Tensor,
+        *,
+        relevancy_BB: Tensor,
+        temperature: Temperature,
+        chunk_rows: int | None = None,
+    ) -> Tensor:
+        """Mean of both directions, a scalar.
+
+        Args:
+            video_BE: unit vectors of clips.
+            text_BE: unit vectors of their captions, in the same order.
+            relevancy_BB: in [0, 1]: how well caption j fits clip i.
+            temperature: for the losses with logits.
+            chunk_rows: rows of the similarity matrix that exist at one time; None: all.
+        """
+        num_pairs = len(video_BE)
+        total = video_BE.new_zeros(())
+        for query_BE, item_BE, direction_BB in ((video_BE, text_BE, relevancy_BB), (text_BE, video_BE, relevancy_BB.T)):
+            for own_R in torch.split(torch.arange(num_pairs, device=video_BE.device), chunk_rows or num_pairs):
+                arguments = (query_BE[own_R], item_BE, direction_BB[own_R], own_R, temperature)
+                if chunk_rows is None:
+                    total = total + self._sum_of_rows(*arguments)
+                else:  # the chunk's matrix is computed again in the backward pass
+                    total = total + checkpoint(self._sum_of_rows, *arguments, use_reentrant=False)
+        return total / (2 * num_pairs)
+
+    def _sum_of_rows(
+        self, query_RE: Tensor, item_BE: Tensor, relevancy_RB: Tensor, own_R: Tensor, temperature: Temperature
+    ) -> Tensor:
+        similarity_RB = query_RE @ item_BE.T
+        return self.rows(similarity_RB, relevancy_RB.to(similarity_RB.dtype), own_R, temperature).sum()
+
+    @abstractmethod
+    def rows(self, similarity_RB: Tensor, relevancy_RB: Tensor, own_R: Tensor, temperature: Temperature) -> Tensor:
+        """Loss (R,) of every query, whose own item is in column own_R."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoNCE(PairLoss):
+    """Cross-entropy over the batch (CLIP, arXiv 2103.00020) with targets of any weight.
+
+    A row's target is relevancy ** relevancy_power divided by its sum, so a small relevancy to "close fridge" keeps it
+    above what has nothing in common. None: only relevancy 1 counts, so a second "open fridge" in the batch is not
+    pushed away and everything else is.
     """
-    logits_BB = logit_scale * video_BE @ text_BE.T
-    target_BB = weight_BB.to(logits_BB.dtype)
-    target_BB = target_BB / target_BB.sum(1, keepdim=True)
-    losses = [functional.cross_entropy(logits, target_BB) for logits in (logits_BB, logits_BB.T)]
-    return torch.stack(losses).mean()
+
+    relevancy_power: float | None = None
+
+    def rows(self, similarity_RB: Tensor, relevancy_RB: Tensor, own_R: Tensor, temperature: Temperature) -> Tensor:
+        """Cross-entropy of each row."""
+        if self.relevancy_power is None:
+            target_RB = (relevancy_RB == 1).to(relevancy_RB.dtype)
+        else:
+            target_RB = relevancy_RB**self.relevancy_power
+        target_RB = target_RB.scatter(1, own_R[:, None], 1.0)
+        target_RB = target_RB / target_RB.sum(1, keepdim=True)
+        return functional.cross_entropy(temperature.logit_scale * similarity_RB, target_RB, reduction="none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigLIP(PairLoss):
+    """Every pair is a yes-no question of its own (arXiv 2303.15343); yes: the own caption, and relevancy 1."""
+
+    def rows(self, similarity_RB: Tensor, relevancy_RB: Tensor, own_R: Tensor, temperature: Temperature) -> Tensor:
+        """Sum over the columns of -log sigmoid(z (scale s + bias)), z = 1 for yes, -1 for no."""
+        z_RB = torch.where(relevancy_RB == 1, 1.0, -1.0).to(similarity_RB.dtype).scatter(1, own_R[:, None], 1.0)
+        logits_RB = temperature.logit_scale * similarity_RB + temperature.logit_bias
+        return -functional.logsigmoid(z_RB * logits_RB).sum(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxMargin(PairLoss):
+    """MI-MM, the max-margin ranking loss of EK-100 MIR: mean of [margin - s_own + s_other]+ over all other columns.
+
+    Source: arXiv 2006.13256, as AVION trains with it (margin 0.2).
+    """
+
+    margin: float = 0.2
+
+    def rows(self, similarity_RB: Tensor, relevancy_RB: Tensor, own_R: Tensor, temperature: Temperature) -> Tensor:  # noqa: ARG002
+        """Mean hinge over the other columns of each row."""
+        return _mean_of_others(functional.relu(self.margin - _lead(similarity_RB, own_R)), own_R)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveMaxMargin(PairLoss):
+    """MI-MM whose margin shrinks where the own caption fits less: [c_own margin - s_own + s_other]+.
+
+    Source: EgoVLP, arXiv 2206.01670 (margin 0.4). It is MI-MM wherever clips are trained with their own narration.
+    """
+
+    margin: float = 0.4
+
+    def rows(self, similarity_RB: Tensor, relevancy_RB: Tensor, own_R: Tensor, temperature: Temperature) -> Tensor:  # noqa: ARG002
+        """Mean hinge over the other columns of each row."""
+        margin_R1 = self.margin * relevancy_RB.gather(1, own_R[:, None])
+        return _mean_of_others(functional.relu(margin_R1 - _lead(similarity_RB, own_R)), own_R)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SymmetricMultiSimilarity(PairLoss):
+    """SMS: the lead of the own caption should equal margin times its lead in relevancy, R = c_own - c_other.
+
+    R >= tie: [margin R - lead]+, R <= -tie: [lead - margin R]+, otherwise [|lead| - slack]+.
+    Source: arXiv 2406.12256; EVA02-AT eq. 16 (margin 0.6, slack 0.1).
+    """
+
+    margin: float = 0.6
+    slack: float = 0.1
+    tie: float = 1e-3
+    """Relevancies nearer than this are equal; those of EK-100 differ by 1/60 or more."""
+
+    def rows(self, similarity_RB: Tensor, relevancy_RB: Tensor, own_R: Tensor, temperature: Temperature) -> Tensor:  # noqa: ARG002
+        """Mean over the other columns of each row."""
+        lead_RB = _lead(similarity_RB, own_R)
+        wanted_RB = relevancy_RB.gather(1, own_R[:, None]) - relevancy_RB
+        short_RB = self.margin * wanted_RB - lead_RB
+        loss_RB = torch.where(
+            wanted_RB >= self.tie,
+            functional.relu(short_RB),
+            torch.where(
+                wanted_RB <= -self.tie, functional.relu(-short_RB), functional.relu(lead_RB.abs() - self.slack)
+            ),
+        )
+        return _mean_of_others(loss_RB, own_R)
+
+
+def _lead(similarity_RB: Tensor, own_R: Tensor) -> Tensor:
+    """How much more similar the own item is than each column."""
+    return similarity_RB.gather(1, own_R[:, None]) - similarity_RB
+
+
+def _mean_of_others(loss_RB: Tensor, own_R: Tensor) -> Tensor:
+    others_RB = loss_RB.scatter(1, own_R[:, None], 0.0)
+    return others_RB.sum(1) / max(1, loss_RB.shape[1] - 1)

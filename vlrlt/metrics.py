@@ -3,7 +3,8 @@
 A similarity row ranks the items of one query, highest first; ties keep the items' own order (stable sort), so every
 number is deterministic. mAP and nDCG follow the official EPIC-KITCHENS-100 multi-instance retrieval code
 (github.com/mwray/Joint-Part-of-Speech-Embeddings, src/evaluation), with its two peculiarities: average precision adds
-up fractional relevancies, and nDCG looks only at as many ranks as the query has items of relevancy > 0.
+up fractional relevancies, and nDCG looks only at as many ranks as the query has items of relevancy > 0. `mAP_plain`
+is the textbook's: relevancy 1 is relevant, everything else is not.
 """
 
 from collections.abc import Iterator
@@ -42,14 +43,24 @@ class RetrievalScores:
 
 @dataclass(frozen=True, kw_only=True)
 class MirScores:
-    """The two metrics of multi-instance retrieval."""
+    """The two metrics of multi-instance retrieval, and mAP without the official peculiarity."""
 
     mAP: RetrievalScores
     nDCG: RetrievalScores
+    mAP_plain: RetrievalScores
 
     def as_json(self) -> dict[str, dict[str, float]]:
         """The documented JSON shape."""
-        return {"mAP": self.mAP.as_json(), "nDCG": self.nDCG.as_json()}
+        return {"mAP": self.mAP.as_json(), "nDCG": self.nDCG.as_json(), "mAP_plain": self.mAP_plain.as_json()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryScores:
+    """Every metric of every query; NaN where the query has no item to find."""
+
+    ap_Q: Float64Array
+    ndcg_Q: Float64Array
+    ap_plain_Q: Float64Array
 
 
 def mean_average_precision(similarity_QN: FloatArray, relevancy_QN: Float64Array) -> float:
@@ -62,7 +73,7 @@ def mean_average_precision(similarity_QN: FloatArray, relevancy_QN: Float64Array
     Raises:
         ConfigError: shapes differ, similarity is not finite, relevancy not in [0, 1], or no query has such an item.
     """
-    return _mean(_score_queries(similarity_QN, relevancy_QN)[0])
+    return _mean(score_queries(similarity_QN, relevancy_QN).ap_Q)
 
 
 def ndcg(similarity_QN: FloatArray, relevancy_QN: Float64Array) -> float:
@@ -73,18 +84,18 @@ def ndcg(similarity_QN: FloatArray, relevancy_QN: Float64Array) -> float:
     Raises:
         ConfigError: as `mean_average_precision`, or no query has an item of relevancy > 0.
     """
-    return _mean(_score_queries(similarity_QN, relevancy_QN)[1])
+    return _mean(score_queries(similarity_QN, relevancy_QN).ndcg_Q)
 
 
 def multi_instance_retrieval(similarity_VT: FloatArray, relevancy_VT: Float64Array) -> MirScores:
-    """Both metrics in both directions from one matrix, each direction sorted once.
+    """All metrics in both directions from one matrix, each direction sorted once.
 
     Raises:
         ConfigError: as `mean_average_precision`.
     """
-    return _both_directions(
-        _score_queries(similarity_VT, relevancy_VT),
-        _score_queries(similarity_VT.T, relevancy_VT.T),
+    return mean_scores(
+        score_queries(similarity_VT, relevancy_VT),
+        score_queries(similarity_VT.T, relevancy_VT.T),
     )
 
 
@@ -97,7 +108,42 @@ def random_multi_instance_retrieval(relevancy_VT: Float64Array) -> MirScores:
     Raises:
         ConfigError: as `mean_average_precision`.
     """
-    return _both_directions(_expected_scores(relevancy_VT), _expected_scores(relevancy_VT.T))
+    return mean_scores(_expected_scores(relevancy_VT), _expected_scores(relevancy_VT.T))
+
+
+def mean_scores(v2t: QueryScores, t2v: QueryScores | MirScores) -> MirScores:
+    """The mean over the queries of both directions; t2v may be known already.
+
+    Raises:
+        ConfigError: no query of a direction has a relevant item.
+    """
+    if isinstance(t2v, QueryScores):
+        t2v_scores = _mean(t2v.ap_Q), _mean(t2v.ndcg_Q), _mean(t2v.ap_plain_Q)
+    else:
+        t2v_scores = t2v.mAP.t2v, t2v.nDCG.t2v, t2v.mAP_plain.t2v
+    return MirScores(
+        mAP=RetrievalScores(_mean(v2t.ap_Q), t2v_scores[0]),
+        nDCG=RetrievalScores(_mean(v2t.ndcg_Q), t2v_scores[1]),
+        mAP_plain=RetrievalScores(_mean(v2t.ap_plain_Q), t2v_scores[2]),
+    )
+
+
+def average_precisions(similarity_QN: FloatArray, relevant_QN: Float64Array) -> Float64Array:
+    """(Q,) textbook average precision of each query, 1.0 being relevant and 0.0 not; NaN where nothing is relevant.
+
+    Raises:
+        ConfigError: as `score_queries`.
+    """
+    return score_queries(similarity_QN, relevant_QN).ap_plain_Q
+
+
+def random_average_precisions(relevant_QN: Float64Array) -> Float64Array:
+    """(Q,) expectation of the same under a uniformly random ranking.
+
+    Raises:
+        ConfigError: as `score_queries`.
+    """
+    return _expected_scores(relevant_QN).ap_plain_Q
 
 
 def first_relevant_ranks(similarity_QN: FloatArray, relevant_QN: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
@@ -128,33 +174,47 @@ def median_rank(ranks_Q: npt.NDArray[np.int64]) -> float:
     return float(np.median(ranks_Q))
 
 
-def _score_queries(similarity_QN: FloatArray, relevancy_QN: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """(Q,) average precisions and (Q,) nDCGs; NaN where a query has no item to find."""
+def score_queries(similarity_QN: FloatArray, relevancy_QN: Float64Array) -> QueryScores:
+    """The metrics of each query by itself, for breakdowns.
+
+    Raises:
+        ConfigError: shapes differ, similarity is not finite, or relevancy not in [0, 1].
+    """
     _check(similarity_QN, relevancy_QN)
-    precision_Q, ndcg_Q = np.empty(len(similarity_QN)), np.empty(len(similarity_QN))
+    ap_Q, ndcg_Q, ap_plain_Q = (np.empty(len(similarity_QN)) for _ in range(3))
     for rows in _chunks(similarity_QN):
         ranked_QN = _ranked(similarity_QN[rows], relevancy_QN[rows])
-        precision_Q[rows] = _average_precision(ranked_QN)
+        ap_Q[rows] = _average_precision(ranked_QN)
         ndcg_Q[rows] = _ratio(_dcg(ranked_QN), _ideal_dcg(ranked_QN))
-    return precision_Q, ndcg_Q
+        ap_plain_Q[rows] = _average_precision((ranked_QN == 1).astype(np.float64))
+    return QueryScores(ap_Q=ap_Q, ndcg_Q=ndcg_Q, ap_plain_Q=ap_plain_Q)
 
 
-def _expected_scores(relevancy_QN: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """(Q,) expected average precisions and (Q,) expected nDCGs of a uniformly random ranking; NaN as above."""
+def _expected_scores(relevancy_QN: Float64Array) -> QueryScores:
+    """The expectation of every score under a uniformly random ranking."""
     _check(relevancy_QN, relevancy_QN)
     num_items = relevancy_QN.shape[1]
     ranks_N = np.arange(1, num_items + 1)
     total_Q = relevancy_QN.sum(axis=1)
-    harmonic = float(np.sum(1 / ranks_N))
-    precision_Q = (harmonic + (num_items - harmonic) * (total_Q - 1) / max(num_items - 1, 1)) / num_items
-    precision_Q[~(relevancy_QN == 1).any(axis=1)] = np.nan
+    num_right_Q = np.count_nonzero(relevancy_QN == 1, axis=1)
     gain_of_first_N = np.cumsum(1 / np.log2(ranks_N + 1))
     ndcg_Q = np.empty(len(relevancy_QN))
     for rows in _chunks(relevancy_QN):
         num_relevant_Q = np.maximum(np.count_nonzero(relevancy_QN[rows], axis=1), 1)
         expected_Q = total_Q[rows] / num_items * gain_of_first_N[num_relevant_Q - 1]
         ndcg_Q[rows] = _ratio(expected_Q, _ideal_dcg(relevancy_QN[rows]))
-    return precision_Q, ndcg_Q
+    return QueryScores(
+        ap_Q=_expected_precision(total_Q, num_right_Q, num_items),
+        ndcg_Q=ndcg_Q,
+        ap_plain_Q=_expected_precision(num_right_Q.astype(np.float64), num_right_Q, num_items),
+    )
+
+
+def _expected_precision(total_Q: Float64Array, num_right_Q: npt.NDArray[np.int64], num_items: int) -> Float64Array:
+    harmonic = float(np.sum(1 / np.arange(1, num_items + 1)))
+    precision_Q: Float64Array = (harmonic + (num_items - harmonic) * (total_Q - 1) / max(num_items - 1, 1)) / num_items
+    precision_Q[num_right_Q == 0] = np.nan
+    return precision_Q
 
 
 def _average_precision(ranked_QN: Float64Array) -> Float64Array:
@@ -198,13 +258,6 @@ def _mean(values_Q: Float64Array) -> float:
             f"none of the {len(values_Q)} queries has a relevant item; do clips and texts belong together?"
         )
     return float(np.nanmean(values_Q))
-
-
-def _both_directions(v2t: tuple[Float64Array, Float64Array], t2v: tuple[Float64Array, Float64Array]) -> MirScores:
-    return MirScores(
-        mAP=RetrievalScores(_mean(v2t[0]), _mean(t2v[0])),
-        nDCG=RetrievalScores(_mean(v2t[1]), _mean(t2v[1])),
-    )
 
 
 def _check(similarity_QN: npt.NDArray[Any], relevancy_QN: npt.NDArray[Any]) -> None:

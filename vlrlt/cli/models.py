@@ -1,12 +1,11 @@
-"""Commands around models: toy make, eval, train."""
+"""Commands around models: toy make, train."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from vlrlt.cli.root import Device, Json, Model, app, eval_app, toy_app
+from vlrlt.cli.root import app, toy_app
 
 
 @toy_app.command("make")
@@ -29,29 +28,6 @@ def toy_make(
         f"{toy.num_videos} videos, {toy.video_s:.0f} s: {toy.num_train_actions} actions in {toy.num_train_videos} for "
         f"training, {toy.num_test_actions} in {toy.num_test_videos} for testing, in {out}"
     )
-
-
-@eval_app.command("epic-mir")
-def eval_epic_mir(
-    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder with annotations and videos.")],
-    split: Annotated[Literal["train", "test"], typer.Option(help="Which annotation files.")] = "test",
-    model: Model = None,
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
-    """Score a model on EPIC-KITCHENS-100 multi-instance retrieval: mAP and nDCG, both ways.
-
-    Example: vlrlt toy make --out toy --videos 8 && vlrlt eval epic-mir --data toy
-    """
-    from vlrlt.embed import DEFAULT_MODEL, load_embedder
-    from vlrlt.epic import EpicData
-    from vlrlt.evaluate import evaluate_epic_mir
-    from vlrlt.progress import count_progress
-
-    embedder = load_embedder(model or DEFAULT_MODEL, device=device)
-    with count_progress("clips") as show:
-        report = evaluate_epic_mir(EpicData(data), embedder, split=split, on_progress=show)
-    typer.echo(json.dumps(report.as_json()) if as_json else report.as_text())
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

@@ -38,9 +38,11 @@ class Commands(TyperGroup):
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 toy_app = typer.Typer(no_args_is_help=True, help="The toy kitchen: rendered cooking videos with exact annotations.")
-eval_app = typer.Typer(no_args_is_help=True, help="Benchmarks.")
+eval_app = typer.Typer(no_args_is_help=True, help="Benchmarks by their official protocols.")
+data_app = typer.Typer(no_args_is_help=True, help="Datasets on disk.")
 app.add_typer(toy_app, name="toy")
 app.add_typer(eval_app, name="eval")
+app.add_typer(data_app, name="data")
 
 Library = Annotated[Path, typer.Option("--library", metavar="DIR", help="Folder of the library.")]
 Model = Annotated[

@@ -1,4 +1,6 @@
-"""A checkpoint is a folder: model.safetensors, config.json and, for a SentencePiece tower, tokenizer.model.
+"""A checkpoint is a folder: model.safetensors, config.json and what the text tower needs.
+
+tokenizer.model for a SentencePiece tower; the folder text/ with a Hugging Face tower's own config and tokenizer.
 
 Nothing is ever unpickled. Loading is strict: a mismatch names every key.
 """
@@ -17,7 +19,8 @@ from torch import nn
 from vlrlt.errors import CheckpointError, ConfigError
 from vlrlt.models.config import OpenClipTextConfig, SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
-from vlrlt.models.text import OpenClipText, SentencePieceText
+from vlrlt.models.huggingface import HuggingFaceText, HuggingFaceTextConfig
+from vlrlt.models.text import OpenClipText, SentencePieceText, TextTower
 from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.video.sampling import ClipSampling
@@ -25,6 +28,12 @@ from vlrlt.video.transforms import Preprocess
 
 FORMAT_VERSION = 1
 WEIGHTS_FILE, CONFIG_FILE, TOKENIZER_FILE = "model.safetensors", "config.json", "tokenizer.model"
+TEXT_DIR = "text"
+_KINDS: dict[type[TextTower], str] = {
+    SentencePieceText: "sentencepiece",
+    OpenClipText: "open_clip",
+    HuggingFaceText: "huggingface",
+}
 
 
 def save_checkpoint(model: DualEncoder, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
@@ -41,6 +50,8 @@ def save_checkpoint(model: DualEncoder, folder: Path, *, dtype: torch.dtype = to
     (folder / WEIGHTS_FILE).write_bytes(safetensors.torch.save(weights))
     if isinstance(model.text, SentencePieceText):
         (folder / TOKENIZER_FILE).write_bytes(model.text.vocabulary)
+    elif isinstance(model.text, HuggingFaceText):
+        model.text.save_files(folder / TEXT_DIR)
     (folder / CONFIG_FILE).write_text(json.dumps(_config_json(model), indent=2) + "\n", encoding="utf-8")
 
 
@@ -101,11 +112,10 @@ def fingerprint(model: DualEncoder) -> str:
 
 
 def _config_json(model: DualEncoder) -> dict[str, Any]:
-    kind = "sentencepiece" if isinstance(model.text, SentencePieceText) else "open_clip"
     return {
         "format_version": FORMAT_VERSION,
         "video": asdict(model.video.config),
-        "text": {"kind": kind, **asdict(model.text.config)},
+        "text": {"kind": _KINDS[type(model.text)], **asdict(model.text.config)},
         "preprocess": asdict(model.inference.preprocess),
         "sampling": asdict(model.inference.sampling),
         "token_policy": asdict(model.inference.policy),
@@ -116,7 +126,7 @@ def _preprocess_from_json(values: dict[str, Any]) -> Preprocess:
     return Preprocess(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
 
 
-def _build_text(config: dict[str, Any], folder: Path) -> SentencePieceText | OpenClipText:
+def _build_text(config: dict[str, Any], folder: Path) -> TextTower:
     kind = config.pop("kind")
     if kind == "sentencepiece":
         try:
@@ -128,7 +138,9 @@ def _build_text(config: dict[str, Any], folder: Path) -> SentencePieceText | Ope
         from vlrlt.models.open_clip import build_open_clip_text  # open_clip takes seconds to import
 
         return build_open_clip_text(OpenClipTextConfig(**config))
-    raise ConfigError(f"text tower must be 'sentencepiece' or 'open_clip', got {kind!r}")
+    if kind == "huggingface":
+        return HuggingFaceText.from_files(folder / TEXT_DIR, HuggingFaceTextConfig(**config))
+    raise ConfigError(f"text tower must be one of {', '.join(_KINDS.values())}, got {kind!r}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vlrlt.errors import ConfigError
 from vlrlt.models.config import VideoEncoderConfig
-from vlrlt.models.text import OpenClipText, SentencePieceText
+from vlrlt.models.text import TextTower
 from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.video.sampling import ClipSampling
@@ -38,9 +38,7 @@ class DualEncoder(nn.Module):
         inference: preprocessing, sampling and token policy that the weights were made for.
     """
 
-    def __init__(
-        self, *, video: VideoEncoder, text: SentencePieceText | OpenClipText, inference: InferenceConfig
-    ) -> None:
+    def __init__(self, *, video: VideoEncoder, text: TextTower, inference: InferenceConfig) -> None:
         super().__init__()
         if video.config.embed_dim != text.config.embed_dim:
             raise ConfigError(

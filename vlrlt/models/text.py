@@ -1,4 +1,4 @@
-"""Text towers: any open_clip text tower, or a small transformer over a SentencePiece vocabulary fitted on captions.
+"""Text towers: open_clip's, Hugging Face encoders, or a small transformer over a SentencePiece vocabulary.
 
 Shape legend: B texts, L token ids of a text, D width, E embedding.
 """
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vlrlt.errors import CheckpointError, ConfigError
 from vlrlt.models.config import OpenClipTextConfig, SentencePieceTextConfig
+from vlrlt.models.huggingface import HuggingFaceText
 
 if TYPE_CHECKING:
     import open_clip
@@ -136,6 +137,10 @@ class OpenClipText(nn.Module):
         """Embeddings (B, E), not normalised; equal to open_clip's encode_text."""
         features_BE: Tensor = self.model.encode_text(ids_BL)
         return features_BE
+
+
+TextTower = SentencePieceText | OpenClipText | HuggingFaceText
+"""Everything that turns texts into embeddings: tokenize(texts) -> ids, tower(ids) -> (B, E)."""
 
 
 def _load_vocabulary(vocabulary: bytes) -> sentencepiece.SentencePieceProcessor:

@@ -8,9 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vlrlt.epic import EpicData, Narration, read_classes, read_narrations, read_sentences, relevancy
+from vlrlt.datasets.epic import (
+    EpicData,
+    Narration,
+    read_classes,
+    read_narrations,
+    read_sentences,
+    relevancy_matrix,
+    sentence_narrations,
+)
+from vlrlt.datasets.relevancy import ActionTable, relevancy
 from vlrlt.errors import AnnotationError
+from vlrlt.evaluate.epic_mir import EpicMir
+from vlrlt.evaluate.predictions import read_similarity
 from vlrlt.metrics import random_multi_instance_retrieval
+from vlrlt.types import Float64Array
 
 REAL = Path(__file__).parents[2] / "shared" / "epic100"
 HEADER = (
@@ -147,7 +159,10 @@ def test_short_and_long_lines_files_that_are_no_csv_and_absent_files(tmp_path: P
 def test_relevancy_by_hand() -> None:
     rows = [narration("a", 0, [2]), narration("b", 3, [2, 7])]
     columns = [narration("c", 0, [2]), narration("d", 0, [2, 7]), narration("e", 3, [7, 2]), narration("f", 5, [9])]
-    assert relevancy(rows, columns).tolist() == [[1.0, 0.75, 0.25, 0.0], [0.25, 0.5, 1.0, 0.0]]
+    assert relevancy([row.action for row in rows], [column.action for column in columns]).tolist() == [
+        [1.0, 0.75, 0.25, 0.0],
+        [0.25, 0.5, 1.0, 0.0],
+    ]
 
 
 def test_relevancy_equals_a_plain_double_loop() -> None:
@@ -165,8 +180,11 @@ def test_relevancy_equals_a_plain_double_loop() -> None:
         for j, column in enumerate(columns):
             a, b = set(row.all_noun_classes), set(column.all_noun_classes)
             plain[i, j] = 0.5 * (row.verb_class == column.verb_class) + 0.5 * (len(a & b) / len(a | b))
-    assert np.array_equal(relevancy(rows, columns), plain)
-    assert relevancy([], columns).shape == (0, 61)
+    actions = [row.action for row in rows], [column.action for column in columns]
+    assert np.array_equal(relevancy(*actions), plain)
+    assert relevancy([], actions[1]).shape == (0, 61)
+    table = ActionTable((*actions[0], *actions[1]))
+    assert np.array_equal(table.relevancy(table.index(actions[0]), table.index(actions[1])), plain)
 
 
 def test_epic_data_finds_annotations_and_videos_in_both_layouts(tmp_path: Path) -> None:
@@ -182,18 +200,16 @@ def test_epic_data_finds_annotations_and_videos_in_both_layouts(tmp_path: Path) 
     assert (data.verb_classes(), data.noun_classes()) == ({1: "put"}, {2: "plate"})
     with pytest.raises(AnnotationError, match=r"EPIC_100_retrieval_test\.csv: no such annotation file"):
         data.narrations("test")
-    with pytest.raises(
-        AnnotationError, match=r"no video P01_11 .*looked for .*videos/P01_11\.mp4.*P01/videos/P01_11\.MP4"
-    ):
-        data.video_path(clip)
+    with pytest.raises(AnnotationError, match=r"no video P01_11 \(.mp4, .MP4, .*\) in .*/videos, .*/P01/videos"):
+        data.video_path(clip.video_id)
     official = tmp_path / "P01" / "videos" / "P01_11.MP4"
     official.parent.mkdir(parents=True)
     official.touch()
-    assert data.video_path(clip) == official
+    assert data.video_path(clip.video_id) == official
     flat = tmp_path / "videos" / "P01_11.mp4"
     flat.parent.mkdir()
     flat.touch()
-    assert data.video_path(clip) == flat
+    assert data.video_path(clip.video_id) == flat
 
 
 def test_class_ids_must_be_unique(tmp_path: Path) -> None:
@@ -216,7 +232,7 @@ def test_the_real_annotations_are_read_and_give_the_published_chance_level() -> 
     assert len(read_classes(REAL / "EPIC_100_noun_classes.csv")) == 300
 
     tracemalloc.start()
-    relevancy_VT = relevancy(clips, texts)
+    relevancy_VT = relevancy([clip.action for clip in clips], [text.action for text in texts])
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak_bytes < 2 * relevancy_VT.nbytes
@@ -224,3 +240,66 @@ def test_the_real_annotations_are_read_and_give_the_published_chance_level() -> 
     # Published for random similarities: average mAP 5.7, average nDCG 10.9.
     assert floor.mAP.avg == pytest.approx(0.057, abs=1e-3)
     assert floor.nDCG.avg == pytest.approx(0.109, abs=5e-4)
+
+
+def official_map(similarity: Float64Array, relevancy_QN: Float64Array) -> float:
+    """Query by query, as the official code defines it."""
+    precisions = []
+    for scores, fits in zip(similarity, relevancy_QN, strict=True):
+        ranked = fits[np.argsort(-scores, kind="stable")]
+        precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
+        precisions.append(precision[ranked == 1].mean())
+    return float(np.mean(precisions))
+
+
+def official_ndcg(similarity: Float64Array, relevancy_QN: Float64Array) -> float:
+    """Likewise."""
+    scores_of = []
+    for scores, fits in zip(similarity, relevancy_QN, strict=True):
+        num_relevant = int((fits > 0).sum())
+        discount = np.log2(np.arange(num_relevant) + 2)
+        gain = (fits[np.argsort(-scores, kind="stable")][:num_relevant] / discount).sum()
+        scores_of.append(gain / (np.sort(fits)[::-1][:num_relevant] / discount).sum())
+    return float(np.mean(scores_of))
+
+
+@pytest.mark.real_videos
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"needs the real EPIC-KITCHENS-100 annotations in {REAL}")
+@pytest.mark.parametrize("kind", ["random", "adversarial"])
+def test_metrics_equal_the_official_definition_on_the_real_relevancy(kind: str, tmp_path: Path) -> None:
+    """Adversarial: the least relevant first, except that partly relevant items come before every right one."""
+    data = EpicData(REAL)
+    relevancy_VT = np.asarray(relevancy_matrix(data, "test", cache_dir=tmp_path))
+    similarity_VT = np.random.default_rng(0).standard_normal(relevancy_VT.shape)
+    if kind == "adversarial":
+        similarity_VT = np.where(relevancy_VT == 1, -1, relevancy_VT) + 1e-9 * similarity_VT
+    np.save(tmp_path / "sim.npy", similarity_VT)
+    benchmark = EpicMir(data=data)
+    report = benchmark.score(benchmark.given(read_similarity(tmp_path / "sim.npy"), name="given"))
+    assert report.scores.mAP.v2t == pytest.approx(official_map(similarity_VT, relevancy_VT), abs=1e-9)
+    assert report.scores.mAP.t2v == pytest.approx(official_map(similarity_VT.T, relevancy_VT.T), abs=1e-9)
+    assert report.scores.nDCG.v2t == pytest.approx(official_ndcg(similarity_VT, relevancy_VT), abs=1e-9)
+    assert report.scores.nDCG.t2v == pytest.approx(official_ndcg(similarity_VT.T, relevancy_VT.T), abs=1e-9)
+    assert report.scores.mAP_plain.avg < report.scores.mAP.avg
+
+
+@pytest.mark.real_videos
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"needs the real EPIC-KITCHENS-100 annotations in {REAL}")
+def test_the_relevancy_matrix_is_the_official_one_and_is_kept(tmp_path: Path) -> None:
+    data = EpicData(REAL)
+    relevancy_VT = relevancy_matrix(data, "test", cache_dir=tmp_path)
+    assert relevancy_VT.shape == (9668, 3842)
+    clips = data.narrations("test")
+    columns = sentence_narrations(data, "test", clips)
+    random = np.random.default_rng(0)
+    for row in random.integers(len(clips), size=40):
+        a = set(clips[row].all_noun_classes)
+        for column, sentence in enumerate(columns):
+            b = set(sentence.all_noun_classes)
+            same_verb = clips[row].verb_class == sentence.verb_class
+            assert relevancy_VT[row, column] == 0.5 * same_verb + 0.5 * (len(a & b) / len(a | b))
+    (cached,) = tmp_path.iterdir()
+    written = cached.stat().st_mtime_ns
+    again_VT = relevancy_matrix(data, "test", cache_dir=tmp_path)
+    assert cached.stat().st_mtime_ns == written
+    assert np.array_equal(again_VT, relevancy_matrix(data, "test"))

@@ -1,0 +1,164 @@
+"""Which spans make up a batch, and the seed of every look at one.
+
+A batch is the global one: with W processes each takes every W-th of its spans, so that W processes see together what
+one would. Everything follows from (seed, epoch, batch), so a resumed run continues with the batches it would have had.
+"""
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from vlrlt.datasets.base import CaptionedSpan
+from vlrlt.datasets.relevancy import Action
+from vlrlt.errors import ConfigError
+
+BatchKind = Literal["distinct_actions", "shuffled"]
+
+
+class Draw(NamedTuple):
+    """One look at one span."""
+
+    index: int
+    """Of the span."""
+    seed: int | None
+    """None: the span as it is, without augmentation."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every global batch this process takes."""
+
+    rank: int = 0
+    num_processes: int = 1
+
+
+class BatchSampler(Sampler[list[Draw]], ABC):
+    """Batches of one epoch.
+
+    Args:
+        batch_size: spans of a global batch.
+        num_batches: batches of an epoch.
+        seed: the same seed draws the same batches.
+        share: of this process.
+        first_batch: asked when an epoch begins: how many of its batches are done already.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        num_batches: int,
+        seed: int,
+        share: Share,
+        first_batch: Callable[[], int] = lambda: 0,
+    ) -> None:
+        if batch_size % share.num_processes:
+            raise ConfigError(
+                f"batch_size is that of all processes together and must be a multiple of their number, "
+                f"got {batch_size} and {share.num_processes}"
+            )
+        self.batch_size = batch_size
+        self._num_batches = num_batches
+        self._seed = seed
+        self._share = share
+        self._first_batch = first_batch
+        self._epoch = 0
+
+    @property
+    def sampler(self) -> Self:
+        """Itself: Lightning tells the epoch to a loader's batch_sampler.sampler only."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls it when an epoch begins."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return self._num_batches
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        """This process's draws of each batch that is left of the epoch."""
+        for number in range(self._first_batch() % max(1, len(self)), len(self)):
+            indices = self.batch(self._epoch, number)
+            seeds = self._random(self._epoch, number, 1).integers(2**63, size=len(indices))
+            draws = [Draw(index, int(seed)) for index, seed in zip(indices, seeds, strict=True)]
+            yield draws[self._share.rank :: self._share.num_processes]
+
+    @abstractmethod
+    def batch(self, epoch: int, number: int) -> list[int]:
+        """Indices of a global batch."""
+
+    def _random(self, *path: int) -> np.random.Generator:
+        return np.random.default_rng((self._seed, *path))
+
+
+class DistinctActions(BatchSampler):
+    """Batches in which no action occurs twice and every noun brings all its verbs: "open fridge" meets "close fridge".
+
+    batch_size shrinks to the number of distinct actions if there are fewer.
+    """
+
+    def __init__(
+        self,
+        spans: Sequence[CaptionedSpan],
+        *,
+        batch_size: int,
+        num_batches: int,
+        seed: int,
+        share: Share = Share(),
+        first_batch: Callable[[], int] = lambda: 0,
+    ) -> None:
+        by_noun: dict[frozenset[int], dict[Action, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for index, span in enumerate(spans):
+            by_noun[span.action[1]][span.action].append(index)
+        self._by_noun = [by_noun[nouns] for nouns in sorted(by_noun, key=sorted)]
+        num_actions = sum(map(len, self._by_noun))
+        fitting = min(batch_size, num_actions - num_actions % share.num_processes)
+        super().__init__(batch_size=fitting, num_batches=num_batches, seed=seed, share=share, first_batch=first_batch)
+
+    def batch(self, epoch: int, number: int) -> list[int]:
+        """Nouns in random order, each with one span for each of its verbs."""
+        random = self._random(epoch, number)
+        batch: list[int] = []
+        for noun in random.permutation(len(self._by_noun)):
+            batch += [int(random.choice(spans)) for spans in self._by_noun[noun].values()]
+            if len(batch) >= self.batch_size:
+                break
+        return batch[: self.batch_size]
+
+
+class Shuffled(BatchSampler):
+    """Every span once an epoch, in random order; what does not fill a batch is left out."""
+
+    def __init__(
+        self,
+        spans: Sequence[CaptionedSpan],
+        *,
+        batch_size: int,
+        seed: int,
+        share: Share = Share(),
+        first_batch: Callable[[], int] = lambda: 0,
+    ) -> None:
+        if len(spans) < batch_size:
+            raise ConfigError(f"{len(spans)} training spans do not fill one batch of {batch_size}")
+        self._num_spans = len(spans)
+        super().__init__(
+            batch_size=batch_size,
+            num_batches=len(spans) // batch_size,
+            seed=seed,
+            share=share,
+            first_batch=first_batch,
+        )
+        self._order: tuple[int, list[int]] = -1, []
+
+    def batch(self, epoch: int, number: int) -> list[int]:
+        """A slice of the epoch's order."""
+        if self._order[0] != epoch:
+            self._order = epoch, self._random(epoch).permutation(self._num_spans).tolist()
+        return self._order[1][number * self.batch_size : (number + 1) * self.batch_size]

@@ -1,0 +1,137 @@
+"""The model that a recipe asks for: from nothing, or from another model's weights in another shape."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vlrlt.errors import ConfigError
+from vlrlt.models.checkpoint import load_checkpoint, load_weights
+from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
+from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
+from vlrlt.models.huggingface import HuggingFaceText, HuggingFaceTextConfig
+from vlrlt.models.text import SentencePieceText, TextTower, fit_vocabulary
+from vlrlt.models.video_encoder import VideoEncoder
+
+Lock = Literal["none", "video", "text"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HuggingFaceStart:
+    """A text tower that begins with pretrained weights."""
+
+    source: str
+    """A folder, or a name on the Hugging Face hub, e.g. sentence-transformers/all-MiniLM-L6-v2."""
+    config: HuggingFaceTextConfig
+
+
+def build_model(
+    *,
+    video: VideoEncoderConfig,
+    text: SentencePieceTextConfig | HuggingFaceStart | None,
+    inference: InferenceConfig,
+    captions: Callable[[], Sequence[str]],
+    init_from: str | None,
+) -> DualEncoder:
+    """Both towers.
+
+    Args:
+        video: architecture of the video encoder.
+        text: architecture of the text tower; None: that of init_from, with its weights.
+        inference: preprocessing, sampling and token policy.
+        captions: gives the training captions, for a vocabulary.
+        init_from: a checkpoint folder or an open_clip name; its video weights are adapted to the architecture.
+
+    Raises:
+        CheckpointError: a model cannot be loaded, or its weights do not fit.
+        ConfigError: there is nothing to make a text tower from.
+    """
+    source = None if init_from is None else _load(init_from)
+    tower = VideoEncoder(video, mean=inference.preprocess.mean, std=inference.preprocess.std)
+    if source is not None:
+        load_weights(tower, adapt_video_weights(source.video, tower), source=str(init_from))
+    dual = DualEncoder(video=tower, text=_text(text, captions, source), inference=inference)
+    if source is not None:
+        dual.logit_scale.data.copy_(source.logit_scale.data)
+    return dual
+
+
+def adapt_video_weights(source: VideoEncoder, target: VideoEncoder) -> dict[str, Tensor]:
+    """Weights of one encoder in the shape of another, so that training changes as little as possible at once.
+
+    - A longer temporal embedding is interpolated, a shorter one takes the first steps (as AVION); where the source has
+      none it starts at zero: every frame is then seen as an image.
+    - A run-length embedding that the source does not have starts at zero; a longer one repeats its last entry.
+    - A wider tubelet shares the patch weights over its frames.
+    - Another pooling leaves the CLS token out, or starts one at zero.
+
+    Everything else must fit; `load_weights` names what does not.
+    """
+    weights = {name: tensor.clone() for name, tensor in source.state_dict().items()}
+    wanted = target.state_dict()
+    steps = target.config.num_steps
+    if "temporal_embedding" in wanted:
+        weights["temporal_embedding"] = _resize_time(weights.get("temporal_embedding"), steps, target.config.width)
+    if "run_length_embedding" in wanted:
+        weights["run_length_embedding"] = _extend(weights.get("run_length_embedding"), steps, target.config.width)
+    ratio, rest = divmod(target.config.tubelet_size, source.config.tubelet_size)
+    if ratio > 1 and not rest:
+        weights["patch_embedding.weight"] = weights["patch_embedding.weight"].repeat(1, ratio) / ratio
+    for name in ("cls_embedding", "cls_position"):
+        if name in wanted and name not in weights:
+            weights[name] = torch.zeros_like(wanted[name])
+    optional = ("cls_embedding", "cls_position", "temporal_embedding", "run_length_embedding")
+    return {name: tensor for name, tensor in weights.items() if name in wanted or name not in optional}
+
+
+def lock_towers(model: DualEncoder, lock: Lock) -> None:
+    """Freeze a tower (LiT, arXiv 2111.07991): it gets no gradient and never leaves evaluation mode."""
+    towers: dict[Lock, list[nn.Module]] = {"none": [], "video": [model.video], "text": [model.text]}
+    for tower in towers[lock]:
+        tower.requires_grad_(requires_grad=False)
+        tower.eval()
+
+
+def _load(name: str) -> DualEncoder:
+    if Path(name).is_dir():
+        return load_checkpoint(Path(name))
+    from vlrlt.models.open_clip import load_open_clip  # open_clip takes seconds to import
+
+    return load_open_clip(name)
+
+
+def _text(
+    text: SentencePieceTextConfig | HuggingFaceStart | None,
+    captions: Callable[[], Sequence[str]],
+    source: DualEncoder | None,
+) -> TextTower:
+    if text is None:
+        if source is None:
+            raise ConfigError("a recipe needs text (an architecture) or init_from (a model with a text tower)")
+        return source.text
+    if isinstance(text, HuggingFaceStart):
+        return HuggingFaceText.from_pretrained(text.source, text.config)
+    if source is not None and isinstance(source.text, SentencePieceText):
+        tower = SentencePieceText.with_vocabulary(text, source.text.vocabulary)
+        load_weights(tower, source.text.state_dict(), source="text tower of init_from")
+        return tower
+    return SentencePieceText.with_vocabulary(text, fit_vocabulary(captions(), vocab_size=text.vocab_size))
+
+
+def _resize_time(table_SD: Tensor | None, num_steps: int, width: int) -> Tensor:
+    if table_SD is None:
+        return torch.zeros(num_steps, width)
+    if len(table_SD) >= num_steps:
+        return table_SD[:num_steps]
+    return functional.interpolate(table_SD.T[None], size=num_steps, mode="linear")[0].T.contiguous()
+
+
+def _extend(table_SD: Tensor | None, num_steps: int, width: int) -> Tensor:
+    if table_SD is None:
+        return torch.zeros(num_steps, width)
+    missing = max(0, num_steps - len(table_SD))
+    return torch.cat([table_SD[:num_steps], table_SD[-1:].expand(missing, -1)])

@@ -1,0 +1,79 @@
+"""`vlrlt data`: datasets on disk."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vlrlt.cli.root import SOME_FAILED, Json, data_app
+
+if TYPE_CHECKING:
+    from vlrlt.datasets.base import CaptionedVideos, Split
+
+Kind = Literal["epic", "egoclip", "egomcq", "charades-ego", "egtea", "msrvtt", "captions"]
+_SPLITS: dict[Kind, tuple["Split", ...]] = {
+    "epic": ("train", "test"),
+    "egoclip": ("train",),
+    "egomcq": ("test",),
+    "charades-ego": ("train", "test"),
+    "egtea": ("train", "test"),
+    "msrvtt": ("train", "test"),
+    "captions": ("train",),
+}
+
+
+@data_app.command("check")
+def data_check(
+    kind: Annotated[Kind, typer.Argument(help="Which dataset; captions: a CSV or JSONL file of your own.")],
+    annotations: Annotated[Path, typer.Option(metavar="PATH", help="Folder or file of the official annotations.")],
+    videos: Annotated[Path, typer.Option(metavar="DIR", help="Whole videos, or folders NAME.mp4/ of chunks 0.mp4.")],
+    split: Annotated[
+        Literal["train", "test"] | None, typer.Option(help="Only this split; else all that the dataset has.")
+    ] = None,
+    decoder: Annotated[Literal["decord", "pyav"], typer.Option(help="Which library shall read the videos.")] = "decord",
+    as_json: Json = False,
+) -> None:
+    """Compare annotations with the videos on disk and name every problem; exit code 3 if there is one.
+
+    Example: vlrlt data check epic --annotations epic-kitchens-100-annotations --videos EK100/video_15sec_320px
+    """
+    from vlrlt.datasets.check import check_dataset
+    from vlrlt.progress import count_progress
+
+    dataset = _dataset(kind, annotations, videos)
+    splits: tuple[Split, ...] = (split,) if split else _SPLITS[kind]
+    spans = [span for name in splits for span in dataset.spans(name)]
+    with count_progress("videos") as show:
+        problems = check_dataset(dataset, spans, decoder=decoder, on_progress=show)
+    num_videos = len({span.video_id for span in spans})
+    if as_json:
+        found = [asdict(problem) for problem in problems]
+        typer.echo(json.dumps({"spans": len(spans), "videos": num_videos, "problems": found}))
+    else:
+        for problem in problems:
+            typer.echo(f"{problem.kind:12} {problem.what}")
+        typer.echo(f"{len(spans)} spans of {num_videos} videos: {len(problems)} problems")
+    if problems:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _dataset(kind: Kind, annotations: Path, videos: Path) -> "CaptionedVideos":
+    from vlrlt.datasets.caption_file import CaptionFile
+    from vlrlt.datasets.charades_ego import CharadesEgo
+    from vlrlt.datasets.ego4d import EgoClip, EgoMCQ
+    from vlrlt.datasets.egtea import Egtea
+    from vlrlt.datasets.epic import EpicData
+    from vlrlt.datasets.msrvtt import MsrVtt
+
+    datasets: dict[Kind, CaptionedVideos] = {
+        "epic": EpicData(annotations, videos),
+        "egoclip": EgoClip(annotations, videos),
+        "egomcq": EgoMCQ(annotations, videos),
+        "charades-ego": CharadesEgo(annotations, videos),
+        "egtea": Egtea(annotations, videos),
+        "msrvtt": MsrVtt(annotations, videos),
+        "captions": CaptionFile(videos, train_file=annotations),
+    }
+    return datasets[kind]

@@ -1,0 +1,1 @@
+"""Benchmarks on disk: their official annotation files, read untouched, and where their videos lie."""
