@@ -124,7 +124,7 @@ def test_positive_captions_are_drawn_by_relevancy(toy_data: Path) -> None:
 
 
 def test_a_cut_equals_torchvision_and_is_the_same_for_every_frame() -> None:
-    from torchvision.transforms.v2 import functional as reference
+    from torchvision.transforms.v2 import functional as reference  # type: ignore[import-untyped]
 
     rgb_THWC = torch.randint(0, 256, (1, 40, 60, 3), dtype=torch.uint8).expand(3, -1, -1, -1)
     look = Look(area=0.5, ratio=1.2, left=0.3, top=0.8)
@@ -252,10 +252,9 @@ def test_chunked_encoding_has_the_gradients_of_one_batch() -> None:
 
     def gradients(chunks: list[list[int]] | None) -> list[torch.Tensor]:
         dual.zero_grad()
-        vectors = (
-            dual.encode_video(rgb_BTHWC) if chunks is None else encode_in_chunks(dual.encode_video, rgb_BTHWC, chunks)
-        )
-        torch.logsumexp(20 * vectors @ vectors.T, 1).sum().backward()
+        encode = dual.encode_video
+        vectors_BE = encode(rgb_BTHWC) if chunks is None else encode_in_chunks(encode, rgb_BTHWC, chunks)
+        torch.logsumexp(20 * vectors_BE @ vectors_BE.T, 1).sum().backward()  # type: ignore[no-untyped-call]
         return [p.grad.clone() for p in dual.video.parameters() if p.grad is not None]
 
     whole = gradients(None)
@@ -328,7 +327,7 @@ def test_a_locked_tower_gets_no_gradient(lock: str) -> None:
     lock_towers(dual, lock)  # type: ignore[arg-type]
     rgb_BTHWC = torch.from_numpy(half_static_clips(2))
     ids_BL = dual.text.tokenize(["a", "b"])
-    (dual.encode_video(rgb_BTHWC) @ dual.encode_text(ids_BL).T).sum().backward()
+    (dual.encode_video(rgb_BTHWC) @ dual.encode_text(ids_BL).T).sum().backward()  # type: ignore[no-untyped-call]
     for name, tower in (("video", dual.video), ("text", dual.text)):
         locked = name == lock
         assert tower.training != locked

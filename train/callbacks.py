@@ -1,11 +1,12 @@
 """Callbacks: an average of the weights that is what gets validated and exported, and how fast training is."""
 
 import time
-from typing import Any
 
 import lightning as L  # noqa: N812 - the name its own documentation uses
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.utilities.types import STEP_OUTPUT
+
+from vlrlt.train.clips import Batch
 
 
 class Ema(EMAWeightAveraging):
@@ -40,23 +41,12 @@ class Throughput(L.Callback):
         """An epoch's first batch is not waited for: validation lies before it."""
         self._ended_s = None
 
-    def on_train_batch_start(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        batch: Any,
-        batch_idx: int,  # noqa: ARG002, ANN401
-    ) -> None:
+    def on_train_batch_start(self, *_step: object) -> None:
         """The batch is there."""
         self._began_s = time.perf_counter()
 
     def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: STEP_OUTPUT,  # noqa: ARG002
-        batch: Any,  # noqa: ANN401
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: L.Trainer, pl_module: L.LightningModule, _outputs: STEP_OUTPUT, batch: Batch, _batch_idx: int
     ) -> None:
         """Everything between the ends of two steps is one step's time."""
         now_s = time.perf_counter()

@@ -49,13 +49,13 @@ class Batch:
     rgb_BTHWC: Tensor | None = None
     """Squares of the model's size: made on the device, when the batch is there."""
 
-    def to(self, device: torch.device, **options: bool) -> "Batch":
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> "Batch":
         """The batch with its tensors on a device; Lightning calls it."""
         return replace(
             self,
-            clips=[clip.to(device, **options) for clip in self.clips],
-            clip_action_B=self.clip_action_B.to(device, **options),
-            text_action_B=self.text_action_B.to(device, **options),
+            clips=[clip.to(device, non_blocking=non_blocking) for clip in self.clips],
+            clip_action_B=self.clip_action_B.to(device, non_blocking=non_blocking),
+            text_action_B=self.text_action_B.to(device, non_blocking=non_blocking),
         )
 
 

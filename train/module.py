@@ -18,6 +18,7 @@ from vlrlt.metrics import multi_instance_retrieval
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import InferenceConfig
+from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.tokens.patches import patchify
 from vlrlt.tokens.run_length import TokenPolicy, keep_mask
 from vlrlt.train.clips import Batch
@@ -74,7 +75,6 @@ class ContrastiveModule(L.LightningModule):
         monitor: str = "val/mAP",
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["loss"])
         self._video_config = video
         self._text = text
         self._inference = InferenceConfig(preprocess=preprocess, sampling=sampling, policy=policy)
@@ -102,7 +102,8 @@ class ContrastiveModule(L.LightningModule):
             captions=lambda: self._data.captions,
             init_from=self._init_from,
         )
-        self.model.video.checkpoint_blocks = self._checkpoint_blocks
+        video: VideoEncoder = self.model.video
+        video.checkpoint_blocks = self._checkpoint_blocks
         self.model.logit_scale.requires_grad_(self._learn_temperature)
         siglip = isinstance(self._loss, SigLIP)
         self.logit_bias = nn.Parameter(torch.tensor(SIGLIP_LOGIT_BIAS if siglip else 0.0), requires_grad=siglip)
@@ -133,7 +134,8 @@ class ContrastiveModule(L.LightningModule):
         )
         nearest_G = (video_GE.detach() @ text_GE.detach().T).argmax(1)
         correct_G = nearest_G == torch.arange(len(nearest_G), device=nearest_G.device)
-        values = {"loss": loss, "accuracy": correct_G.float().mean(), "kept": kept, "logit_scale": scale}
+        values: dict[str, Tensor | float] = {"loss": loss, "accuracy": correct_G.float().mean()}
+        values |= {"kept": kept, "logit_scale": scale}
         self.log_dict(
             {f"train/{name}": value for name, value in values.items()}, prog_bar=True, batch_size=len(video_BE)
         )
@@ -217,7 +219,8 @@ class ContrastiveModule(L.LightningModule):
         """The rows of all processes; their gradient comes back to each."""
         if self.trainer.world_size == 1:
             return local
-        gathered: Tensor = self.all_gather(local, sync_grads=local.is_floating_point())
+        gathered = self.all_gather(local, sync_grads=local.is_floating_point())
+        assert isinstance(gathered, Tensor)  # noqa: S101 - a tensor in, a tensor out
         return gathered.flatten(0, 1)
 
     def _export(self, name: str) -> None:

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -20,7 +20,8 @@ from vlrlt.errors import ConfigError
 BatchKind = Literal["distinct_actions", "shuffled"]
 
 
-class Draw(NamedTuple):
+@dataclass(frozen=True)
+class Draw:
     """One look at one span."""
 
     index: int
