@@ -32,15 +32,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vlrlt.epic import EpicData, relevancy
-from vlrlt.losses import info_nce
+from vlrlt.datasets.epic import EpicData
+from vlrlt.datasets.relevancy import ActionTable, relevancy
+from vlrlt.losses import InfoNCE, Temperature
 from vlrlt.metrics import multi_instance_retrieval
 from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.text import SentencePieceText, fit_vocabulary
 from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.tokens.run_length import DENSE, TokenPolicy
-from vlrlt.train.data import ActionClips, Batch, EpicDataModule, FrameCache, collate
+from vlrlt.train.augment import Augmentation
+from vlrlt.train.clips import Batch, SpanClips, collate
+from vlrlt.train.datamodule import ClipDataModule
+from vlrlt.train.frames import CachedFrames
+from vlrlt.train.sampler import Draw
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
 
@@ -63,6 +68,7 @@ class Arm:
     policy: TokenPolicy
     num_frames: int
     num_steps: int
+    table: ActionTable
     train_s: float = 0.0
     steps: int = 0
     kept: list[float] = field(default_factory=list)
@@ -76,10 +82,16 @@ class Arm:
         started_s = time.process_time()
         for group in self.optimizer.param_groups:
             group["lr"] = PEAK_LEARNING_RATE * schedule(self.steps, self.num_steps)
-        video_BE, kept = self.embed(batch.rgb_BTHWC)
+        video_BE, kept = self.embed(batch.squares_BTHWC)
         text_BE = self.model.encode_text(self.model.text.tokenize(batch.captions))
         scale = self.model.logit_scale.exp().clamp(max=100.0)
-        loss = info_nce(video_BE, text_BE, logit_scale=scale, weight_BB=(batch.relevancy_BB == 1).float())
+        relevancy_BB = self.table.relevancy(batch.clip_action_B.numpy(), batch.text_action_B.numpy())
+        loss = InfoNCE()(
+            video_BE,
+            text_BE,
+            relevancy_BB=torch.from_numpy(relevancy_BB).float(),
+            temperature=Temperature(scale, torch.zeros(())),
+        )
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -144,37 +156,39 @@ def make_model(captions: list[str], *, seed: int) -> DualEncoder:
     )
 
 
-def endless(module: EpicDataModule) -> Iterator[Batch]:
+def endless(module: ClipDataModule) -> Iterator[Batch]:
     """Training batches, epoch after epoch."""
     loader = module.train_dataloader()
     epoch = 0
     while True:
         loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]  # it is a DistinctActions
-        yield from loader
+        for batch in loader:
+            yield module.on_after_batch_transfer(batch, 0)
         epoch += 1
 
 
 @torch.inference_mode()
-def evaluate(arm: Arm, clips: ActionClips) -> tuple[float, float, float]:
+def evaluate(arm: Arm, clips: SpanClips, module: ClipDataModule) -> tuple[float, float, float]:
     """MAP, nDCG and CPU seconds of encoding per minute of video."""
     arm.model.eval()
-    vectors, narrations, encode_s = [], [], 0.0
+    vectors, encode_s = [], 0.0
     for first in range(0, len(clips), BATCH_SIZE):
-        batch = collate([clips[index] for index in range(first, min(first + BATCH_SIZE, len(clips)))])
+        draws = [Draw(index, None) for index in range(first, min(first + BATCH_SIZE, len(clips)))]
+        batch = module.on_after_batch_transfer(collate([clips[draw] for draw in draws]), 0)
         started_s = time.process_time()
-        vectors.append(arm.embed(batch.rgb_BTHWC)[0])
+        vectors.append(arm.embed(batch.squares_BTHWC)[0])
         encode_s += time.process_time() - started_s
-        narrations += batch.narrations
-    columns = list({narration.narration: index for index, narration in enumerate(narrations)}.values())
-    text = arm.model.encode_text(arm.model.text.tokenize([narrations[column].narration for column in columns]))
+    columns = list({span.caption: index for index, span in enumerate(clips.spans)}.values())
+    text = arm.model.encode_text(arm.model.text.tokenize([clips.spans[column].caption for column in columns]))
     similarity = (torch.cat(vectors) @ text.T).double().numpy()
-    scores = multi_instance_retrieval(similarity, relevancy(narrations, [narrations[column] for column in columns]))
-    video_s = sum(narration.stop_s - narration.start_s for narration in narrations)
+    actions = [span.action for span in clips.spans]
+    scores = multi_instance_retrieval(similarity, relevancy(actions, [actions[column] for column in columns]))
+    video_s = sum((span.stop_s or 0.0) - span.start_s for span in clips.spans)
     arm.model.train()
     return scores.mAP.avg, scores.nDCG.avg, 60 * encode_s / video_s
 
 
-def train(arms: list[Arm], batches: Iterator[Batch], test: ActionClips) -> None:
+def train(arms: list[Arm], batches: Iterator[Batch], test: SpanClips, module: ClipDataModule) -> None:
     """All arms to their last step, taking turns."""
     while any(arm.steps < arm.num_steps for arm in arms):
         batch = next(batches)
@@ -183,13 +197,13 @@ def train(arms: list[Arm], batches: Iterator[Batch], test: ActionClips) -> None:
                 continue
             arm.step(batch)
             if arm.steps % math.ceil(arm.num_steps / _NUM_POINTS) == 0 and arm.steps < arm.num_steps:
-                arm.curve.append((round(arm.train_s, 1), round(evaluate(arm, test)[0], 4)))
+                arm.curve.append((round(arm.train_s, 1), round(evaluate(arm, test, module)[0], 4)))
                 print(f"{arm.name:18} step {arm.steps:4} {arm.train_s:7.0f} s  mAP {arm.curve[-1][1]:.3f}", flush=True)
 
 
 def calibrate(arms: list[Arm], batches: Iterator[Batch]) -> tuple[float, float]:
     """Time of a run-length step against a dense one, and the share of tokens it keeps, on throw-away copies."""
-    trials = [Arm(arm.name, copy.deepcopy(arm.model), arm.policy, arm.num_frames, 1000) for arm in arms]
+    trials = [Arm(arm.name, copy.deepcopy(arm.model), arm.policy, arm.num_frames, 1000, arm.table) for arm in arms]
     for _ in range(_CALIBRATION_STEPS):
         batch = next(batches)
         for trial in trials:
@@ -198,9 +212,9 @@ def calibrate(arms: list[Arm], batches: Iterator[Batch]) -> tuple[float, float]:
     return run_lengths.train_s / dense.train_s, sum(run_lengths.kept) / len(run_lengths.kept)
 
 
-def as_row(arm: Arm, dense: Arm, test: ActionClips) -> dict[str, object]:
+def as_row(arm: Arm, dense: Arm, test: SpanClips, module: ClipDataModule) -> dict[str, object]:
     """Final scores of an arm."""
-    mean_ap, ndcg, encode_s = evaluate(arm, test)
+    mean_ap, ndcg, encode_s = evaluate(arm, test, module)
     return {
         "arm": arm.name,
         "steps": arm.steps,
@@ -226,21 +240,30 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    module = EpicDataModule(arguments.data, arguments.cache, batch_size=BATCH_SIZE, num_workers=0, seed=arguments.seed)
-    module.setup("fit")
     data = EpicData(arguments.data)
-    test = ActionClips(
+    module = ClipDataModule(
         data,
-        data.narrations("test"),
-        cache=FrameCache(arguments.cache, short_side_px=SIZE_PX, backend=module.backend),
+        cache_dir=arguments.cache,
+        batches="distinct_actions",
+        batch_size=BATCH_SIZE,
+        num_workers=0,
+        seed=arguments.seed,
+        augmentation=Augmentation(crop_area=(0.64, 1.0), crop_ratio=(1.0, 1.0), max_brightness=0.15),
+    )
+    module.setup("fit")
+    spans = data.spans("test")
+    test = SpanClips(
+        spans,
+        paths={span.video_id: data.video_path(span.video_id) for span in spans},
+        table=ActionTable(span.action for span in spans),
+        source=CachedFrames(arguments.cache, short_side_px=SIZE_PX, backend=module.backend),
         num_frames=NUM_FRAMES,
-        image_size_px=SIZE_PX,
-        augmentation=None,
+        augmentation=Augmentation(),
     )
     model, batches = make_model(module.captions, seed=arguments.seed), endless(module)
 
     def arm(name: str, policy: TokenPolicy, *, num_frames: int = NUM_FRAMES, steps: int = arguments.steps) -> Arm:
-        return Arm(name, copy.deepcopy(model), policy, num_frames, steps)
+        return Arm(name, copy.deepcopy(model), policy, num_frames, steps, module.table)
 
     dense, run_lengths = arm("dense", DENSE), arm("run lengths", RUN_LENGTHS)
     time_ratio, kept = calibrate([dense, run_lengths], batches)
@@ -253,8 +276,8 @@ def main() -> None:
         arm("random drop", TokenPolicy(kind="random", budget_tokens=budget_tokens)),
     ]
     print(f"run lengths keep {kept:.3f} of the tokens; a step takes {time_ratio:.3f} of a dense one", flush=True)
-    train(arms, batches, test)
-    rows = [as_row(each, dense, test) for each in arms]
+    train(arms, batches, test, module)
+    rows = [as_row(each, dense, test, module) for each in arms]
     report = {"seed": arguments.seed, "video": asdict(video_config(NUM_FRAMES)), "rows": rows}
     if arguments.out:
         arguments.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

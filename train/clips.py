@@ -49,6 +49,13 @@ class Batch:
     rgb_BTHWC: Tensor | None = None
     """Squares of the model's size: made on the device, when the batch is there."""
 
+    @property
+    def squares_BTHWC(self) -> Tensor:
+        """The pictures, cut."""
+        if self.rgb_BTHWC is None:
+            raise RuntimeError("ClipDataModule.on_after_batch_transfer has not cut this batch yet")
+        return self.rgb_BTHWC
+
     def to(self, device: torch.device, *, non_blocking: bool = False) -> "Batch":
         """The batch with its tensors on a device; Lightning calls it."""
         return replace(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L  # noqa: N812 - the name its own documentation uses
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos
@@ -157,5 +158,7 @@ class ClipDataModule(L.LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             multiprocessing_context="spawn" if self.num_workers else None,
+            # Its own: an iterator draws a number when it is made, which would shift the model's random numbers.
+            generator=torch.Generator(),
             **options,
         )

@@ -18,7 +18,6 @@ from vlrlt.metrics import multi_instance_retrieval
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import InferenceConfig
-from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.tokens.patches import patchify
 from vlrlt.tokens.run_length import TokenPolicy, keep_mask
 from vlrlt.train.clips import Batch
@@ -49,7 +48,7 @@ class ContrastiveModule(L.LightningModule):
         optimization: optimizer and schedule.
         init_from: checkpoint folder or open_clip name to start from; None: from nothing.
         lock: tower that does not learn (LiT).
-        learn_temperature: whether logit_scale is trained (AVION: not); margin losses do not use it.
+        learn_temperature: whether logit_scale is trained; margin losses have none.
         loss_chunk_rows: rows of the similarity matrix that exist at one time; None: all.
         chunk_tokens: GradCache: clips are encoded side by side up to this many tokens; None: all at once.
         checkpoint_blocks: compute the activations of each block again in the backward pass.
@@ -102,9 +101,8 @@ class ContrastiveModule(L.LightningModule):
             captions=lambda: self._data.captions,
             init_from=self._init_from,
         )
-        video: VideoEncoder = self.model.video
-        video.checkpoint_blocks = self._checkpoint_blocks
-        self.model.logit_scale.requires_grad_(self._learn_temperature)
+        self.model.video.checkpoint_blocks = self._checkpoint_blocks
+        self.model.logit_scale.requires_grad_(self._learn_temperature and self._loss.has_temperature)
         siglip = isinstance(self._loss, SigLIP)
         self.logit_bias = nn.Parameter(torch.tensor(SIGLIP_LOGIT_BIAS if siglip else 0.0), requires_grad=siglip)
         if siglip and self._init_from is None:
@@ -125,13 +123,14 @@ class ContrastiveModule(L.LightningModule):
         clip_action_G, text_action_G = self._gather(batch.clip_action_B), self._gather(batch.text_action_B)
         relevancy = self._data.table.relevancy(clip_action_G.cpu().numpy(), text_action_G.cpu().numpy())
         scale = self.model.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
-        loss = self._loss(
-            video_GE,
-            text_GE,
-            relevancy_BB=torch.from_numpy(relevancy).to(video_GE),
-            temperature=Temperature(scale, self.logit_bias),
-            chunk_rows=self._loss_chunk_rows,
-        )
+        with torch.autocast(video_GE.device.type, enabled=False):  # similarities differ in the third digit
+            loss = self._loss(
+                video_GE,
+                text_GE,
+                relevancy_BB=torch.from_numpy(relevancy).to(video_GE),
+                temperature=Temperature(scale, self.logit_bias),
+                chunk_rows=self._loss_chunk_rows,
+            )
         nearest_G = (video_GE.detach() @ text_GE.detach().T).argmax(1)
         correct_G = nearest_G == torch.arange(len(nearest_G), device=nearest_G.device)
         values: dict[str, Tensor | float] = {"loss": loss, "accuracy": correct_G.float().mean()}
@@ -192,9 +191,7 @@ class ContrastiveModule(L.LightningModule):
 
     def _embed(self, batch: Batch) -> tuple[Tensor, Tensor, float]:
         """Unit vectors of both sides and the share of tokens that were kept."""
-        rgb_BTHWC = batch.rgb_BTHWC
-        if rgb_BTHWC is None:
-            raise RuntimeError("ClipDataModule.on_after_batch_transfer has not run")
+        rgb_BTHWC = batch.squares_BTHWC
         if self._chunk_tokens is None or not self.training:
             features = self.model.video(rgb_BTHWC, self._inference.policy)
             video_BE, num_tokens_B = functional.normalize(features.clip_BE.float(), dim=-1), features.num_tokens_B
@@ -204,7 +201,7 @@ class ContrastiveModule(L.LightningModule):
             video_BE = encode_in_chunks(self._encode, rgb_BTHWC, chunks)
         ids_BL = self.model.text.tokenize(batch.captions).to(video_BE.device)
         kept = float(num_tokens_B.float().mean()) / self._video_config.num_dense_tokens
-        return video_BE, self.model.encode_text(ids_BL), kept
+        return video_BE, self.model.encode_text(ids_BL).float(), kept
 
     def _encode(self, rgb_BTHWC: Tensor) -> Tensor:
         return functional.normalize(self.model.video(rgb_BTHWC, self._inference.policy).clip_BE.float(), dim=-1)

@@ -228,9 +228,8 @@ def _compare(data: WholeArchive, embedder: Embedder, index: IndexReport, console
 
     rlt = score("run-length tokens", embedder)
     # Even, because a tubelet may be two frames.
-    num_fewer = min(
-        sampling.num_frames, max(2, 2 * round(rlt.report.measured_cost.tokens_kept * sampling.num_frames / 2))
-    )
+    kept = rlt.report.measured_cost.tokens_kept
+    num_fewer = min(sampling.num_frames, max(2, 2 * round(kept * sampling.num_frames / 2)))
     fewer_sampling = replace(sampling, num_frames=num_fewer)
     return (
         rlt,

@@ -9,6 +9,7 @@ Shape legend: B pairs of a clip and its caption, R rows of a chunk, E embedding.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,9 @@ class Temperature:
 
 class PairLoss(ABC):
     """A loss of B clips and their B captions, given how relevant every caption is to every clip."""
+
+    has_temperature: ClassVar[bool] = False
+    """Whether logit_scale does anything."""
 
     def __call__(
         self,
@@ -78,6 +82,7 @@ class InfoNCE(PairLoss):
     pushed away and everything else is.
     """
 
+    has_temperature = True
     relevancy_power: float | None = None
 
     def rows(self, similarity_RB: Tensor, relevancy_RB: Tensor, own_R: Tensor, temperature: Temperature) -> Tensor:
@@ -94,6 +99,8 @@ class InfoNCE(PairLoss):
 @dataclass(frozen=True, kw_only=True)
 class SigLIP(PairLoss):
     """Every pair is a yes-no question of its own (arXiv 2303.15343); yes: the own caption, and relevancy 1."""
+
+    has_temperature = True
 
     def rows(self, similarity_RB: Tensor, relevancy_RB: Tensor, own_R: Tensor, temperature: Temperature) -> Tensor:
         """Sum over the columns of -log sigmoid(z (scale s + bias)), z = 1 for yes, -1 for no."""

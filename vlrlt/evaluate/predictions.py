@@ -58,7 +58,7 @@ class Predictions:
             AnnotationError: the file is missing or something else.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 about = json.loads(str(arrays["about"]))
                 return cls(
                     benchmark=about["benchmark"],
@@ -94,7 +94,8 @@ def read_similarity(path: Path) -> FloatArray:
         AnnotationError: the file is missing, no .npy, or not a matrix of floating-point numbers.
     """
     try:
-        matrix_RC = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            matrix_RC = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise AnnotationError(f"{path}: cannot be read as .npy: {error}") from error
     if not isinstance(matrix_RC, np.ndarray) or matrix_RC.ndim != 2 or matrix_RC.dtype.kind != "f":
