@@ -9,6 +9,7 @@ VlrltError
 │   └── DecodeTimeoutError          the decoder did not answer before its deadline, or died
 ├── CheckpointError                 a model folder, file or name cannot be loaded
 ├── AnnotationError                 an annotation file is missing or has a bad line
+├── EndpointError                   a vision-language model's server cannot be used
 └── LibraryError                    a library folder is absent, damaged or locked
     ├── IndexMismatchError          vectors of one model, queries of another
     └── PageExpiredError            a page of results whose library state is gone
@@ -69,6 +70,10 @@ class CheckpointError(VlrltError):
 
 class AnnotationError(VlrltError):
     """An annotation file is missing, or one of its lines is wrong: names file and line."""
+
+
+class EndpointError(VlrltError):
+    """A vision-language model's server cannot be reached, takes too long, or replies with what is no answer."""
 
 
 class LibraryError(VlrltError):

@@ -242,6 +242,22 @@ class Service:
             next_page=f"{state}-{key}-{first + k}" if len(moments) > k else None,
         )
 
+    def searcher(self) -> Searcher:
+        """The library as it is now, for those who look closer than `search` does.
+
+        Raises:
+            IndexMismatchError: the library belongs to another model.
+            LibraryError: nothing was ever indexed.
+        """
+        return self._open_searcher()[0]
+
+    def vocabulary(self, *, limit: int) -> tuple[str, ...]:
+        """What actions may be called: the commonest narrations of the library, else the captions of its model."""
+        with self._lock:
+            narrations = self._catalog.annotations.vocabulary(limit=limit)
+            embedder = self._find_embedder(self._refresh().snapshot.settings)
+        return narrations or tuple(getattr(embedder, "captions", ()))[:limit]
+
     def clip(self, clip_id: int) -> Moment:
         """A clip of the library as a moment.
 

@@ -63,6 +63,16 @@ class Confidence:
         words = content_words(text) if self._words else []
         return tuple(word for word in words if not self._words.intersection(_forms(word)))
 
+    def known_forms(self, text: str) -> str:
+        """The text with words in the form that a closed vocabulary has: "opens the fridge" to "open the fridge"."""
+        if not self._words:
+            return text
+        return " ".join(self._known_form(word) for word in text.split())
+
+    def _known_form(self, word: str) -> str:
+        known = self._words.intersection(_forms(word.lower()))
+        return word if word.lower() in self._words or not known else min(known, key=len)
+
     def judge(self, text_D: Float32Array, searched_SD: Float32Array) -> Callable[[Float32Array], float]:
         """A function that tells the probability, in [0, 1], that a clip shows what the words say.
 

@@ -66,6 +66,15 @@ class SearchOptions:
             raise ConfigError(f"diversity must be in [0, 1], got {self.diversity}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """How much was searched."""
+
+    clips: int
+    videos: int
+    video_s: float
+
+
 def is_match(moment: Moment) -> bool:
     """Whether a moment is more than the nearest there is: the words are said there, or are likely shown there."""
     return moment.confidence is None or moment.confidence >= CONFIDENT or "text" in moment.sources
@@ -107,6 +116,7 @@ class Searcher:
         self._find_text = find_text
         self._embedder = embedder
         self._background_MD = background_MD
+        self._texts: tuple[tuple[str, ...], Float32Array] = ((), np.empty((0, embedder.embed_dim), np.float32))
 
     def rank(self, query: Query, options: SearchOptions) -> Ranking:
         """Find the moments that fit a query.
@@ -142,9 +152,46 @@ class Searcher:
         Raises:
             ConfigError: the library has no such clip.
         """
-        at = self.position(clip_id)
-        start_s, end_s = float(self.clips.start_s_N[at]), float(self.clips.end_s_N[at])
-        return self._to_moment(1, Found(seed=at, score=1.0, percentile=100.0, start_s=start_s, end_s=end_s))
+        return self.clip_at(self.position(clip_id))
+
+    def clip_at(self, position: int) -> Moment:
+        """The clip at a position of the table as a moment."""
+        start_s, end_s = float(self.clips.start_s_N[position]), float(self.clips.end_s_N[position])
+        return self._to_moment(1, Found(seed=position, score=1.0, percentile=100.0, start_s=start_s, end_s=end_s))
+
+    def clips_between(self, video: str, start_s: float, end_s: float) -> Int64Array:
+        """Positions of the clips of a video whose middle lies in [start_s, end_s), by start."""
+        if video not in self._clips_of:
+            return np.empty(0, np.int64)
+        first, after = self._clips_of[video]
+        middles_s = (self.clips.start_s_N[first:after] + self.clips.end_s_N[first:after]) / 2
+        return first + np.flatnonzero((middles_s >= start_s) & (middles_s < end_s))
+
+    def coverage(self, within: Filter) -> Coverage:
+        """How much of the library a filter lets pass."""
+        within_N = within.mask(self.clips, self._metadata)
+        kept = self.clips if within_N is None else self.clips.take(np.flatnonzero(within_N))
+        ends_s_V = np.zeros(len(self.clips.videos))
+        np.maximum.at(ends_s_V, kept.video_N, kept.end_s_N)
+        return Coverage(clips=len(kept.ids_N), videos=int(np.count_nonzero(ends_s_V)), video_s=float(ends_s_V.sum()))
+
+    def vectors(self, positions_K: Int64Array) -> Float32Array:
+        """Vectors of clips, (K, D)."""
+        return self._store.vectors(positions_K)
+
+    def embed_texts(self, texts: Sequence[str]) -> Float32Array:
+        """Unit vectors of texts, (len(texts), D); those of the last call are kept."""
+        if self._texts[0] != tuple(texts):
+            self._texts = (tuple(texts), self._embedder.embed_text(texts))
+        return self._texts[1]
+
+    def confidence(self, text_D: Float32Array, clip_D: Float32Array) -> float:
+        """Probability that a clip shows what words say, compared with the whole library."""
+        return self._confidence.judge(text_D, self._store.sample_SD)(clip_D)
+
+    def known_forms(self, text: str) -> str:
+        """The text with words in the form that the model knows, where its vocabulary is closed."""
+        return self._confidence.known_forms(text)
 
     def position(self, clip_id: int) -> int:
         """Where a clip is in the table.

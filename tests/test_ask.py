@@ -1,0 +1,132 @@
+"""Questions are taken apart as documented, and answered from a library of plain colours with what is true there."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from colour import ColourEmbedder, write_colours
+
+from vlrlt.ask.question import Kind, parse_question
+from vlrlt.ask.retrieval import RetrievalAnswerer
+from vlrlt.errors import ConfigError
+from vlrlt.index.build import index_paths
+from vlrlt.index.query.filters import Filter
+from vlrlt.service import Service
+
+VOCABULARY = ("red", "green", "blue", "yellow", "cyan", "magenta", "black", "white", "red green")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ask")
+    write_colours(folder / "archive" / "a.mp4", [("red", 2), ("blue", 2), ("green", 3), ("blue", 1), ("cyan", 1)])
+    write_colours(folder / "archive" / "b.mp4", [("white", 2), ("blue", 1)])
+    index_paths([folder / "archive"], library_dir=folder / "library", embedder=ColourEmbedder())
+    return folder
+
+
+@pytest.fixture
+def answerer(folder: Path) -> Iterator[RetrievalAnswerer]:
+    with Service(folder / "library", model=ColourEmbedder()) as service:
+        yield RetrievalAnswerer(service, vocabulary=VOCABULARY)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "event"),
+    [
+        ("When do I open the fridge?", "when", "open fridge"),
+        ("when does someone cut a tomato", "when", "cut tomato"),
+        ("Where is the red cup?", "where", "red cup"),
+        ("Is there a dog?", "exists", "dog"),
+        ("Did anyone pour the milk into the cup?", "exists", "pour milk into cup"),
+        ("Does someone wash a plate in video P01_01?", "exists", "wash plate"),
+        ("How many times did I turn on the tap?", "count", "turn on tap"),
+        ("How often does someone open the door?", "count", "open door"),
+        ("How long does someone stir the pot?", "duration", "stir pot"),
+        ("What happened before someone opens the fridge?", "before", "opens fridge"),
+        ("what happens right after I close the fridge", "after", "close fridge"),
+        ("When was the first time I peeled a carrot?", "first", "peeled carrot"),
+        ("When did I last use the knife?", "last", "use knife"),
+        ("What is done with the tomato?", "what", "tomato"),
+        ("What does someone cut?", "what", "cut"),
+        ("Why is the sky blue?", "open", "Why is sky blue"),
+        ("Summarise the day", "open", "Summarise day"),
+    ],
+)
+def test_questions_are_taken_apart(text: str, kind: Kind, event: str) -> None:
+    question = parse_question(text)
+    assert (question.kind, question.event) == (kind, event)
+
+
+def test_parts_of_questions() -> None:
+    between = parse_question("What happened between 'open the fridge' and 'close the fridge'?")
+    assert (between.kind, between.event, between.other) == ("between", "open fridge", "close fridge")
+    choice = parse_question("Which of these is shown: cut a tomato, peel a carrot or open the fridge?")
+    assert choice.options == ("cut tomato", "peel carrot", "open fridge")
+    assert parse_question("How many times did I sit in video P01_01?").video == "P01_01"
+    assert parse_question("What?", options=("a", "b")).kind == "choice"
+
+
+@pytest.mark.parametrize(("text", "options"), [("", ()), ("?" * 3000, ()), ("what?", ("one",))])
+def test_questions_that_are_none(text: str, options: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError):
+        parse_question(text, options=options)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "found"),
+    [
+        ("When is there green?", 4.0, True),
+        ("Where is white?", "b.mp4", True),
+        ("Is there cyan?", "yes", True),
+        ("Is there magenta?", "no", False),
+        ("Is there cyan in video b?", "no", False),
+        ("How many times is there blue?", 3, True),
+        ("How many times is there blue in video a?", 2, True),
+        ("How many times is there magenta?", 0, False),
+        ("How long is there blue in video a?", 3.0, True),
+        ("How long is there yellow?", 0.0, False),
+        ("What happens before green?", "blue", True),
+        ("What happens after red?", "blue", True),
+        ("What happens between red and cyan?", "blue, then green, then blue", True),
+        ("When was the first time blue?", 2.0, True),
+        ("When was the last time blue in video a?", 7.0, True),
+        ("Which of these is shown: magenta, cyan, yellow?", "cyan", True),
+        ("What is done with green?", "green", True),
+        ("Why?", None, False),
+    ],
+)
+def test_answers(answerer: RetrievalAnswerer, text: str, value: object, found: bool) -> None:
+    answer = answerer.answer(parse_question(text))
+    assert (answer.value, answer.found) == (value, found), answer.text
+    assert answer.text
+
+
+def test_an_answer_cites_what_it_rests_on(answerer: RetrievalAnswerer) -> None:
+    answer = answerer.answer(parse_question("How many times is there blue?"))
+    assert sorted((Path(c.video).name, c.start_s, c.end_s) for c in answer.citations) == [
+        ("a.mp4", 2, 4),
+        ("a.mp4", 7, 8),
+        ("b.mp4", 2, 3),
+    ]
+    assert (answer.searched_clips, answer.searched_videos, answer.searched_video_s) == (12, 2, 12)
+    only = answerer.answer(parse_question("Is there blue?"), within=Filter(paths=("b.*",)))
+    assert (only.searched_clips, only.searched_videos, len(only.citations)) == (3, 1, 1)
+    assert only.as_json().keys() == {
+        *("question", "kind", "answer", "found", "value", "citations", "candidates", "searched", "engine"),
+    }
+
+
+def test_an_open_question_says_so_and_shows_where_to_look(answerer: RetrievalAnswerer) -> None:
+    answer = answerer.answer(parse_question("Why is it so blue?"))
+    assert "retrieval alone cannot answer" in answer.text
+    assert not answer.found
+    assert answer.citations
+
+
+def test_naming_needs_a_vocabulary(folder: Path) -> None:
+    with (
+        Service(folder / "library", model=ColourEmbedder()) as service,
+        pytest.raises(ConfigError, match="needs a vocabulary"),
+    ):
+        RetrievalAnswerer(service).answer(parse_question("What happens after red?"))

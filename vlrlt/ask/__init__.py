@@ -1,0 +1,1 @@
+"""Questions over a library, answered with moments as evidence."""

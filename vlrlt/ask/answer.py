@@ -1,0 +1,74 @@
+"""What an answer is made of."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from vlrlt.ask.question import Kind
+from vlrlt.times import format_time
+from vlrlt.types import Moment
+
+SHOWN_CITATIONS = 5
+Engine = Literal["retrieval", "vlm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One possible answer of several."""
+
+    text: str
+    confidence: float
+    """In [0, 1]."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The documented JSON shape."""
+        return {"text": self.text, "confidence": round(self.confidence, 3)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """An answer with its evidence."""
+
+    question: str
+    kind: Kind
+    text: str
+    """For people."""
+    found: bool
+    """False: the evidence is too weak; `text` says so and the citations are what was looked at."""
+    value: Any = None
+    """For programs: "yes", "no", a count, seconds, the chosen option, the named action."""
+    citations: tuple[Moment, ...] = ()
+    candidates: tuple[Candidate, ...] = field(default=())
+    """The possible answers in order, where the question is a choice."""
+    searched_clips: int
+    searched_videos: int
+    searched_video_s: float
+    engine: Engine = "retrieval"
+
+    def as_text(self) -> str:
+        """The answer, what it rests on, and how much was searched."""
+        lines = [self.text]
+        for number, moment in enumerate(self.citations[:SHOWN_CITATIONS], start=1):
+            start, end = (format_time(time_s, decimals=1) for time_s in (moment.start_s, moment.end_s))
+            lines.append(f"  [{number}] {Path(moment.video).name}  {start}-{end}")
+        length = format_time(self.searched_video_s)
+        lines.append(f"searched {self.searched_clips} clips of {self.searched_videos} videos, {length}")
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, Any]:
+        """The documented JSON shape of `vlrlt ask --json`."""
+        return {
+            "question": self.question,
+            "kind": self.kind,
+            "answer": self.text,
+            "found": self.found,
+            "value": self.value,
+            "citations": [moment.as_json() for moment in self.citations],
+            "candidates": [candidate.as_json() for candidate in self.candidates],
+            "searched": {
+                "clips": self.searched_clips,
+                "videos": self.searched_videos,
+                "video_s": round(self.searched_video_s, 1),
+            },
+            "engine": self.engine,
+        }

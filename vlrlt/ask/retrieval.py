@@ -1,0 +1,301 @@
+"""Answers without a language model: what retrieval can truly tell, and nothing else.
+
+Shape legend: C clips of a stretch of video, L labels of a vocabulary, D embedding.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vlrlt.ask.answer import Answer, Candidate
+from vlrlt.ask.question import Kind, Question
+from vlrlt.errors import ConfigError
+from vlrlt.index.query.confidence import CONFIDENT
+from vlrlt.index.query.filters import Filter
+from vlrlt.index.query.language import TextQuery
+from vlrlt.index.query.searcher import Searcher, SearchOptions, is_match
+from vlrlt.times import format_time
+from vlrlt.types import Float32Array, Moment
+
+if TYPE_CHECKING:
+    from vlrlt.service import Service
+
+NUM_CITATIONS = 5
+MAX_MOMENTS = 1000
+"""Moments that are counted or summed at most."""
+NEIGHBOURHOOD_S = 30.0
+"""How far before and after a moment is looked for what happened there."""
+NO_CONFIDENCE = 0.2
+"""The best moment below this says "no" rather than "not found"."""
+MAX_LABELS = 5000
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """A stretch of video whose clips all look most like one label."""
+
+    label: str
+    confidence: float
+    moment: Moment
+
+
+class RetrievalAnswerer:
+    """Answers questions over one library.
+
+    Args:
+        service: the library.
+        vocabulary: what actions may be called in answers; empty: the library's narrations, else the model's captions.
+    """
+
+    def __init__(self, service: "Service", *, vocabulary: Sequence[str] = ()) -> None:
+        self._service = service
+        self._vocabulary = tuple(vocabulary)
+
+    def answer(self, question: Question, *, within: Filter = Filter()) -> Answer:  # noqa: B008  it is immutable
+        """Answer a question.
+
+        Args:
+            question: taken apart.
+            within: which part of the library to look at.
+
+        Raises:
+            ConfigError: the filter is malformed, or the answer needs a vocabulary and there is none.
+            VlrltError: as Service.search.
+        """
+        if question.video is not None:
+            within = replace(within, paths=(*within.paths, question.video, f"{question.video}.*"))
+        return _Answering(self._service, question, within, self._vocabulary).run()
+
+
+class _Answering:
+    """One question on its way to an answer."""
+
+    def __init__(self, service: "Service", question: Question, within: Filter, vocabulary: tuple[str, ...]) -> None:
+        self._service = service
+        self._question = question
+        self._within = within
+        self._vocabulary = vocabulary
+
+    def run(self) -> Answer:
+        answers: dict[Kind, Callable[[], Answer]] = {
+            "when": self._when,
+            "where": self._where,
+            "exists": self._exists,
+            "count": self._count,
+            "duration": self._duration,
+            "before": lambda: self._beside(before=True),
+            "after": lambda: self._beside(before=False),
+            "between": self._between,
+            "first": lambda: self._extreme(last=False),
+            "last": lambda: self._extreme(last=True),
+            "choice": self._choice,
+            "what": self._what,
+            "open": self._open,
+        }
+        return answers[self._question.kind]()
+
+    def _when(self) -> Answer:
+        matches, nearest = self._moments()
+        if not matches:
+            return self._nothing(nearest)
+        times = ", ".join(map(_where_and_when, matches[:NUM_CITATIONS]))
+        more = f" and {len(matches) - NUM_CITATIONS} more" if len(matches) > NUM_CITATIONS else ""
+        return self._answer(times + more, found=True, value=matches[0].start_s, citations=matches)
+
+    def _where(self) -> Answer:
+        matches, nearest = self._moments()
+        if not matches:
+            return self._nothing(nearest)
+        videos = list(dict.fromkeys(Path(match.video).name for match in matches))
+        text = f"in {', '.join(videos[:NUM_CITATIONS])}: {_where_and_when(matches[0])}"
+        return self._answer(text, found=True, value=videos[0], citations=matches)
+
+    def _exists(self) -> Answer:
+        matches, nearest = self._moments()
+        if matches:
+            return self._answer(f"yes: {_where_and_when(matches[0])}", found=True, value="yes", citations=matches)
+        best = max((moment.confidence or 0.0 for moment in nearest), default=0.0)
+        if best < NO_CONFIDENCE:
+            return self._answer("no: nothing like it was found", found=False, value="no", citations=nearest)
+        return self._nothing(nearest)
+
+    def _count(self) -> Answer:
+        matches, nearest = self._moments()
+        if not matches:
+            return replace(self._nothing(nearest), value=0)
+        times = "once" if len(matches) == 1 else f"{len(matches)} times"
+        return self._answer(times, found=True, value=len(matches), citations=matches)
+
+    def _duration(self) -> Answer:
+        matches, nearest = self._moments()
+        if not matches:
+            return replace(self._nothing(nearest), value=0.0)
+        total_s = sum(match.end_s - match.start_s for match in matches)
+        text = f"{total_s:.1f} s in {len(matches)} moments" if len(matches) > 1 else f"{total_s:.1f} s"
+        return self._answer(text, found=True, value=round(total_s, 1), citations=matches)
+
+    def _extreme(self, *, last: bool) -> Answer:
+        matches, nearest = self._moments()
+        if not matches:
+            return self._nothing(nearest)
+        ordered = sorted(matches, key=lambda match: (match.video, match.start_s), reverse=last)
+        text = _where_and_when(ordered[0])
+        return self._answer(text, found=True, value=ordered[0].start_s, citations=ordered)
+
+    def _beside(self, *, before: bool) -> Answer:
+        matches, nearest = self._moments()
+        if not matches:
+            return self._nothing(nearest)
+        anchor = matches[0]
+        if before:
+            stretch = (anchor.start_s - NEIGHBOURHOOD_S, anchor.start_s)
+        else:
+            stretch = (anchor.end_s, anchor.end_s + NEIGHBOURHOOD_S)
+        labelled = self._label(anchor, *stretch)
+        if not labelled:
+            side = "before" if before else "after"
+            return self._answer(f"nothing that could be named happened {side} it", found=False, citations=(anchor,))
+        chosen = labelled[-1] if before else labelled[0]
+        text = f"{chosen.label}: {_where_and_when(chosen.moment)}"
+        return self._answer(text, found=True, value=chosen.label, citations=(chosen.moment, anchor))
+
+    def _between(self) -> Answer:
+        matches, nearest = self._moments()
+        later, _ = self._moments(self._question.other)
+        pairs = [
+            (first, second)
+            for first in matches
+            for second in later
+            if first.video == second.video and first.end_s <= second.start_s
+        ]
+        if not pairs:
+            return self._nothing((*matches[:2], *later[:2]) or nearest)
+        first, second = min(pairs, key=lambda pair: pair[1].start_s - pair[0].end_s)
+        labelled = self._label(first, first.end_s, second.start_s)
+        if not labelled:
+            return self._answer("nothing that could be named", found=False, citations=(first, second))
+        names = ", then ".join(name for name, _ in groupby(labelled, key=lambda part: part.label))
+        citations = (first, *(part.moment for part in labelled), second)
+        return self._answer(names, found=True, value=names, citations=citations)
+
+    def _choice(self) -> Answer:
+        ranked = []
+        for option in self._question.options:
+            matches, nearest = self._moments(option)
+            best = (matches or nearest)[:1]
+            ranked.append((best[0].confidence or 0.0 if best else 0.0, option, best))
+        ranked.sort(key=lambda entry: -entry[0])
+        candidates = tuple(Candidate(text=option, confidence=sure) for sure, option, _ in ranked)
+        _, option, evidence = ranked[0]
+        found = bool(evidence) and is_match(evidence[0])
+        text = option if found else f"none was found; the nearest is {option}"
+        return self._answer(text, found=found, value=option, citations=evidence, candidates=candidates)
+
+    def _what(self) -> Answer:
+        """Rank what the vocabulary has about the words that were asked for."""
+        wanted = set(self._question.event.lower().split())
+        phrases = [phrase for phrase in self._labels() if wanted & set(phrase.lower().split())]
+        if not phrases:
+            return self._open()
+        ranked = []
+        for phrase in phrases[:MAX_LABELS]:
+            matches, _ = self._moments(phrase, k=1)
+            if matches:
+                ranked.append((matches[0].confidence or 1.0, phrase, matches[0]))
+        if not ranked:
+            return self._nothing(self._moments()[1])
+        ranked.sort(key=lambda entry: -entry[0])
+        candidates = tuple(Candidate(text=phrase, confidence=sure) for sure, phrase, _ in ranked)
+        names = ", ".join(phrase for _, phrase, _ in ranked[:NUM_CITATIONS])
+        citations = tuple(moment for _, _, moment in ranked)
+        return self._answer(names, found=True, value=ranked[0][1], citations=citations, candidates=candidates)
+
+    def _open(self) -> Answer:
+        matches, nearest = self._moments()
+        text = "retrieval alone cannot answer this; these are the moments to look at"
+        return self._answer(text, found=False, citations=matches or nearest)
+
+    def _moments(
+        self, event: str | None = None, *, k: int = MAX_MOMENTS
+    ) -> tuple[tuple[Moment, ...], tuple[Moment, ...]]:
+        """The matches of an event, and if there are none the nearest moments."""
+        query = TextQuery(self._searcher.known_forms(self._question.event if event is None else event))
+        options = SearchOptions(filter=self._within, per_video=None, duplicates=True)
+        matches = self._service.search(query, k=k, options=options).hits
+        if matches:
+            return matches, ()
+        return (), self._service.search(query, k=NUM_CITATIONS, options=replace(options, tail=True)).hits
+
+    @property
+    def _searcher(self) -> Searcher:
+        return self._service.searcher()
+
+    def _labels(self) -> tuple[str, ...]:
+        labels = self._vocabulary or self._service.vocabulary(limit=MAX_LABELS)
+        if not labels:
+            raise ConfigError("naming what happens needs a vocabulary; import narrations, or give a list of actions")
+        return labels
+
+    def _label(self, anchor: Moment, start_s: float, end_s: float) -> list[_Labelled]:
+        """What a stretch of the anchor's video shows, in order, without what the anchor itself shows."""
+        searcher, labels = self._searcher, self._labels()
+        labels_LD = searcher.embed_texts(labels)
+        anchor_label = self._nearest_label(
+            labels_LD, searcher.vectors(np.array([searcher.position(anchor.clip_id)]))[0]
+        )
+        stretch = searcher.clips_between(anchor.video, start_s, end_s)
+        if not len(stretch):
+            return []
+        vectors_CD = searcher.vectors(stretch)
+        best_C = [self._nearest_label(labels_LD, vector_D) for vector_D in vectors_CD]
+        parts = []
+        for label, group in groupby(range(len(stretch)), key=lambda at: best_C[at]):
+            members = list(group)
+            peak = max(members, key=lambda at: float(vectors_CD[at] @ labels_LD[label]))
+            sure = searcher.confidence(labels_LD[label], vectors_CD[peak])
+            if label != anchor_label and sure >= CONFIDENT:
+                score = float(vectors_CD[peak] @ labels_LD[label])
+                moment = replace(searcher.clip_at(int(stretch[peak])), confidence=sure, score=score)
+                parts.append(_Labelled(labels[label], sure, moment))
+        return parts
+
+    @staticmethod
+    def _nearest_label(labels_LD: Float32Array, vector_D: Float32Array) -> int:
+        return int(np.argmax(labels_LD @ vector_D))
+
+    def _nothing(self, nearest: Sequence[Moment]) -> Answer:
+        unknown = self._searcher.unknown_words(TextQuery(self._question.event))
+        why = f" (the model does not know: {', '.join(unknown)})" if unknown else ""
+        return self._answer(f"not found in what was searched{why}", found=False, citations=nearest)
+
+    def _answer(
+        self,
+        text: str,
+        *,
+        found: bool,
+        value: str | float | None = None,
+        citations: Sequence[Moment] = (),
+        candidates: tuple[Candidate, ...] = (),
+    ) -> Answer:
+        coverage = self._searcher.coverage(self._within)
+        return Answer(
+            question=self._question.text,
+            kind=self._question.kind,
+            text=text,
+            found=found,
+            value=value,
+            citations=tuple(citations),
+            candidates=candidates,
+            searched_clips=coverage.clips,
+            searched_videos=coverage.videos,
+            searched_video_s=coverage.video_s,
+        )
+
+
+def _where_and_when(moment: Moment) -> str:
+    start, end = (format_time(time_s, decimals=1) for time_s in (moment.start_s, moment.end_s))
+    return f"{Path(moment.video).name} {start}-{end}"

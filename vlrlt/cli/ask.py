@@ -1,0 +1,82 @@
+"""Commands that answer questions: ask."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlrlt.cli.root import Device, Json, Library, Model, app
+from vlrlt.errors import ConfigError
+
+
+@app.command()
+def ask(  # noqa: PLR0913  every option is one of the question's
+    question: Annotated[str, typer.Argument(metavar="QUESTION")],
+    library: Library,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="An answer to choose from; give two or more.")
+    ] = None,
+    vocabulary: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What actions may be called in answers, one a line.")
+    ] = None,
+    path: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only videos with this path or name.")] = None,
+    vlm: Annotated[
+        bool, typer.Option("--vlm", help="Let the model at VLRLT_VLM_URL look at the moments; it gets their frames.")
+    ] = False,
+    schema: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="JSON schema that the value must fit; with --vlm.")
+    ] = None,
+    model: Model = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Answer a question over the library, with the moments that the answer rests on.
+
+    Offline it answers when, where, whether, how often, how long, what before, after and between, first and last, which
+    of these, and what is done with something. With --vlm a vision-language model answers from retrieved frames.
+
+    Example: vlrlt ask "How many times did I open the fridge?" --library lib
+    Example: vlrlt ask "What happened after someone closed the fridge?" --library lib --json
+    """
+    from vlrlt.ask.answer import Answer
+    from vlrlt.ask.question import parse_question
+    from vlrlt.ask.retrieval import RetrievalAnswerer
+    from vlrlt.ask.vlm import Endpoint, VlmAnswerer
+    from vlrlt.index.query.filters import Filter
+    from vlrlt.service import Service
+
+    parsed = parse_question(question, options=tuple(option or ()))
+    within = Filter(paths=tuple(path or ()))
+    if schema is not None and not vlm:
+        raise ConfigError("--schema is for --vlm: without a language model every answer has the documented shape")
+    endpoint = Endpoint.from_environment() if vlm else None
+    with Service(library, model=model, device=device) as service:
+        if endpoint is None:
+            words = _read(vocabulary).splitlines() if vocabulary else []
+            answer = RetrievalAnswerer(service, vocabulary=words).answer(parsed, within=within)
+        else:
+            answerer = VlmAnswerer(service, endpoint)
+            typer.echo(f"vlrlt: {answerer.notice()}", err=True)
+            shape = _read_json(schema) if schema else None
+            for part in answerer.stream(parsed, within=within, schema=shape):
+                if isinstance(part, Answer):
+                    answer = part
+    typer.echo(json.dumps(answer.as_json()) if as_json else answer.as_text())
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8: {error}") from error
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        schema = json.loads(_read(path))
+    except ValueError as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from error
+    if not isinstance(schema, dict):
+        raise ConfigError(f"{path}: a JSON schema is an object")
+    return schema
