@@ -54,6 +54,25 @@ JOINT_VARIANTS = {
     "mean, everything": replace(
         JOINT, pooling="mean", temporal_embedding=True, run_length_embedding=True, patch_bias=True, pre_norm=True
     ),
+    "cls, rotary": replace(JOINT, rotary_embedding=True, activation="gelu_tanh", projection="affine"),
+    "mean beside a cls": replace(JOINT, pooling="mean", cls_token=True, norm_after_pooling=True),
+}
+RUN_OVERLAP_VARIANTS = {
+    "run_overlap": RUN_OVERLAP,
+    "run_overlap, mean": replace(RUN_OVERLAP, pooling="mean"),
+    "run_overlap, mean beside a cls": replace(RUN_OVERLAP, pooling="mean", cls_token=True, norm_after_pooling=True),
+    "run_overlap, attention": replace(
+        RUN_OVERLAP, pooling="attention", activation="gelu_tanh", projection="none", embed_dim=16
+    ),
+    "run_overlap, attention beside a cls, rotary": replace(
+        RUN_OVERLAP,
+        pooling="attention",
+        cls_token=True,
+        pool_heads=4,
+        pool_mlp_width=20,
+        projection="affine",
+        rotary_embedding=True,
+    ),
 }
 
 
@@ -101,6 +120,7 @@ class PlainEncoder:
     def __init__(self, encoder: VideoEncoder) -> None:
         self.config = encoder.config
         self.weights = dict(encoder.named_parameters())
+        self.rotary_P2F = encoder.rotary_P2F
         self.mean, self.std = encoder.mean_3, encoder.std_3
 
     def joint(self, clip_THWC: Tensor, keep_Shw: Tensor) -> Tensor:
@@ -108,25 +128,64 @@ class PlainEncoder:
         places = self.places(keep_Shw)
         tokens = [self.token(clip_THWC, *place) for place in places]
         key_weights = [float(length) for *_, length in places]
+        num_cls = 1 if self.config.has_cls else 0
+        tokens = [*self.cls(num_cls), *tokens]
+        x_LD = self.blocks(torch.stack(tokens), [[1.0] * num_cls + key_weights for _ in tokens], places)
         if self.config.pooling == "cls":
-            tokens = [self.weights["cls_embedding"] + self.weights["cls_position"], *tokens]
-            key_weights = [1.0, *key_weights]
-        x_LD = self.blocks(torch.stack(tokens), [key_weights for _ in tokens])
-        if self.config.pooling == "cls":
-            pooled_D = x_LD[0]
-        else:
-            pooled_D = sum(weight * x_D for weight, x_D in zip(key_weights, x_LD, strict=True)) / sum(key_weights)
-        return pooled_D @ self.weights["projection"]
+            return self.project(self.norm(x_LD[0], "norm_post"))
+        patches = [weight * x_D for weight, x_D in zip(key_weights, self.norm_first(x_LD)[num_cls:], strict=True)]
+        return self.project(self.norm_last(sum(patches) / sum(key_weights)))
 
     def frames(self, clip_THWC: Tensor, keep_Shw: Tensor) -> Tensor:
         """run_overlap: one output per frame; keys weigh as many steps as both runs are alive."""
         places = self.places(keep_Shw)
-        cls_D = self.weights["cls_embedding"] + self.weights["cls_position"]
-        tokens = [cls_D for _ in keep_Shw] + [self.token(clip_THWC, *place) for place in places]
-        runs = [{step} for step in range(len(keep_Shw))]
+        num_cls = len(keep_Shw) if self.config.has_cls else 0
+        tokens = [*self.cls(num_cls), *(self.token(clip_THWC, *place) for place in places)]
+        runs = [{step} for step in range(num_cls)]
         runs += [set(range(step, step + length)) for step, _, _, length in places]
-        x_LD = self.blocks(torch.stack(tokens), [[float(len(run & other)) for other in runs] for run in runs])
-        return x_LD[: len(keep_Shw)] @ self.weights["projection"]
+        x_LD = self.blocks(torch.stack(tokens), [[float(len(run & other)) for other in runs] for run in runs], places)
+        frames = []
+        for step in range(len(keep_Shw)):
+            alive = [index for index, run in enumerate(runs) if step in run]
+            assert len(alive) == 9 + self.config.has_cls
+            if self.config.pooling == "cls":
+                pooled_D = self.norm(x_LD[step], "norm_post")
+            elif self.config.pooling == "attention":
+                pooled_D = self.attention_pool(self.norm_first(x_LD)[alive])
+            else:
+                patches = [index for index in alive if index >= num_cls]
+                pooled_D = self.norm_last(self.norm_first(x_LD)[patches].mean(0))
+            frames.append(self.project(pooled_D))
+        return torch.stack(frames)
+
+    def cls(self, num_cls: int) -> list[Tensor]:
+        return [self.weights["cls_embedding"] + self.weights["cls_position"] for _ in range(num_cls)]
+
+    def norm_first(self, x_LD: Tensor) -> Tensor:
+        return x_LD if self.config.norm_after_pooling else self.norm(x_LD, "norm_post")
+
+    def norm_last(self, pooled_D: Tensor) -> Tensor:
+        return self.norm(pooled_D, "norm_post") if self.config.norm_after_pooling else pooled_D
+
+    def project(self, pooled_D: Tensor) -> Tensor:
+        if self.config.projection == "none":
+            return pooled_D
+        bias = self.weights["projection_bias"] if self.config.projection == "affine" else 0
+        return pooled_D @ self.weights["projection"] + bias
+
+    def attention_pool(self, x_AD: Tensor) -> Tensor:
+        k_AD, v_AD = self.linear(x_AD, "attention_pool.kv").chunk(2, dim=1)
+        num_heads = self.config.pool_heads or self.config.num_heads
+        heads = []
+        for q, k, v in zip(
+            self.weights["attention_pool.query"].chunk(num_heads),
+            k_AD.chunk(num_heads, dim=1),
+            v_AD.chunk(num_heads, dim=1),
+            strict=True,
+        ):
+            heads.append((k @ q / math.sqrt(len(q))).softmax(0) @ v)
+        x_D = self.linear(torch.cat(heads), "attention_pool.out")
+        return x_D + self.mlp(self.norm(x_D, "attention_pool.norm_mlp"), "attention_pool.mlp")
 
     def places(self, keep_Shw: Tensor) -> list[tuple[int, int, int, int]]:
         """(step, row, column, run length) of the kept tubelets in (t, h, w) order."""
@@ -152,26 +211,45 @@ class PlainEncoder:
             token_D = token_D + self.weights["run_length_embedding"][length - 1]
         return token_D
 
-    def blocks(self, x_LD: Tensor, key_weights_LL: list[list[float]]) -> Tensor:
+    def blocks(
+        self, x_LD: Tensor, key_weights_LL: list[list[float]], places: list[tuple[int, int, int, int]]
+    ) -> Tensor:
         bias_LL = torch.tensor(key_weights_LL, dtype=torch.float64).log()
         if self.config.pre_norm:
             x_LD = self.norm(x_LD, "norm_pre")
         for index in range(self.config.depth):
             block = f"blocks.{index}"
-            x_LD = x_LD + self.attention(self.norm(x_LD, f"{block}.norm_attention"), bias_LL, f"{block}.attention")
-            hidden = self.linear(self.norm(x_LD, f"{block}.norm_mlp"), f"{block}.mlp.0")
-            quick = self.config.activation == "quick_gelu"
-            hidden = hidden * torch.sigmoid(1.702 * hidden) if quick else functional.gelu(hidden)
-            x_LD = x_LD + self.linear(hidden, f"{block}.mlp.2")
-        return self.norm(x_LD, "norm_post")
+            normed_LD = self.norm(x_LD, f"{block}.norm_attention")
+            x_LD = x_LD + self.attention(normed_LD, bias_LL, places, f"{block}.attention")
+            x_LD = x_LD + self.mlp(self.norm(x_LD, f"{block}.norm_mlp"), f"{block}.mlp")
+        return x_LD
 
-    def attention(self, x_LD: Tensor, bias_LL: Tensor, name: str) -> Tensor:
+    def mlp(self, x: Tensor, name: str) -> Tensor:
+        hidden = self.linear(x, f"{name}.0")
+        if self.config.activation == "quick_gelu":
+            hidden = hidden * torch.sigmoid(1.702 * hidden)
+        else:
+            hidden = functional.gelu(hidden, approximate="tanh" if self.config.activation == "gelu_tanh" else "none")
+        return self.linear(hidden, f"{name}.2")
+
+    def attention(self, x_LD: Tensor, bias_LL: Tensor, places: list[tuple[int, int, int, int]], name: str) -> Tensor:
         q_LD, k_LD, v_LD = self.linear(x_LD, f"{name}.qkv").chunk(3, dim=1)
         heads = []
         for q, k, v in zip(*(part.chunk(self.config.num_heads, dim=1) for part in (q_LD, k_LD, v_LD)), strict=True):
-            logits_LL = q @ k.T / math.sqrt(q.shape[1])
+            logits_LL = self.turned(q, places) @ self.turned(k, places).T / math.sqrt(q.shape[1])
             heads.append((logits_LL + bias_LL).softmax(1) @ v)
         return self.linear(torch.cat(heads, dim=1), f"{name}.out")
+
+    def turned(self, x_LE: Tensor, places: list[tuple[int, int, int, int]]) -> Tensor:
+        """Pairs of channels as complex numbers, times a number of length 1 that depends on the place; not of a CLS."""
+        if self.rotary_P2F is None:
+            return x_LE
+        complex_LF = torch.view_as_complex(x_LE.reshape(len(x_LE), -1, 2))
+        factors = [
+            torch.complex(*self.rotary_P2F[row * self.config.grid_size + column]) for _, row, column, _ in places
+        ]
+        factors = [torch.ones_like(factors[0])] * (len(x_LE) - len(places)) + factors
+        return torch.view_as_real(complex_LF * torch.stack(factors)).flatten(1)
 
     def linear(self, x: Tensor, name: str) -> Tensor:
         return functional.linear(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
@@ -257,9 +335,10 @@ def test_a_ragged_batch_equals_its_clips_one_by_one(config: VideoEncoderConfig) 
             assert_equal(batch.frames_BSE[index], alone.frames_BSE[0])
 
 
+@variants(RUN_OVERLAP_VARIANTS)
 @pytest.mark.parametrize("policy", [DENSE, EXACT_REPEATS, TokenPolicy(kind="random", budget_tokens=9 + 11)])
-def test_run_overlap_equals_a_double_loop_over_runs(policy: TokenPolicy) -> None:
-    encoder, clips = make_encoder(RUN_OVERLAP), clips_of_exact_runs(3, tubelet_size=1)
+def test_run_overlap_equals_a_double_loop_over_runs(config: VideoEncoderConfig, policy: TokenPolicy) -> None:
+    encoder, clips = make_encoder(config), clips_of_exact_runs(3, tubelet_size=1)
     features, frames_BSE = encoder(clips, policy), plain_forward(encoder, clips, policy)
     assert_equal(features.frames_BSE, frames_BSE)
     mean_BE = (frames_BSE / frames_BSE.norm(dim=2, keepdim=True)).mean(1)
@@ -281,12 +360,23 @@ def test_run_overlap_without_drops_sees_every_frame_alone() -> None:
     assert_equal(frames_BSE, torch.cat(alone, dim=1))
 
 
+def test_pixels_beyond_the_last_whole_patch_are_not_seen() -> None:
+    """As by the convolution of a tower whose image size is no multiple of its patch size (SigLIP at 384 / 14)."""
+    encoder = make_encoder(RUN_OVERLAP)
+    clips = random_clips(2)
+    wider = torch.zeros(2, 4, 15, 15, 3, dtype=torch.uint8)
+    wider[:, :, :12, :12] = clips
+    encoder_of_15 = VideoEncoder(replace(RUN_OVERLAP, image_size_px=15), mean=MEAN, std=STD).double().eval()
+    encoder_of_15.load_state_dict(encoder.state_dict())
+    assert_equal(encoder_of_15(wider, EXACT_REPEATS).frames_BSE, encoder(clips, EXACT_REPEATS).frames_BSE)
+
+
 def test_run_overlap_takes_more_frames_than_it_was_configured_for() -> None:
     encoder = make_encoder(RUN_OVERLAP)
     assert encoder(random_clips(1, num_frames=7), DENSE).frames_BSE.shape == (1, 7, 6)
 
 
-@variants({**JOINT_VARIANTS, "run_overlap": RUN_OVERLAP})
+@variants({**JOINT_VARIANTS, **RUN_OVERLAP_VARIANTS})
 def test_gradients_equal_those_of_the_plain_encoder(config: VideoEncoderConfig) -> None:
     """A ragged batch, so that padding takes part: a NaN there would spoil every gradient."""
     encoder = make_encoder(config).train()
@@ -400,16 +490,22 @@ def test_clips_that_do_not_fit_are_refused(clips: Tensor, message: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_size_px": 13}, "image_size_px must be a multiple of patch_size_px"),
+        ({"image_size_px": 3}, "image_size_px must be patch_size_px or more"),
         ({"num_frames": 5, "tubelet_size": 2}, "num_frames must be a multiple of tubelet_size"),
         ({"num_heads": 3}, "width must be a multiple of num_heads"),
         ({"regime": "run_overlap", "tubelet_size": 2}, "run_overlap regime looks at single frames: tubelet_size = 1"),
-        ({"regime": "run_overlap", "pooling": "mean"}, "run_overlap regime looks at single frames: tubelet_size = 1"),
+        ({"pooling": "attention"}, "attention pooling belongs to the run_overlap regime"),
+        ({"cls_token": False}, "pooling = 'cls' needs a CLS token"),
+        ({"norm_after_pooling": True}, "norm_after_pooling is for mean pooling"),
+        ({"projection": "none"}, "without a projection embed_dim is the width"),
+        ({"projection": "mlp"}, "projection must be one of ('linear', 'affine', 'none')"),
+        ({"pool_heads": 3}, "width must be a multiple of pool_heads"),
+        ({"num_heads": 8, "rotary_embedding": True}, "rotary embeddings need heads of a multiple of 4"),
         ({"regime": "run_overlap", "temporal_embedding": True}, "run-length embeddings belong to the joint regime"),
         ({"regime": "run_overlap", "run_length_embedding": True}, "run-length embeddings belong to the joint regime"),
         ({"regime": "dense"}, "regime must be one of ('joint', 'run_overlap')"),
-        ({"pooling": "max"}, "pooling must be one of ('cls', 'mean')"),
-        ({"activation": "relu"}, "activation must be one of ('gelu', 'quick_gelu')"),
+        ({"pooling": "max"}, "pooling must be one of ('cls', 'mean', 'attention')"),
+        ({"activation": "relu"}, "activation must be one of ('gelu', 'gelu_tanh', 'quick_gelu')"),
         ({"drop_path": 1.0}, "drop_path must be in [0, 1)"),
         ({"patch_size_px": 0}, "patch_size_px must be 1 or more, got 0"),
         ({"depth": -1}, "depth must be 1 or more, got -1"),
@@ -424,7 +520,7 @@ def test_every_problem_of_an_architecture_is_named_at_once() -> None:
     with pytest.raises(
         ConfigError, match=r"image_size_px must be .*; width must be .*; got VideoEncoderConfig\("
     ) as info:
-        replace(JOINT, image_size_px=13, num_heads=3)
+        replace(JOINT, image_size_px=3, num_heads=3)
     assert str(info.value).startswith("video encoder: ")
 
 

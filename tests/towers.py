@@ -1,9 +1,15 @@
-"""A small dual encoder with random weights, every one of them far from zero, and clips for it."""
+"""A small dual encoder with random weights, every one of them far from zero, and clips for it; small timm models."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pytest
+import timm
 import torch
+from torch import nn
 
 from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
@@ -61,3 +67,19 @@ def half_static_clips(num_clips: int, *, num_frames: int = 4, size_px: int = SIZ
     clips = rng.integers(0, 256, (num_clips, num_frames, size_px, size_px, 3), np.uint8)
     clips[:, :, size_px // 2 :] = clips[:, :1, size_px // 2 :]
     return clips
+
+
+@contextmanager
+def small_timm_models(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """timm's create_model with 2 layers of 2 heads."""
+    create = timm.create_model
+
+    def create_small(name: str, **options: Any) -> nn.Module:
+        with torch.device("meta"):
+            head_width = create(name, depth=1).blocks[0].attn.head_dim
+        model: nn.Module = create(name, depth=2, num_heads=2, embed_dim=2 * head_width, **options)
+        return model
+
+    with monkeypatch.context() as patch:
+        patch.setattr(timm, "create_model", create_small)
+        yield

@@ -115,7 +115,8 @@ def load_embedder(
     """Load a model by name.
 
     Args:
-        model: 'default', a checkpoint folder, or an open_clip name (ARCH/PRETRAINED or ARCH/FILE.safetensors).
+        model: 'default', a checkpoint folder, an open_clip name (ARCH/PRETRAINED or ARCH/FILE.safetensors), or an image
+            tower of timm alone (timm/ARCH[.TAG] or timm/ARCH/FILE.safetensors), which cannot read text.
         device: 'auto' takes CUDA, then Apple's MPS, then the CPU; or a torch device name such as 'cuda:1'.
         policy: instead of the model's own token policy.
         sampling: instead of the model's own clip length, stride and frames.
@@ -127,6 +128,10 @@ def load_embedder(
     folder = DEFAULT_MODEL_DIR if model == DEFAULT_MODEL else Path(model)
     if model == DEFAULT_MODEL or folder.is_dir():
         dual = load_checkpoint(folder)
+    elif model.startswith("timm/"):
+        from vlrlt.models.timm_tower import load_timm  # timm takes seconds to import
+
+        dual = load_timm(model)
     else:
         from vlrlt.models.open_clip import load_open_clip  # open_clip takes seconds to import
 

@@ -95,7 +95,7 @@ class FrameAttention:
     clip_M: Tensor
     num_clips: int
     alive_FA: Tensor
-    """Packed tokens that stand for the frame: its CLS, if any, then one for each place, row by row."""
+    """See `alive_tokens`."""
 
     def attend(self, q_MHE: Tensor, k_MHE: Tensor, v_MHE: Tensor) -> Tensor:
         """See `Sequences.attend`."""
@@ -137,15 +137,21 @@ def run_overlap_attention(packing: Packing, *, has_cls: bool, dtype: torch.dtype
 
 def frame_attention(packing: Packing, *, has_cls: bool) -> FrameAttention:
     """run_overlap frame by frame."""
-    device, num_frames = packing.clip_N.device, packing.num_clips * packing.num_steps
-    token_BShw = (packing.keep_BShw.flatten().cumsum(0) - 1).view(packing.keep_BShw.shape)
-    alive_FA = torch.where(packing.keep_BShw, token_BShw, -1).cummax(1).values.view(num_frames, -1)
     clip_M = packing.clip_N
     if has_cls:
-        cls_F = torch.arange(num_frames, device=device)
-        alive_FA = torch.cat([cls_F[:, None], alive_FA + num_frames], 1)
-        clip_M = torch.cat([cls_F // packing.num_steps, clip_M])
-    return FrameAttention(clip_M, packing.num_clips, alive_FA)
+        clip_B = torch.arange(packing.num_clips, device=clip_M.device)
+        clip_M = torch.cat([clip_B.repeat_interleave(packing.num_steps), clip_M])
+    return FrameAttention(clip_M, packing.num_clips, alive_tokens(packing, has_cls=has_cls))
+
+
+def alive_tokens(packing: Packing, *, has_cls: bool) -> Tensor:
+    """(F, A): the packed tokens that stand for each frame: its CLS, if any, then one for each place, row by row."""
+    num_frames = packing.num_clips * packing.num_steps
+    token_BShw = (packing.keep_BShw.flatten().cumsum(0) - 1).view(packing.keep_BShw.shape)
+    alive_FA = torch.where(packing.keep_BShw, token_BShw, -1).cummax(1).values.view(num_frames, -1)
+    if not has_cls:
+        return alive_FA
+    return torch.cat([torch.arange(num_frames, device=alive_FA.device)[:, None], alive_FA + num_frames], 1)
 
 
 def overlap_rows(packing: Packing, *, has_cls: bool, dtype: torch.dtype) -> RowAttention:

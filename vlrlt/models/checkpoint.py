@@ -17,10 +17,10 @@ from safetensors import SafetensorError
 from torch import nn
 
 from vlrlt.errors import CheckpointError, ConfigError
-from vlrlt.models.config import OpenClipTextConfig, SentencePieceTextConfig, VideoEncoderConfig
+from vlrlt.models.config import NoTextConfig, OpenClipTextConfig, SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.huggingface import HuggingFaceText, HuggingFaceTextConfig
-from vlrlt.models.text import OpenClipText, SentencePieceText, TextTower
+from vlrlt.models.text import NoText, OpenClipText, SentencePieceText, TextTower
 from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.video.sampling import ClipSampling
@@ -33,6 +33,7 @@ _KINDS: dict[type[TextTower], str] = {
     SentencePieceText: "sentencepiece",
     OpenClipText: "open_clip",
     HuggingFaceText: "huggingface",
+    NoText: "none",
 }
 
 
@@ -79,7 +80,7 @@ def load_checkpoint(folder: Path) -> DualEncoder:
         model = DualEncoder(video=video, text=_build_text(dict(config["text"]), folder), inference=inference)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:  # whatever a wrong value makes of the modules
         raise CheckpointError(f"{folder / CONFIG_FILE}: {error!r}") from error
-    load_weights(model, _read_weights(folder / WEIGHTS_FILE), source=str(folder))
+    load_weights(model, read_weights(folder / WEIGHTS_FILE), source=str(folder))
     return model.eval()
 
 
@@ -140,6 +141,8 @@ def _build_text(config: dict[str, Any], folder: Path) -> TextTower:
         return build_open_clip_text(OpenClipTextConfig(**config))
     if kind == "huggingface":
         return HuggingFaceText.from_files(folder / TEXT_DIR, HuggingFaceTextConfig(**config))
+    if kind == "none":
+        return NoText(NoTextConfig(**config))
     raise ConfigError(f"text tower must be one of {', '.join(_KINDS.values())}, got {kind!r}")
 
 
@@ -155,7 +158,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     return config
 
 
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: it is absent or damaged.
+    """
     try:
         weights: dict[str, torch.Tensor] = safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:

@@ -6,8 +6,9 @@ from typing import Literal, get_args
 from vlrlt.errors import ConfigError
 
 Regime = Literal["joint", "run_overlap"]
-Pooling = Literal["cls", "mean"]
-Activation = Literal["gelu", "quick_gelu"]
+Pooling = Literal["cls", "mean", "attention"]
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
+Projection = Literal["linear", "affine", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +29,24 @@ class VideoEncoderConfig:
     mlp_width: int | None = None
     """Hidden size of the MLPs; 4 * width when None."""
     pooling: Pooling = "cls"
+    """attention: a learned query attends to the tokens of a frame (SigLIP, PE-Core), in run_overlap only."""
+    cls_token: bool | None = None
+    """A CLS in the sequence, whether or not it is pooled; None: exactly when pooling is 'cls'."""
+    norm_after_pooling: bool = False
+    """With mean pooling: the final LayerNorm is of the mean, not of the tokens (CLIPA)."""
+    pool_heads: int | None = None
+    """Heads of attention pooling; num_heads when None."""
+    pool_mlp_width: int | None = None
+    """Hidden size of the MLP of attention pooling; that of the blocks when None."""
+    projection: Projection = "linear"
+    """From width to embed_dim: without a bias, with one, or none at all."""
     activation: Activation = "gelu"
     norm_epsilon: float = 1e-5
     patch_bias: bool = False
     pre_norm: bool = False
     """A LayerNorm between the embeddings and the first block (CLIP)."""
+    rotary_embedding: bool = False
+    """Queries and keys of patches are rotated by their place in the grid (PE-Core)."""
     temporal_embedding: bool = False
     run_length_embedding: bool = False
     drop_path: float = 0.0
@@ -47,13 +61,29 @@ class VideoEncoderConfig:
                 (self.pooling not in get_args(Pooling), f"pooling must be one of {get_args(Pooling)}"),
                 (self.activation not in get_args(Activation), f"activation must be one of {get_args(Activation)}"),
                 (not 0 <= self.drop_path < 1, "drop_path must be in [0, 1)"),
-                (self.image_size_px % self.patch_size_px, "image_size_px must be a multiple of patch_size_px"),
+                (self.projection not in get_args(Projection), f"projection must be one of {get_args(Projection)}"),
+                (self.image_size_px < self.patch_size_px, "image_size_px must be patch_size_px or more"),
+                (self.pooling == "cls" and not self.has_cls, "pooling = 'cls' needs a CLS token"),
+                (
+                    self.pooling == "attention" and self.regime != "run_overlap",
+                    "attention pooling belongs to the run_overlap regime",
+                ),
+                (self.norm_after_pooling and self.pooling != "mean", "norm_after_pooling is for mean pooling"),
+                (
+                    self.projection == "none" and self.embed_dim != self.width,
+                    "without a projection embed_dim is the width",
+                ),
+                (self.width % (self.pool_heads or 1), "width must be a multiple of pool_heads"),
+                (
+                    self.rotary_embedding and self.width // self.num_heads % 4,
+                    "rotary embeddings need heads of a multiple of 4",
+                ),
                 (self.num_frames % self.tubelet_size, "num_frames must be a multiple of tubelet_size"),
                 (self.width % self.num_heads, "width must be a multiple of num_heads"),
                 (self.width % 4, "width must be a multiple of 4"),
                 (
-                    self.regime == "run_overlap" and (self.tubelet_size != 1 or self.pooling != "cls"),
-                    "the run_overlap regime looks at single frames: tubelet_size = 1 and pooling = 'cls'",
+                    self.regime == "run_overlap" and self.tubelet_size != 1,
+                    "the run_overlap regime looks at single frames: tubelet_size = 1",
                 ),
                 (
                     self.regime == "run_overlap" and (self.temporal_embedding or self.run_length_embedding),
@@ -66,8 +96,13 @@ class VideoEncoderConfig:
             raise ConfigError(f"video encoder: {'; '.join(problems)}; got {self}")
 
     @property
+    def has_cls(self) -> bool:
+        """There is a CLS in the sequence."""
+        return self.pooling == "cls" if self.cls_token is None else self.cls_token
+
+    @property
     def grid_size(self) -> int:
-        """Patches along one side of a frame."""
+        """Patches along one side of a frame; pixels beyond the last whole patch are not seen, as in a convolution."""
         return self.image_size_px // self.patch_size_px
 
     @property
@@ -103,6 +138,13 @@ class OpenClipTextConfig:
     """The text tower of an open_clip architecture, with that architecture's tokenizer."""
 
     architecture: str
+    embed_dim: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoTextConfig:
+    """An image tower alone; it is no open-vocabulary model until a text tower is trained with it."""
+
     embed_dim: int
 
 

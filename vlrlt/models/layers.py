@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vlrlt.models.attention import Sequences
 from vlrlt.models.config import Activation
+from vlrlt.models.rotary import rotate
 
 
 class QuickGELU(nn.Module):
@@ -16,6 +17,16 @@ class QuickGELU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Elementwise."""
         return x * torch.sigmoid(1.702 * x)
+
+
+def mlp(*, width: int, hidden_width: int, activation: Activation) -> nn.Sequential:
+    """Two linear layers and an activation between them."""
+    activations: dict[Activation, nn.Module] = {
+        "gelu": nn.GELU(),
+        "gelu_tanh": nn.GELU(approximate="tanh"),
+        "quick_gelu": QuickGELU(),
+    }
+    return nn.Sequential(nn.Linear(width, hidden_width), activations[activation], nn.Linear(hidden_width, width))
 
 
 class Attention(nn.Module):
@@ -27,9 +38,11 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x_MD: Tensor, sequences: Sequences) -> Tensor:
-        """Packed tokens in, packed tokens out."""
+    def forward(self, x_MD: Tensor, sequences: Sequences, rotation_M2F: Tensor | None = None) -> Tensor:
+        """Packed tokens in, packed tokens out; a rotation tells queries and keys their places."""
         q_MHE, k_MHE, v_MHE = self.qkv(x_MD).unflatten(1, (3, self.num_heads, -1)).unbind(1)
+        if rotation_M2F is not None:
+            q_MHE, k_MHE = rotate(q_MHE, rotation_M2F), rotate(k_MHE, rotation_M2F)
         out_MD: Tensor = self.out(sequences.attend(q_MHE, k_MHE, v_MHE).flatten(1))
         return out_MD
 
@@ -52,15 +65,12 @@ class Block(nn.Module):
         self.norm_attention = nn.LayerNorm(width, eps=norm_epsilon)
         self.attention = Attention(width, num_heads)
         self.norm_mlp = nn.LayerNorm(width, eps=norm_epsilon)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, mlp_width),
-            QuickGELU() if activation == "quick_gelu" else nn.GELU(),
-            nn.Linear(mlp_width, width),
-        )
+        self.mlp = mlp(width=width, hidden_width=mlp_width, activation=activation)
 
-    def forward(self, x_MD: Tensor, sequences: Sequences) -> Tensor:
-        """Packed tokens in, packed tokens out."""
-        x_MD = x_MD + self._drop_path(self.attention(self.norm_attention(x_MD), sequences), sequences)
+    def forward(self, x_MD: Tensor, sequences: Sequences, rotation_M2F: Tensor | None = None) -> Tensor:
+        """Packed tokens in, packed tokens out; see `vlrlt.models.rotary` for the rotation."""
+        attended_MD = self.attention(self.norm_attention(x_MD), sequences, rotation_M2F)
+        x_MD = x_MD + self._drop_path(attended_MD, sequences)
         return x_MD + self._drop_path(self.mlp(self.norm_mlp(x_MD)), sequences)
 
     def _drop_path(self, branch_MD: Tensor, sequences: Sequences) -> Tensor:

@@ -1,29 +1,24 @@
-"""open_clip models as run-length dual encoders: the only file that imports open_clip.
-
-Shape legend: K pixels of a patch in (row, column, channel) order, D width.
-"""
+"""open_clip models as run-length dual encoders."""
 
 import logging
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
-from open_clip.transformer import QuickGELU, VisionTransformer
 from torch import Tensor, nn
 
-from vlrlt.errors import CheckpointError, ConfigError
-from vlrlt.models.checkpoint import load_weights
-from vlrlt.models.config import OpenClipTextConfig, VideoEncoderConfig
+from vlrlt.errors import CheckpointError, ConfigError, MissingExtraError
+from vlrlt.models.config import OpenClipTextConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.text import OpenClipText
-from vlrlt.models.video_encoder import VideoEncoder
+from vlrlt.models.towers.convert import convert_tower, read_tower
+from vlrlt.models.towers.tower import IMAGE_TOWER_SAMPLING, SUPPORTED
 from vlrlt.tokens.run_length import TokenPolicy
-from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
-
-DEFAULT_SAMPLING = ClipSampling(clip_s=4.0, stride_s=4.0, num_frames=8)
-"""For image towers: 2 frames a second, clips end to end."""
 
 
 def load_open_clip(name: str, *, cache_dir: Path | None = None) -> DualEncoder:
@@ -42,16 +37,15 @@ def load_open_clip(name: str, *, cache_dir: Path | None = None) -> DualEncoder:
         )
     _check_pretrained(architecture, pretrained)
     architecture = _with_trained_activation(architecture, pretrained)
-    _check_supported(_create_model(architecture, device="meta").visual, architecture)  # before gigabytes are fetched
+    _check_supported(_create_model(architecture, device="meta"), architecture)  # before gigabytes are fetched
     try:
         model = _create_model(architecture, pretrained=pretrained, cache_dir=cache_dir)
     except CheckpointError as error:
         advice = (
             f"is it a file of {architecture}?"
             if Path(pretrained).is_file()
-            else f"fetch the weights on a machine with network access (the Hugging Face cache "
-            f"{os.environ.get('HF_HOME', '~/.cache/huggingface')} can be copied), "
-            f"or point --model at {architecture}/FILE.safetensors"
+            else f"fetch the weights on a machine with network access (the Hugging Face cache {_cache()} can be "
+            f"copied), or point --model at {architecture}/FILE.safetensors"
         )
         raise CheckpointError(f"cannot load {name!r}: {error}; {advice}") from error
     return convert_open_clip(model, architecture=architecture)
@@ -61,22 +55,13 @@ def convert_open_clip(model: open_clip.CLIP | open_clip.CustomTextCLIP, *, archi
     """Turn an open_clip model into a dual encoder in the run-overlap regime; its text tower is kept as it is.
 
     Raises:
-        CheckpointError: the image tower is not a plain VisionTransformer with CLS pooling.
+        CheckpointError: the image tower is of no supported family.
     """
-    visual = model.visual
-    _check_supported(visual, architecture)
-    config = open_clip.get_model_preprocess_cfg(model)
-    preprocess = Preprocess(
-        image_size_px=visual.image_size[0],
-        interpolation=config["interpolation"],
-        resize_mode=config["resize_mode"],
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-    )
-    video = VideoEncoder(_video_config(visual), mean=preprocess.mean, std=preprocess.std)
-    load_weights(video, _convert_visual_weights(visual), source=architecture)
-    text = _text_tower(OpenClipTextConfig(architecture=architecture, embed_dim=visual.output_dim), model)
-    inference = InferenceConfig(preprocess=preprocess, sampling=DEFAULT_SAMPLING, policy=TokenPolicy())
+    _check_supported(model, architecture)
+    preprocess = preprocess_of(open_clip.get_model_preprocess_cfg(model))
+    video = convert_tower(model.visual, name=architecture, preprocess=preprocess)
+    text = _text_tower(OpenClipTextConfig(architecture=architecture, embed_dim=video.config.embed_dim), model)
+    inference = InferenceConfig(preprocess=preprocess, sampling=IMAGE_TOWER_SAMPLING, policy=TokenPolicy())
     dual = DualEncoder(video=video, text=text, inference=inference)
     dual.logit_scale.data = model.logit_scale.detach().clone()
     return dual.eval()
@@ -111,13 +96,47 @@ def _create_model(
         logger.setLevel(level)
 
 
+def _check_supported(model: nn.Module, architecture: str) -> None:
+    if not isinstance(model, open_clip.CLIP | open_clip.CustomTextCLIP):
+        raise CheckpointError(f"{architecture}: the model is a {type(model).__name__}; {SUPPORTED}")
+    read_tower(model.visual, name=architecture)
+
+
+def preprocess_of(config: dict[str, Any]) -> Preprocess:
+    """open_clip's preprocessing configuration of a model as ours."""
+    size_px = config["size"]
+    return Preprocess(
+        image_size_px=size_px if isinstance(size_px, int) else size_px[0],
+        interpolation=config["interpolation"],
+        resize_mode=config["resize_mode"],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+
+
 def _text_tower(config: OpenClipTextConfig, model: open_clip.CLIP | open_clip.CustomTextCLIP) -> OpenClipText:
     model.visual = nn.Identity()  # the image tower lives on in the video encoder
+    return OpenClipText(config, model=model, load_tokenizer=partial(_load_tokenizer, config.architecture))
+
+
+def _load_tokenizer(architecture: str) -> Callable[[list[str]], Tensor]:
+    """The tokenizer of an architecture; those of SigLIP and some others come from the Hugging Face hub."""
     try:
-        tokenizer = open_clip.get_tokenizer(config.architecture)
-    except Exception as error:  # as above: some tokenizers come from the hub
-        raise CheckpointError(f"no tokenizer for {config.architecture}: {_one_line(error)}") from error
-    return OpenClipText(config, model=model, tokenizer=tokenizer)
+        tokenizer: Callable[[list[str]], Tensor] = open_clip.get_tokenizer(architecture)
+    except ModuleNotFoundError as error:
+        if error.name != "transformers":
+            raise
+        raise MissingExtraError("transformers", "hf", note=f"; {architecture} needs it to read text") from error
+    except Exception as error:  # as above
+        raise CheckpointError(
+            f"no tokenizer for {architecture}: {_one_line(error)}; search for a text once on a machine with network "
+            f"access and copy its Hugging Face cache {_cache()}; without it, only clips and images can be searched for"
+        ) from error
+    return tokenizer
+
+
+def _cache() -> str:
+    return os.environ.get("HF_HOME", "~/.cache/huggingface")
 
 
 def _with_trained_activation(architecture: str, pretrained: str) -> str:
@@ -139,76 +158,6 @@ def _check_pretrained(architecture: str, pretrained: str) -> None:
         return
     tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
     raise CheckpointError(f"no file and no pretrained tag {pretrained!r} for {architecture}; known tags: {tags}")
-
-
-def _check_supported(visual: nn.Module, architecture: str) -> None:
-    if not isinstance(visual, VisionTransformer):
-        raise CheckpointError(
-            f"{architecture}: the image tower is a {type(visual).__name__}; supported is open_clip's VisionTransformer "
-            f"(OpenAI, LAION, DataComp, MetaCLIP, TinyCLIP: ViT-B-32, ViT-B-16, ViT-L-14, ...)"
-        )
-    block = visual.transformer.resblocks[0]
-    unsupported = [
-        text
-        for wrong, text in (
-            (visual.attn_pool is not None, "attentional pooling"),
-            (visual.pool_type != "tok", f"{visual.pool_type!r} pooling"),
-            (not isinstance(block.ls_1, nn.Identity), "layer scale"),
-            (getattr(block.mlp.gelu, "approximate", "none") != "none", "approximate GELU"),
-            (visual.image_size[0] != visual.image_size[1], "images that are not square"),
-        )
-        if wrong
-    ]
-    if unsupported:
-        raise CheckpointError(f"{architecture}: {', '.join(unsupported)} is not supported; try ViT-B-16 or ViT-L-14")
-
-
-def _video_config(visual: VisionTransformer) -> VideoEncoderConfig:
-    block = visual.transformer.resblocks[0]
-    width = visual.conv1.out_channels
-    return VideoEncoderConfig(
-        regime="run_overlap",
-        image_size_px=visual.image_size[0],
-        patch_size_px=visual.patch_size[0],
-        num_frames=DEFAULT_SAMPLING.num_frames,
-        width=width,
-        depth=len(visual.transformer.resblocks),
-        num_heads=block.attn.num_heads,
-        mlp_width=block.mlp.c_fc.out_features,
-        embed_dim=visual.output_dim,
-        activation="quick_gelu" if isinstance(block.mlp.gelu, QuickGELU) else "gelu",
-        norm_epsilon=visual.ln_post.eps,
-        pre_norm=not isinstance(visual.ln_pre, nn.Identity),
-    )
-
-
-def _convert_visual_weights(visual: VisionTransformer) -> dict[str, Tensor]:
-    """open_clip's names to ours; the patch convolution becomes a linear layer over (row, column, channel)."""
-    source: dict[str, Tensor] = {key: tensor.detach().float() for key, tensor in visual.state_dict().items()}
-    weights = {
-        "patch_embedding.weight": source.pop("conv1.weight").permute(0, 2, 3, 1).flatten(1),
-        "cls_embedding": source.pop("class_embedding"),
-        "projection": source.pop("proj"),
-    }
-    position_embedding = source.pop("positional_embedding")
-    weights["cls_position"], weights["position_embedding"] = position_embedding[0], position_embedding[1:]
-    names = {
-        "transformer.resblocks.": "blocks.",
-        "ln_pre.": "norm_pre.",
-        "ln_post.": "norm_post.",
-        "ln_1.": "norm_attention.",
-        "ln_2.": "norm_mlp.",
-        "attn.in_proj_": "attention.qkv.",
-        "attn.out_proj.": "attention.out.",
-        "mlp.c_fc.": "mlp.0.",
-        "mlp.c_proj.": "mlp.2.",
-    }
-    for key, tensor in source.items():
-        renamed = key
-        for old, new in names.items():
-            renamed = renamed.replace(old, new)
-        weights[renamed] = tensor
-    return weights
 
 
 def _one_line(error: Exception) -> str:

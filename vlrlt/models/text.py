@@ -6,6 +6,7 @@ Shape legend: B texts, L token ids of a text, D width, E embedding.
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import sentencepiece
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vlrlt.errors import CheckpointError, ConfigError
-from vlrlt.models.config import OpenClipTextConfig, SentencePieceTextConfig
+from vlrlt.models.config import NoTextConfig, OpenClipTextConfig, SentencePieceTextConfig
 from vlrlt.models.huggingface import HuggingFaceText
 
 if TYPE_CHECKING:
@@ -122,15 +123,25 @@ class OpenClipText(nn.Module):
         config: OpenClipTextConfig,
         *,
         model: "open_clip.CLIP | open_clip.CustomTextCLIP",
-        tokenizer: Callable[[list[str]], Tensor],
+        load_tokenizer: Callable[[], Callable[[list[str]], Tensor]],
     ) -> None:
         super().__init__()
         self.config = config
         self.model = model
-        self._tokenizer = tokenizer
+        self._load_tokenizer = load_tokenizer
+
+    @cached_property
+    def _tokenizer(self) -> Callable[[list[str]], Tensor]:
+        """Loaded for the first text: some come from a hub, and indexing needs none."""
+        return self._load_tokenizer()
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Ids as the architecture's tokenizer makes them."""
+        """Ids as the architecture's tokenizer makes them.
+
+        Raises:
+            CheckpointError: the tokenizer is on a hub that cannot be reached.
+            MissingExtraError: the tokenizer needs the extra 'hf'.
+        """
         return self._tokenizer(list(texts))
 
     def forward(self, ids_BL: Tensor) -> Tensor:
@@ -139,7 +150,30 @@ class OpenClipText(nn.Module):
         return features_BE
 
 
-TextTower = SentencePieceText | OpenClipText | HuggingFaceText
+class NoText(nn.Module):
+    """In place of a text tower where there is only an image tower: clips and images can be compared, texts cannot."""
+
+    def __init__(self, config: NoTextConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def tokenize(self, _texts: Sequence[str]) -> Tensor:
+        """Refuse.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            "this model is an image tower alone and cannot read text; search with --clip or --image, "
+            "or index with a model that has a text tower, such as ViT-B-16/datacomp_xl_s13b_b90k"
+        )
+
+    def forward(self, _ids_BL: Tensor) -> Tensor:
+        """Refuse, as `tokenize` does."""
+        return self.tokenize(())
+
+
+TextTower = SentencePieceText | OpenClipText | HuggingFaceText | NoText
 """Everything that turns texts into embeddings: tokenize(texts) -> ids, tower(ids) -> (B, E)."""
 
 

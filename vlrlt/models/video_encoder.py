@@ -6,9 +6,10 @@ joint         One CLS (or none) and all kept tokens of the clip attend to each o
               its first step and, when configured, its run length. Attention logits get + log(run length) of the key
               (proportional attention, ToMe, arXiv 2210.09461), so that a run counts as often as the dense model would
               have counted it. For models trained on video.
-run_overlap   For image towers, without training. Every frame keeps its own CLS, alive for that frame; a patch token is
-              alive on its run. Token i attends to token j with bias log |run_i & run_j|, minus infinity when they do
-              not meet. Nothing dropped = the image tower on every frame; everything static = the tower on one image.
+run_overlap   For image towers, without training. Every frame keeps its own CLS, if the tower has one, alive for that
+              frame; a patch token is alive on its run. Token i attends to token j with bias log |run_i & run_j|, minus
+              infinity when they do not meet. A frame is pooled from its CLS or from the tokens alive in it. Nothing
+              dropped = the image tower on every frame; everything static = the tower on one image.
               A token shows the middle step of its run: half the error of its first step where things drift.
 
 Pixels stay uint8 until a patch is known to be kept; only kept patches are normalised and embedded.
@@ -18,7 +19,9 @@ D width, E embedding.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +29,11 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from vlrlt.errors import ConfigError
-from vlrlt.models.attention import Sequences, joint_attention, run_overlap_attention
+from vlrlt.models.attention import Sequences, alive_tokens, joint_attention, run_overlap_attention
 from vlrlt.models.config import VideoEncoderConfig
 from vlrlt.models.layers import Block
+from vlrlt.models.pooling import AttentionPool
+from vlrlt.models.rotary import rotary_table, rotation_of
 from vlrlt.tokens.packing import Packing, pack
 from vlrlt.tokens.patches import patchify
 from vlrlt.tokens.run_length import TokenPolicy, keep_mask
@@ -69,18 +74,21 @@ class VideoEncoder(nn.Module):
         width = config.width
         num_pixels = config.tubelet_size * config.patch_size_px**2 * 3
         self.patch_embedding = nn.Linear(num_pixels, width, bias=config.patch_bias)
-        self.cls_embedding = nn.Parameter(torch.zeros(width)) if config.pooling == "cls" else None
+        self.cls_embedding = nn.Parameter(torch.zeros(width)) if config.has_cls else None
         self.position_embedding = nn.Parameter(torch.zeros(config.grid_size**2, width))
-        self.cls_position = nn.Parameter(torch.zeros(width)) if config.pooling == "cls" else None
+        self.cls_position = nn.Parameter(torch.zeros(width)) if config.has_cls else None
+        rotary_P2F = rotary_table(config.grid_size, width // config.num_heads) if config.rotary_embedding else None
+        self.rotary_P2F = nn.Buffer(rotary_P2F) if rotary_P2F is not None else None
         steps = (config.num_steps, width)
         self.temporal_embedding = nn.Parameter(torch.zeros(steps)) if config.temporal_embedding else None
         self.run_length_embedding = nn.Parameter(torch.zeros(steps)) if config.run_length_embedding else None
         self.norm_pre = nn.LayerNorm(width, eps=config.norm_epsilon) if config.pre_norm else nn.Identity()
+        mlp_width = config.mlp_width or 4 * width
         self.blocks = nn.ModuleList(
             Block(
                 width=width,
                 num_heads=config.num_heads,
-                mlp_width=config.mlp_width or 4 * width,
+                mlp_width=mlp_width,
                 activation=config.activation,
                 norm_epsilon=config.norm_epsilon,
                 drop_path=config.drop_path * index / max(1, config.depth - 1),
@@ -88,7 +96,18 @@ class VideoEncoder(nn.Module):
             for index in range(config.depth)
         )
         self.norm_post = nn.LayerNorm(width, eps=config.norm_epsilon)
-        self.projection = nn.Parameter(torch.empty(width, config.embed_dim))
+        self.attention_pool = None
+        if config.pooling == "attention":
+            self.attention_pool = AttentionPool(
+                width=width,
+                num_heads=config.pool_heads or config.num_heads,
+                mlp_width=config.pool_mlp_width or mlp_width,
+                activation=config.activation,
+                norm_epsilon=config.norm_epsilon,
+            )
+        has_projection, has_bias = config.projection != "none", config.projection == "affine"
+        self.projection = nn.Parameter(torch.empty(width, config.embed_dim)) if has_projection else None
+        self.projection_bias = nn.Parameter(torch.zeros(config.embed_dim)) if has_bias else None
         self.checkpoint_blocks = False
         """Training keeps only what enters each block and computes the rest again (arXiv 1604.06174)."""
         self._initialise()
@@ -105,7 +124,8 @@ class VideoEncoder(nn.Module):
         for parameter in (self.cls_embedding, self.cls_position):
             if parameter is not None:
                 nn.init.normal_(parameter, std=0.02)
-        nn.init.normal_(self.projection, std=width**-0.5)
+        if self.projection is not None:
+            nn.init.normal_(self.projection, std=width**-0.5)
 
     def forward(self, rgb_BTHWC: Tensor, policy: TokenPolicy) -> VideoFeatures:
         """Encode clips.
@@ -118,8 +138,11 @@ class VideoEncoder(nn.Module):
             ConfigError: wrong dtype or size, or more frames than a temporal embedding has room for.
         """
         self._check(rgb_BTHWC)
+        seen_px = self.config.grid_size * self.config.patch_size_px
         patches_BShwK = patchify(
-            rgb_BTHWC, patch_size_px=self.config.patch_size_px, tubelet_size=self.config.tubelet_size
+            rgb_BTHWC[:, :, :seen_px, :seen_px],
+            patch_size_px=self.config.patch_size_px,
+            tubelet_size=self.config.tubelet_size,
         )
         packing = pack(keep_mask(patches_BShwK, tubelet_size=self.config.tubelet_size, policy=policy))
         shown_step_N = packing.middle_step_N if self.config.regime == "run_overlap" else packing.step_N
@@ -155,41 +178,65 @@ class VideoEncoder(nn.Module):
         return tokens_ND
 
     def _forward_joint(self, tokens_ND: Tensor, packing: Packing) -> VideoFeatures:
-        num_cls = 0 if self.cls_embedding is None else 1
-        x_MD = self._prepend_cls(tokens_ND, num_cls * packing.num_clips)
-        x_MD = self._run_blocks(x_MD, joint_attention(packing, num_cls=num_cls, dtype=x_MD.dtype))
-        if num_cls:
-            pooled_BD = self.norm_post(x_MD[: packing.num_clips])
-        else:
-            weight_N1 = packing.run_length_N.to(x_MD.dtype)[:, None]
-            sums_BD = x_MD.new_zeros(packing.num_clips, x_MD.shape[-1])
-            sums_BD = sums_BD.index_add(0, packing.clip_N, self.norm_post(x_MD) * weight_N1)
-            pooled_BD = sums_BD / packing.keep_BShw[0].numel()  # the run lengths of a clip sum to its dense tokens
-        return VideoFeatures(pooled_BD @ self.projection, None, packing.num_tokens_B)
+        sequences = joint_attention(packing, num_cls=int(self.config.has_cls), dtype=tokens_ND.dtype)
+        x_MD = self._run_blocks(tokens_ND, packing, sequences, num_cls=packing.num_clips)
+        return VideoFeatures(self._output(x_MD, partial(self._pool_clips, packing)), None, packing.num_tokens_B)
 
     def _forward_run_overlap(self, tokens_ND: Tensor, packing: Packing) -> VideoFeatures:
-        num_cls = packing.num_clips * packing.num_steps
-        x_MD = self._prepend_cls(tokens_ND, num_cls)
-        x_MD = self._run_blocks(x_MD, run_overlap_attention(packing, has_cls=True, dtype=x_MD.dtype))
-        frames_BSE = (self.norm_post(x_MD[:num_cls]) @ self.projection).unflatten(0, (packing.num_clips, -1))
+        sequences = run_overlap_attention(packing, has_cls=self.config.has_cls, dtype=tokens_ND.dtype)
+        x_MD = self._run_blocks(tokens_ND, packing, sequences, num_cls=packing.num_clips * packing.num_steps)
+        frames_FE = self._output(x_MD, partial(self._pool_frames, packing))
+        frames_BSE = frames_FE.view(packing.num_clips, packing.num_steps, -1)
         clip_BE = functional.normalize(functional.normalize(frames_BSE, dim=-1).mean(1), dim=-1)
         return VideoFeatures(clip_BE, frames_BSE, packing.num_tokens_B)
 
-    def _prepend_cls(self, tokens_ND: Tensor, num_cls: int) -> Tensor:
-        """All CLS tokens of the batch first: the packed linear layers do not care about order."""
+    def _run_blocks(self, tokens_ND: Tensor, packing: Packing, sequences: Sequences, *, num_cls: int) -> Tensor:
+        """All CLS tokens of the batch, if any, come first: the packed linear layers do not care about order."""
+        x_MD: Tensor = tokens_ND
+        rotation_M2F = None
         if self.cls_embedding is None or self.cls_position is None:
-            return tokens_ND
-        cls_D = (self.cls_embedding + self.cls_position).to(tokens_ND.dtype)
-        return torch.cat([cls_D.expand(num_cls, -1), tokens_ND])
-
-    def _run_blocks(self, x_MD: Tensor, sequences: Sequences) -> Tensor:
+            num_cls = 0
+        else:
+            cls_D = (self.cls_embedding + self.cls_position).to(tokens_ND.dtype)
+            x_MD = torch.cat([cls_D.expand(num_cls, -1), tokens_ND])
+        if self.rotary_P2F is not None:
+            rotation_M2F = rotation_of(self.rotary_P2F, packing.patch_N, num_cls=num_cls)
         x_MD = self.norm_pre(x_MD)
         for block in self.blocks:
             if self.checkpoint_blocks and self.training:
-                x_MD = checkpoint(block, x_MD, sequences, use_reentrant=False)
+                x_MD = checkpoint(block, x_MD, sequences, rotation_M2F, use_reentrant=False)
             else:
-                x_MD = block(x_MD, sequences)
+                x_MD = block(x_MD, sequences, rotation_M2F)
         return x_MD
+
+    def _output(self, x_MD: Tensor, pool: Callable[[Tensor], Tensor]) -> Tensor:
+        """Final LayerNorm, pooling and projection, in the order of the architecture; a CLS is the same in either."""
+        norm_last = self.config.pooling == "cls" or self.config.norm_after_pooling
+        pooled_D: Tensor = self.norm_post(pool(x_MD)) if norm_last else pool(self.norm_post(x_MD))
+        if self.projection is not None:
+            pooled_D = pooled_D @ self.projection
+        if self.projection_bias is not None:
+            pooled_D = pooled_D + self.projection_bias
+        return pooled_D
+
+    def _pool_clips(self, packing: Packing, x_MD: Tensor) -> Tensor:
+        """(B, D): the CLS of each clip, or the mean of its tokens, weighted by their run lengths."""
+        if self.config.pooling == "cls":
+            return x_MD[: packing.num_clips]
+        weight_N1 = packing.run_length_N.to(x_MD.dtype)[:, None]
+        sums_BD = x_MD.new_zeros(packing.num_clips, x_MD.shape[-1])
+        sums_BD = sums_BD.index_add(0, packing.clip_N, x_MD[-len(weight_N1) :] * weight_N1)
+        return sums_BD / packing.keep_BShw[0].numel()  # the run lengths of a clip sum to its dense tokens
+
+    def _pool_frames(self, packing: Packing, x_MD: Tensor) -> Tensor:
+        """(F, D): the CLS of each frame, or a pool of the tokens that stand for it."""
+        if self.config.pooling == "cls":
+            return x_MD[: packing.num_clips * packing.num_steps]
+        alive_FA = alive_tokens(packing, has_cls=self.config.has_cls)
+        if self.attention_pool is not None:
+            pooled_FD: Tensor = self.attention_pool(x_MD, alive_FA)
+            return pooled_FD
+        return x_MD[alive_FA[:, int(self.config.has_cls) :]].mean(1)
 
 
 def _sinusoids(length: int, width: int) -> Tensor:

@@ -1,0 +1,121 @@
+"""timm's image towers alone, from files: their own vectors, no text; and the real ViT-Ti/16 on real frames."""
+
+import json
+import re
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import timm
+import torch
+
+from vlrlt.embed import load_embedder
+from vlrlt.errors import CheckpointError, ConfigError
+from vlrlt.models.checkpoint import fingerprint, load_checkpoint, save_checkpoint
+from vlrlt.models.timm_tower import load_timm
+from vlrlt.models.towers.tower import IMAGE_TOWER_SAMPLING
+from vlrlt.tokens.run_length import DENSE
+from vlrlt.video.decode import open_decoder
+
+SHARED = Path(__file__).parents[2] / "shared"
+REAL_WEIGHTS = SHARED / "weights" / "vit_tiny_patch16_224.safetensors"
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    model = timm.create_model("test_vit")
+    for parameter in model.parameters():
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    path = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(model.state_dict(), path)
+    return path
+
+
+@torch.inference_mode()
+def test_a_file_gives_timms_pooled_features(weights: Path) -> None:
+    dual = load_timm(f"timm/test_vit.r160_in1k/{weights}")
+    theirs = timm.create_model("test_vit", num_classes=0).eval()
+    tensors = safetensors.torch.load_file(weights)
+    theirs.load_state_dict({key: tensor for key, tensor in tensors.items() if not key.startswith("head.")})
+    preprocess = dual.inference.preprocess
+    data = timm.data.resolve_model_data_config(theirs)
+    assert (preprocess.image_size_px, preprocess.interpolation) == (data["input_size"][1], data["interpolation"])
+    assert (preprocess.mean, preprocess.std) == (data["mean"], data["std"])
+    assert dual.inference.sampling == IMAGE_TOWER_SAMPLING
+    frames = torch.randint(0, 256, (2, 160, 160, 3), dtype=torch.uint8)
+    images = ((frames / 255 - torch.tensor(preprocess.mean)) / torch.tensor(preprocess.std)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(dual.video(frames[None], DENSE).frames_BSE[0], theirs(images), rtol=1e-5, atol=1e-5)
+
+
+def test_clips_are_embedded_and_texts_are_refused(weights: Path) -> None:
+    embedder = load_embedder(f"timm/test_vit/{weights}", device="cpu")
+    clips = np.random.default_rng(0).integers(0, 256, (2, 8, 160, 160, 3), np.uint8)
+    vectors_BD = embedder.embed_clips(clips).vectors_BD
+    assert vectors_BD.shape == (2, embedder.embed_dim)
+    np.testing.assert_allclose(np.linalg.norm(vectors_BD, axis=1), 1, atol=1e-5)
+    with pytest.raises(
+        ConfigError, match="an image tower alone and cannot read text; search with --clip or --image, or"
+    ):
+        embedder.embed_text(["a dog"])
+
+
+def test_a_checkpoint_without_text_is_saved_and_loaded(weights: Path, tmp_path: Path) -> None:
+    dual = load_timm(f"timm/test_vit/{weights}")
+    save_checkpoint(dual, tmp_path / "model")
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["text"]["kind"] == "none"
+    assert fingerprint(load_checkpoint(tmp_path / "model")) == fingerprint(dual)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("timm/vit_of_nobody", "timm has no model 'vit_of_nobody'; give timm/ARCH.TAG such as timm/vit_base_patch16"),
+        ("timm/", "timm has no model ''; "),
+        ("timm/test_vit/absent.safetensors", "absent.safetensors: no such .safetensors file; give timm/test_vit/FILE"),
+        ("timm/test_vit/README.md", "README.md: no such .safetensors file"),
+        (
+            "timm/test_vit.nope",
+            "cannot load timm/test_vit.nope: RuntimeError: Invalid pretrained tag (nope) for test_vit",
+        ),
+        ("timm/resnet18", "timm/resnet18: the image tower is a ResNet; supported are open_clip's VisionTransformer ("),
+        ("timm/vit_small_patch14_reg4_dinov2", "the image tower has register tokens; supported are"),
+        ("timm/vit_tiny_patch16_224.augreg_in21k", "; known weights: vit_tiny_patch16_224.augreg_in21k, "),
+    ],
+)
+def test_names_that_cannot_be_loaded_are_explained_without_the_network(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_self: socket.socket, address: object) -> None:
+        raise AssertionError(f"no network in tests, not even {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match=re.escape(message)) as info:
+        load_timm(name, cache_dir=tmp_path)
+    assert "\n" not in str(info.value)
+
+
+def test_a_file_of_another_architecture_names_the_keys(weights: Path) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"weights.safetensors: weights do not fit the architecture: missing blocks\.10\."
+    ):
+        load_timm(f"timm/vit_tiny_patch16_224/{weights}")
+
+
+@pytest.mark.real_videos
+@pytest.mark.skipif(not REAL_WEIGHTS.is_file(), reason=f"{REAL_WEIGHTS} is not here")
+@torch.inference_mode()
+def test_real_weights_on_real_frames_equal_timm() -> None:
+    dual = load_timm(f"timm/vit_tiny_patch16_224/{REAL_WEIGHTS}")
+    theirs = timm.create_model("vit_tiny_patch16_224", num_classes=0).eval()
+    tensors = safetensors.torch.load_file(REAL_WEIGHTS)
+    theirs.load_state_dict({key: tensor for key, tensor in tensors.items() if not key.startswith("head.")})
+    path = min((SHARED / "videos").glob("*/*.mp4"), key=lambda path: path.stat().st_size)
+    with open_decoder(path) as decoder:
+        frames = [dual.inference.preprocess(frame.rgb_HWC) for frame in decoder.frames_at([0.0, 0.5, 1.0])]
+    rgb = torch.from_numpy(np.stack(frames))
+    expected_SE = theirs(((rgb / 255 - 0.5) / 0.5).permute(0, 3, 1, 2))
+    torch.testing.assert_close(dual.video(rgb[None], DENSE).frames_BSE[0], expected_SE, rtol=1e-5, atol=1e-5)
