@@ -131,7 +131,7 @@ def test_a_newer_format_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "change", "message"),
     [
-        ("text", {"kind": "bert"}, "text tower must be one of sentencepiece, open_clip, none, got 'bert'"),
+        ("text", {"kind": "bert"}, "text tower must be one of sentencepiece, open_clip, huggingface, none, got 'bert'"),
         ("text", {"kind": "open_clip"}, "unexpected keyword argument"),
         ("text", {"vocab_size": 7}, "they come from different checkpoints"),
         ("text", {"embed_dim": 9}, "video and text must have the same embed_dim, got 8 and 9"),
