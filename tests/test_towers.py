@@ -72,6 +72,9 @@ def distinct_towers() -> list[str]:
     return list(seen.values())
 
 
+TOWERS = distinct_towers()  # when it is imported: other tests register architectures of their own
+
+
 def build(architecture: str, **changes: Any) -> nn.Module:
     config = vision_config(architecture)
     quick_gelu = config.pop("quick_gelu")
@@ -114,18 +117,17 @@ def assert_equal_frames(tower: nn.Module, size_px: int) -> None:
     assert features.num_tokens_B.tolist() == [2 * video.config.grid_size**2]
 
 
-@pytest.mark.parametrize("architecture", distinct_towers())
+@pytest.mark.parametrize("architecture", TOWERS)
 def test_frames_equal_the_image_tower(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tower = small_tower(architecture, monkeypatch)
     assert_equal_frames(tower, vision_config(architecture)["image_size"])
 
 
 def test_the_registry_has_what_these_tests_are_about() -> None:
-    towers = set(distinct_towers())
-    assert len(towers) > 40
-    sizes = {(vision_config(name)["image_size"], vision_config(name).get("patch_size")) for name in towers}
+    assert len(TOWERS) > 40
+    sizes = {(vision_config(name)["image_size"], vision_config(name).get("patch_size")) for name in TOWERS}
     assert {(224, 32), (224, 16), (224, 14), (240, 16), (256, 32), (280, 14), (320, 16), (336, 14), (378, 14)} <= sizes
-    names = {vision_config(name).get("timm_model_name") for name in towers}
+    names = {vision_config(name).get("timm_model_name") for name in TOWERS}
     assert {"vit_so400m_patch14_siglip_384", "vit_giantopt_patch16_siglip_384"} <= names  # 384 is no multiple of 14
     assert {"vit_pe_core_base_patch16_224", "vit_pe_core_gigantic_patch14_448"} <= names  # with a CLS, without
 

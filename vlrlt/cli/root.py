@@ -47,9 +47,7 @@ app.add_typer(data_app, name="data")
 Library = Annotated[Path, typer.Option("--library", metavar="DIR", help="Folder of the library.")]
 Model = Annotated[
     str | None,
-    typer.Option(
-        metavar="MODEL", help="'default', a model folder, or a name like ViT-B-16/openai, timm/ARCH."
-    ),
+    typer.Option(metavar="MODEL", help="'default', a model folder, or a name like ViT-B-16/openai, timm/ARCH."),
 ]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps.")]
 Policy = Annotated[
