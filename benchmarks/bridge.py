@@ -84,6 +84,15 @@ class BridgeEmbedder:
         return self._pool(features.frames_BSE, num_tokens_B=features.num_tokens_B.numpy())
 
     @torch.inference_mode()
+    def embed_frames(
+        self, rgb_BTHWC: UInt8Array, policy: TokenPolicy
+    ) -> tuple[Float32Array, npt.NDArray[np.int64]]:
+        """What each frame adds to its clip's vector, (B, T, D), not normalised; and the tokens of each clip, (B,)."""
+        features = self._tower(torch.from_numpy(rgb_BTHWC), policy)
+        vectors_BTD: Float32Array = (self._classify(features.frames_BSE) @ self._meanings_KD).numpy()
+        return vectors_BTD, features.num_tokens_B.numpy()
+
+    @torch.inference_mode()
     def embed_frame_by_frame(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:
         """What DENSE computes, at the cost of an image tower: no frame is in one sequence with another."""
         num_clips, num_frames = rgb_BTHWC.shape[:2]
@@ -92,12 +101,14 @@ class BridgeEmbedder:
         return self._pool(logits_BTK, num_tokens_B=features.num_tokens_B.numpy().reshape(num_clips, -1).sum(1))
 
     def _pool(self, logits_BTK: Tensor, *, num_tokens_B: npt.NDArray[np.int64]) -> ClipEmbeddings:
-        classes_BK = ((logits_BTK + self._head_bias_K) / TEMPERATURE).softmax(-1).mean(1)
         return ClipEmbeddings(
-            vectors_BD=_unit(classes_BK @ self._meanings_KD),
+            vectors_BD=_unit(self._classify(logits_BTK).mean(1) @ self._meanings_KD),
             num_tokens_B=num_tokens_B,
             num_dense_tokens=logits_BTK.shape[1] * self._tower.config.grid_size**2,
         )
+
+    def _classify(self, logits_BTK: Tensor) -> Tensor:
+        return ((logits_BTK + self._head_bias_K) / TEMPERATURE).softmax(-1)
 
     @torch.inference_mode()
     def embed_text(self, texts: Sequence[str]) -> Float32Array:

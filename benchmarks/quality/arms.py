@@ -1,0 +1,200 @@
+"""The ways of encoding that are compared, and what each makes of a video.
+
+An image tower's outputs belong to single frames, so one pass frame by frame over the grid holds every slower sampling
+too: "fewer frames" are subsets of its outputs, at their share of its time. All other arms run by themselves. CPU
+seconds are of one thread, with all arms taking turns on each video, and include the keep mask.
+
+Shape legend: B windows, T frames of the grid, F frames of an arm, D embedding.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import xxhash
+from bridge import BridgeEmbedder
+from quality.archive import GRID_FPS, Footage, grid_times
+
+from vlrlt.tokens.patches import patchify
+from vlrlt.tokens.run_length import DENSE, TokenPolicy, keep_mask
+from vlrlt.types import Float32Array, Float64Array, UInt8Array
+
+PATCHES_PER_FRAME = 196
+FEWER_FPS = (8.0, 4.0, 2.0, 1.0, 0.5, 0.25)
+FEWER, KEYS, RANDOM = "fewer frames", "key frames", "random drop"
+_BATCH_FRAMES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """Run-length tokens of one kind at one sampling."""
+
+    family: str
+    """Arms that differ only in how often they look."""
+    fps: float
+    policy: TokenPolicy
+    window_frames: int = 32
+    """Frames in one sequence: runs end with it."""
+    max_frames: float | None = None
+    """A window that would keep more tokens than so many whole frames have is looked at half as often, and again."""
+    random_control: bool = False
+    """Also drop as many tokens at random."""
+
+    @property
+    def name(self) -> str:
+        """Unique among the arms."""
+        return arm_name(self.family, self.fps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """What one arm made of one video."""
+
+    vectors_FD: Float32Array
+    """Of each frame, not normalised: their mean is what the bridge calls a clip's vector."""
+    times_F: Float64Array
+    num_tokens: int
+    cpu_s: float
+
+
+def arm_name(family: str, fps: float) -> str:
+    """For people and for files."""
+    return f"{family} @ {fps:g} fps"
+
+
+def encode_video(footage: Footage, arms: Sequence[Arm], embedder: BridgeEmbedder) -> dict[str, Encoded]:
+    """One video in every way."""
+    times_T = grid_times(len(footage.rgb_THWC))
+    dense = _encode_frames(footage.rgb_THWC, times_T, embedder)
+    encoded = {}
+    for fps in FEWER_FPS:
+        kept_F = sampled(len(times_T), fps)
+        encoded[arm_name(FEWER, fps)] = Encoded(
+            vectors_FD=dense.vectors_FD[kept_F],
+            times_F=times_T[kept_F],
+            num_tokens=len(kept_F) * PATCHES_PER_FRAME,
+            cpu_s=dense.cpu_s * len(kept_F) / len(times_T),
+        )
+    encoded[KEYS] = _encode_frames(footage.keys_KHWC, footage.key_times_K, embedder)
+    for arm in arms:
+        runs = encoded[arm.name] = _encode_runs(footage, arm.policy, arm, embedder)
+        if arm.random_control:
+            num_windows = -(-len(runs.times_F) // arm.window_frames)
+            budget_tokens = max(PATCHES_PER_FRAME, round(runs.num_tokens / num_windows))
+            policy = TokenPolicy(kind="random", budget_tokens=budget_tokens)
+            encoded[arm_name(RANDOM, arm.fps)] = _encode_runs(footage, policy, arm, embedder)
+    return encoded
+
+
+def sampled(num_frames: int, fps: float) -> npt.NDArray[np.int64]:
+    """(F,) indices of the frames of the grid that a slower sampling sees: the middle one of each period."""
+    period = round(GRID_FPS / fps)
+    kept_F = np.arange(period // 2, num_frames, period)
+    return kept_F if len(kept_F) else np.array([num_frames // 2])
+
+
+def _encode_frames(rgb_FHWC: UInt8Array, times_F: Float64Array, embedder: BridgeEmbedder) -> Encoded:
+    """Frame by frame, as an image tower works."""
+    started_s = time.process_time()
+    parts = [
+        embedder.embed_frames(rgb_FHWC[start : start + _BATCH_FRAMES, None], DENSE)[0][:, 0]
+        for start in range(0, len(rgb_FHWC), _BATCH_FRAMES)
+    ]
+    return Encoded(
+        vectors_FD=np.concatenate(parts),
+        times_F=times_F,
+        num_tokens=len(rgb_FHWC) * PATCHES_PER_FRAME,
+        cpu_s=time.process_time() - started_s,
+    )
+
+
+def _encode_runs(footage: Footage, policy: TokenPolicy, arm: Arm, embedder: BridgeEmbedder) -> Encoded:
+    """Window after window, those of one length in batches."""
+    kept_F = sampled(len(footage.rgb_THWC), arm.fps)
+    rgb_FHWC = footage.rgb_THWC[kept_F]
+    started_s = time.process_time()
+    vectors_FD = np.empty((len(kept_F), embedder.embed_dim), np.float32)
+    num_tokens = 0
+    for starts, looks_W in _plan(rgb_FHWC, policy, arm):
+        rgb_BWHWC = np.stack([rgb_FHWC[start + looks_W] for start in starts])
+        vectors_BWD, num_tokens_B = embedder.embed_frames(rgb_BWHWC, policy)
+        num_tokens += int(num_tokens_B.sum())
+        for start, vectors_WD in zip(starts, vectors_BWD, strict=True):
+            end = min(start + arm.window_frames, len(kept_F))
+            nearest_W = np.abs(np.arange(end - start)[:, None] - looks_W).argmin(1)
+            vectors_FD[start:end] = vectors_WD[nearest_W]
+    return Encoded(
+        vectors_FD=vectors_FD,
+        times_F=grid_times(len(footage.rgb_THWC))[kept_F],
+        num_tokens=num_tokens,
+        cpu_s=time.process_time() - started_s,
+    )
+
+
+def _plan(
+    rgb_FHWC: UInt8Array, policy: TokenPolicy, arm: Arm
+) -> list[tuple[list[int], npt.NDArray[np.int64]]]:
+    """Batches of windows: where they start, and which of their frames are looked at."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for start in range(0, len(rgb_FHWC), arm.window_frames):
+        looks_W = _looks(rgb_FHWC[start : start + arm.window_frames], policy, arm)
+        groups.setdefault(tuple(looks_W), []).append(start)
+    batches = []
+    for looks, starts in groups.items():
+        size = max(1, _BATCH_FRAMES // len(looks))
+        batches += [(starts[at : at + size], np.array(looks)) for at in range(0, len(starts), size)]
+    return batches
+
+
+def _looks(rgb_WHWC: UInt8Array, policy: TokenPolicy, arm: Arm) -> npt.NDArray[np.int64]:
+    """All frames of a window, or every second, fourth, ... until what is kept of them is little enough."""
+    num_frames = len(rgb_WHWC)
+    period = 1
+    while True:
+        looks_W = np.arange(period // 2, num_frames, period)
+        if not len(looks_W):
+            return np.array([num_frames // 2])
+        if arm.max_frames is None or num_kept(rgb_WHWC[looks_W], policy) <= arm.max_frames * PATCHES_PER_FRAME:
+            return looks_W
+        period *= 2
+
+
+def num_kept(rgb_WHWC: UInt8Array, policy: TokenPolicy) -> int:
+    """Tokens that a policy keeps of one window."""
+    patches = patchify(torch.from_numpy(rgb_WHWC)[None], patch_size_px=16, tubelet_size=1)
+    return int(keep_mask(patches, tubelet_size=1, policy=policy).sum())
+
+
+def encode_all(
+    archive: Iterable[Footage], arms: Sequence[Arm], embedder: BridgeEmbedder, folder: Path
+) -> Iterator[tuple[Footage, dict[str, Encoded]]]:
+    """Every video's outputs, from the folder where an earlier run with the same arms left them."""
+    digest = xxhash.xxh3_64_hexdigest(repr(arms).encode() + embedder.fingerprint.encode())
+    folder.mkdir(parents=True, exist_ok=True)
+    for footage in archive:
+        kept = folder / f"{footage.name}-{digest}.npz"
+        if not kept.exists():
+            partial = kept.with_suffix(".tmp.npz")
+            encoded = encode_video(footage, arms, embedder)
+            fields = {f"{name}/{key}": value for name, one in encoded.items() for key, value in vars(one).items()}
+            np.savez(partial, allow_pickle=False, **fields)
+            partial.rename(kept)
+        yield footage, _read_encoded(kept)
+
+
+def _read_encoded(path: Path) -> dict[str, Encoded]:
+    with np.load(path) as arrays:
+        names = dict.fromkeys(key.rpartition("/")[0] for key in arrays)
+        return {
+            name: Encoded(
+                vectors_FD=arrays[f"{name}/vectors_FD"],
+                times_F=arrays[f"{name}/times_F"],
+                num_tokens=int(arrays[f"{name}/num_tokens"]),
+                cpu_s=float(arrays[f"{name}/cpu_s"]),
+            )
+            for name in names
+        }
