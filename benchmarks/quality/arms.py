@@ -7,6 +7,7 @@ seconds are of one thread, with all arms taking turns on each video, and include
 Shape legend: B windows, T frames of the grid, F frames of an arm, D embedding.
 """
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import xxhash
-from bridge import BridgeEmbedder
+from bridge import SAMPLING, BridgeEmbedder
 from quality.archive import GRID_FPS, Footage, grid_times
 
 from vlrlt.tokens.patches import patchify
@@ -24,7 +25,7 @@ from vlrlt.tokens.run_length import DENSE, TokenPolicy, keep_mask
 from vlrlt.types import Float32Array, Float64Array, UInt8Array
 
 PATCHES_PER_FRAME = 196
-FEWER_FPS = (8.0, 4.0, 2.0, 1.0, 0.5, 0.25)
+SLOWEST_FPS = 0.25
 FEWER, KEYS, RANDOM = "fewer frames", "key frames", "random drop"
 _BATCH_FRAMES = 64
 
@@ -37,12 +38,17 @@ class Arm:
     """Arms that differ only in how often they look."""
     fps: float
     policy: TokenPolicy
-    window_frames: int = 32
-    """Frames in one sequence: runs end with it."""
+    window_s: float = SAMPLING.clip_s
+    """Seconds in one sequence: runs end with it."""
     max_frames: float | None = None
     """A window that would keep more tokens than so many whole frames have is looked at half as often, and again."""
     random_control: bool = False
     """Also drop as many tokens at random."""
+
+    @property
+    def window_frames(self) -> int:
+        """Frames in one sequence."""
+        return max(1, round(self.window_s * self.fps))
 
     @property
     def name(self) -> str:
@@ -67,17 +73,18 @@ def arm_name(family: str, fps: float) -> str:
 
 
 def encode_video(footage: Footage, arms: Sequence[Arm], embedder: BridgeEmbedder) -> dict[str, Encoded]:
-    """One video in every way."""
+    """One video in every way; frame by frame at the finest rate of the arms and at every slower one."""
     times_T = grid_times(len(footage.rgb_THWC))
-    dense = _encode_frames(footage.rgb_THWC, times_T, embedder)
+    dense_T = sampled(len(times_T), finest_fps(arms))
+    dense = _encode_frames(footage.rgb_THWC[dense_T], times_T[dense_T], embedder)
     encoded = {}
-    for fps in FEWER_FPS:
-        kept_F = sampled(len(times_T), fps)
+    for fps in fewer_fps(arms):
+        kept_F = np.searchsorted(dense_T, sampled(len(times_T), fps))
         encoded[arm_name(FEWER, fps)] = Encoded(
             vectors_FD=dense.vectors_FD[kept_F],
-            times_F=times_T[kept_F],
+            times_F=dense.times_F[kept_F],
             num_tokens=len(kept_F) * PATCHES_PER_FRAME,
-            cpu_s=dense.cpu_s * len(kept_F) / len(times_T),
+            cpu_s=dense.cpu_s * len(kept_F) / len(dense_T),
         )
     encoded[KEYS] = _encode_frames(footage.keys_KHWC, footage.key_times_K, embedder)
     for arm in arms:
@@ -90,11 +97,30 @@ def encode_video(footage: Footage, arms: Sequence[Arm], embedder: BridgeEmbedder
     return encoded
 
 
+def finest_fps(arms: Sequence[Arm]) -> float:
+    """The rate at which the dense pass looks."""
+    return max(arm.fps for arm in arms)
+
+
+def fewer_fps(arms: Sequence[Arm]) -> list[float]:
+    """Rates of the control "fewer frames", from dense at the finest rate down to one frame for a clip."""
+    rates = [finest_fps(arms)]
+    while rates[-1] > SLOWEST_FPS:
+        rates.append(rates[-1] / 2)
+    return rates
+
+
 def sampled(num_frames: int, fps: float) -> npt.NDArray[np.int64]:
-    """(F,) indices of the frames of the grid that a slower sampling sees: the middle one of each period."""
-    period = round(GRID_FPS / fps)
-    kept_F = np.arange(period // 2, num_frames, period)
-    return kept_F if len(kept_F) else np.array([num_frames // 2])
+    """(F,) indices of the frames of the grid at GRID_FPS / 2**n frames a second, each among those of twice the rate.
+
+    Of two frames the later stays, then the earlier, and so on: what is left lies near the middle of its period.
+    """
+    kept_F = np.arange(num_frames)
+    later = True
+    for _ in range(round(math.log2(GRID_FPS / fps))):
+        kept_F = kept_F[1 if later and len(kept_F) > 1 else 0 :: 2]
+        later = not later
+    return kept_F
 
 
 def _encode_frames(rgb_FHWC: UInt8Array, times_F: Float64Array, embedder: BridgeEmbedder) -> Encoded:

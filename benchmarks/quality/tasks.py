@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from bridge import SAMPLING, BridgeEmbedder
-from quality.archive import CAMERAS, GRID_FPS, Footage
-from quality.arms import FEWER, FEWER_FPS, PATCHES_PER_FRAME, Encoded, arm_name
+from quality.archive import CAMERAS, Footage
+from quality.arms import PATCHES_PER_FRAME, Encoded
+from quality.events import Event
 
 from vlrlt.metrics import first_relevant_ranks
 from vlrlt.types import ClipSpan, Float32Array, Float64Array
 from vlrlt.video.sampling import clip_spans
 
-DENSE_GRID = arm_name(FEWER, FEWER_FPS[0])
 ALL = "all"
 
 
@@ -118,6 +118,46 @@ def search_scene(entries: Sequence[Entry]) -> list[Result]:
     return _split("same scene", values, cameras_Q, entries)
 
 
+def search_events(
+    entries: Sequence[Entry], events: Sequence[Event], embedder: BridgeEmbedder
+) -> list[Result]:
+    """Events as queries for the clip in which they happen, among all clips of all quiet videos: 1 / rank.
+
+    A clip scores as its best frame or as its vector; the query is an example of the event or its caption.
+    """
+    spans_N = [(video, span) for video, entry in enumerate(entries) for span in entry.spans]
+    found_QN = np.array(
+        [
+            [video == event.video and span.start_s < event.span.end_s and event.span.start_s < span.end_s]
+            for event in events
+            for video, span in spans_N
+        ]
+    ).reshape(len(events), -1)
+    captioned_Q = np.array([bool(event.caption) for event in events])
+    kind_Q = np.array([event.kind for event in events])
+    asked: dict[str, Float32Array] = {"": np.stack([event.example_D for event in events])}
+    if captioned_Q.any():
+        asked["in words, "] = embedder.embed_text([event.caption or "?" for event in events])
+    values: dict[tuple[str, str], dict[str, Float64Array]] = {}
+    for arm in entries[0].encoded:
+        for words, queries_QD in asked.items():
+            for scoring, similarity_QN in {
+                "best frame": best_frames(entries, arm, queries_QD),
+                "clip vector": queries_QD @ np.concatenate([clip_vectors(entry, arm) for entry in entries]).T,
+            }.items():
+                values.setdefault((words, scoring), {})[arm] = 1 / first_relevant_ranks(similarity_QN, found_QN)
+    costs = measure_costs(entries)
+    results = []
+    for (words, scoring), of_arms in values.items():
+        for kind in dict.fromkeys(kind_Q):
+            asked_Q = (kind_Q == kind) & (captioned_Q if words else True)
+            if asked_Q.any():
+                of_kind = {arm: value_Q[asked_Q] for arm, value_Q in of_arms.items()}
+                split = f"{kind}, {words}{scoring}"
+                results.append(Result(task="short event", split=split, values_Q=of_kind, costs=costs))
+    return results
+
+
 def average_precision(similarity_QN: Float32Array, relevant_QN: npt.NDArray[np.bool_]) -> Float64Array:
     """(Q,) of each query; minus infinity ranks last."""
     order_QN = np.argsort(-similarity_QN, axis=1, kind="stable")
@@ -131,6 +171,17 @@ def clip_vectors(entry: Entry, arm: str) -> Float32Array:
     """(N, D) unit vectors of a video's clips: the mean of the frames inside, or the nearest frame."""
     one = entry.encoded[arm]
     return unit(np.stack([one.vectors_FD[frames_of(one, span)].mean(0) for span in entry.spans]))
+
+
+def best_frames(entries: Sequence[Entry], arm: str, queries_QD: Float32Array) -> Float32Array:
+    """(Q, N) similarity of every clip's best frame."""
+    columns = []
+    for entry in entries:
+        one = entry.encoded[arm]
+        similarity_QF = queries_QD @ unit(one.vectors_FD).T
+        columns += [similarity_QF[:, frames_of(one, span)].max(1) for span in entry.spans]
+    similarity_QN: Float32Array = np.stack(columns, axis=1)
+    return similarity_QN
 
 
 def frames_of(one: Encoded, span: ClipSpan) -> npt.NDArray[np.int64]:
