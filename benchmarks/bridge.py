@@ -84,9 +84,7 @@ class BridgeEmbedder:
         return self._pool(features.frames_BSE, num_tokens_B=features.num_tokens_B.numpy())
 
     @torch.inference_mode()
-    def embed_frames(
-        self, rgb_BTHWC: UInt8Array, policy: TokenPolicy
-    ) -> tuple[Float32Array, npt.NDArray[np.int64]]:
+    def embed_frames(self, rgb_BTHWC: UInt8Array, policy: TokenPolicy) -> tuple[Float32Array, npt.NDArray[np.int64]]:
         """What each frame adds to its clip's vector, (B, T, D), not normalised; and the tokens of each clip, (B,)."""
         features = self._tower(torch.from_numpy(rgb_BTHWC), policy)
         vectors_BTD: Float32Array = (self._classify(features.frames_BSE) @ self._meanings_KD).numpy()

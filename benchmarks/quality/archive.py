@@ -6,7 +6,9 @@ Shape legend: T frames of the grid, K key frames, H = W = 224, C = 3, P patches.
 import csv
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -128,14 +130,14 @@ def changed_patches(rgb_THWC: UInt8Array) -> npt.NDArray[np.bool_]:
     side = PREPROCESS.image_size_px // 16
     changes = [
         np.abs(now.astype(np.int16) - before).reshape(side, 16, side, 16, 3).mean((1, 3, 4)) > PAPER_THRESHOLD_255
-        for before, now in zip(rgb_THWC[:-1], rgb_THWC[1:], strict=True)
+        for before, now in pairwise(rgb_THWC)
     ]
     return np.stack(changes)
 
 
 def grid_times(num_frames: int) -> Float64Array:
     """(T,) seconds of the frames of the grid."""
-    return (np.arange(num_frames) + 0.5) / GRID_FPS
+    return (np.arange(num_frames, dtype=np.float64) + 0.5) / GRID_FPS
 
 
 def _read(decoder: Decoder, key_times_s: list[float]) -> Iterator[tuple[tuple[str, float], UInt8Array]]:
@@ -153,13 +155,9 @@ def _read(decoder: Decoder, key_times_s: list[float]) -> Iterator[tuple[tuple[st
 
 def _key_times(path: Path, start_s: float) -> list[float]:
     """Times of the key frames that the container names; none where it cannot be read so far."""
-    times_s = []
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            for packet in container.demux(stream):
-                if packet.is_keyframe and packet.pts is not None and packet.time_base is not None:
-                    times_s.append(max(0.0, float(packet.pts * packet.time_base) - start_s))
-    except av.FFmpegError:
-        pass
-    return sorted(set(times_s))
+    times_s = set()
+    with suppress(av.FFmpegError), av.open(str(path)) as container:
+        for packet in container.demux(container.streams.video[0]):
+            if packet.is_keyframe and packet.pts is not None and packet.time_base is not None:
+                times_s.add(max(0.0, float(packet.pts * packet.time_base) - start_s))
+    return sorted(times_s)

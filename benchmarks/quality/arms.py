@@ -18,8 +18,8 @@ import numpy.typing as npt
 import torch
 import xxhash
 from bridge import SAMPLING, BridgeEmbedder
-from quality.archive import GRID_FPS, Footage, grid_times
 
+from quality.archive import GRID_FPS, Footage, grid_times
 from vlrlt.tokens.patches import patchify
 from vlrlt.tokens.run_length import DENSE, TokenPolicy, keep_mask
 from vlrlt.types import Float32Array, Float64Array, UInt8Array
@@ -161,9 +161,7 @@ def _encode_runs(footage: Footage, policy: TokenPolicy, arm: Arm, embedder: Brid
     )
 
 
-def _plan(
-    rgb_FHWC: UInt8Array, policy: TokenPolicy, arm: Arm
-) -> list[tuple[list[int], npt.NDArray[np.int64]]]:
+def _plan(rgb_FHWC: UInt8Array, policy: TokenPolicy, arm: Arm) -> list[tuple[list[int], npt.NDArray[np.int64]]]:
     """Batches of windows: where they start, and which of their frames are looked at."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for start in range(0, len(rgb_FHWC), arm.window_frames):
@@ -198,11 +196,12 @@ def num_kept(rgb_WHWC: UInt8Array, policy: TokenPolicy) -> int:
 def encode_all(
     archive: Iterable[Footage], arms: Sequence[Arm], embedder: BridgeEmbedder, folder: Path
 ) -> Iterator[tuple[Footage, dict[str, Encoded]]]:
-    """Every video's outputs, from the folder where an earlier run with the same arms left them."""
-    digest = xxhash.xxh3_64_hexdigest(repr(arms).encode() + embedder.fingerprint.encode())
+    """Every video's outputs, from the folder where an earlier run with the same frames and arms left them."""
     folder.mkdir(parents=True, exist_ok=True)
     for footage in archive:
-        kept = folder / f"{footage.name}-{digest}.npz"
+        digest = xxhash.xxh3_64(repr(arms).encode() + embedder.fingerprint.encode())
+        digest.update(footage.rgb_THWC)
+        kept = folder / f"{footage.name}-{digest.hexdigest()}.npz"
         if not kept.exists():
             partial = kept.with_suffix(".tmp.npz")
             encoded = encode_video(footage, arms, embedder)

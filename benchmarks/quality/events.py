@@ -18,8 +18,8 @@ import av
 import numpy as np
 from bridge import PREPROCESS, BridgeEmbedder
 from PIL import Image
-from quality.archive import GRID_FPS, Footage, changed_patches, grid_times
 
+from quality.archive import GRID_FPS, Footage, changed_patches, grid_times
 from vlrlt.tokens.run_length import DENSE
 from vlrlt.toy.make import make_renderer, make_script
 from vlrlt.toy.script import Action, Gaze, Script
@@ -198,7 +198,8 @@ def _neighbours(script: Script) -> list[Action]:
 def _to_and_fro(rgb_THWC: UInt8Array, num_frames: int) -> UInt8Array:
     last = len(rgb_THWC) - 1
     phase_T = np.arange(num_frames) % (2 * last)
-    return rgb_THWC[last - np.abs(last - phase_T)]
+    played_THWC: UInt8Array = rgb_THWC[last - np.abs(last - phase_T)]
+    return played_THWC
 
 
 def _through_codec(rgb_THWC: UInt8Array, *, name: str, scene: str) -> Footage:
@@ -212,8 +213,8 @@ def _through_codec(rgb_THWC: UInt8Array, *, name: str, scene: str) -> Footage:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb_HWC, format="rgb24")))
         container.mux(stream.encode())
     buffer.seek(0)
-    with av.open(buffer) as container:
-        frames = [(frame.to_ndarray(format="rgb24"), frame.key_frame) for frame in container.decode(video=0)]
+    with av.open(buffer, "r") as coded:
+        frames = [(frame.to_ndarray(format="rgb24"), frame.key_frame) for frame in coded.decode(video=0)]
     decoded_THWC = np.stack([rgb_HWC for rgb_HWC, _ in frames])
     keys_K = np.flatnonzero([is_key for _, is_key in frames])
     return Footage(

@@ -1,4 +1,4 @@
-"""What is asked, and how well each arm answers: one value in [0, 1] for each query, so that arms can be compared in pairs.
+"""What is asked, and how well each arm answers: one value in [0, 1] a query, so that arms can be compared in pairs.
 
 Shape legend: Q queries, N clips, V videos, F frames of an arm, D embedding.
 """
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from bridge import SAMPLING, BridgeEmbedder
+
 from quality.archive import CAMERAS, Footage
 from quality.arms import PATCHES_PER_FRAME, Encoded
 from quality.events import Event
-
 from vlrlt.metrics import first_relevant_ranks
 from vlrlt.types import ClipSpan, Float32Array, Float64Array
 from vlrlt.video.sampling import clip_spans
@@ -104,9 +104,7 @@ def search_scene(entries: Sequence[Entry]) -> list[Result]:
     video_N = np.array([video for video, _ in spans_N])
     start_N, end_N = (np.array([getattr(span, name) for _, span in spans_N]) for name in ("start_s", "end_s"))
     scene_N = np.array([entries[video].scene for video in video_N])
-    shared_NN = (
-        (video_N[:, None] == video_N) & (start_N[:, None] < end_N - 1e-6) & (start_N < end_N[:, None] - 1e-6)
-    )
+    shared_NN = (video_N[:, None] == video_N) & (start_N[:, None] < end_N - 1e-6) & (start_N < end_N[:, None] - 1e-6)
     relevant_NN = (scene_N[:, None] == scene_N) & ~shared_NN
     asked_Q = np.flatnonzero(relevant_NN.any(1))
     values = {}
@@ -118,9 +116,7 @@ def search_scene(entries: Sequence[Entry]) -> list[Result]:
     return _split("same scene", values, cameras_Q, entries)
 
 
-def search_events(
-    entries: Sequence[Entry], events: Sequence[Event], embedder: BridgeEmbedder
-) -> list[Result]:
+def search_events(entries: Sequence[Entry], events: Sequence[Event], embedder: BridgeEmbedder) -> list[Result]:
     """Events as queries for the clip in which they happen, among all clips of all quiet videos: 1 / rank.
 
     A clip scores as its best frame or as its vector; the query is an example of the event or its caption.
@@ -198,7 +194,9 @@ def unit(vectors_ND: Float32Array) -> Float32Array:
     return scaled
 
 
-def _split(task: str, values: dict[str, Float64Array], camera_Q: npt.NDArray[np.str_], entries: Sequence[Entry]) -> list[Result]:
+def _split(
+    task: str, values: dict[str, Float64Array], camera_Q: npt.NDArray[np.str_], entries: Sequence[Entry]
+) -> list[Result]:
     """All queries together, and those of each camera; costs are those of the camera's videos."""
     results = []
     for split in (ALL, *CAMERAS):

@@ -1,0 +1,117 @@
+"""Rows, tables and the picture."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+
+from quality.arms import FEWER, KEYS, RANDOM
+from quality.curves import DENSE_FPS, LOSS_ALLOWED, compare, families, share_of_dense_time
+from quality.tasks import Result
+
+mpl.use("agg")
+from matplotlib import pyplot as plt
+
+Row = dict[str, Any]
+TRAINED_TASK = "toy EPIC-MIR"
+_COLOURS = {FEWER: "black", RANDOM: "tab:red", KEYS: "tab:gray"}
+
+
+def as_rows(results: Sequence[Result]) -> list[Row]:
+    """One for each task, split and arm."""
+    return [
+        {
+            "task": result.task,
+            "split": result.split,
+            "arm": arm,
+            "kept": round(result.costs[arm].kept, 4),
+            "encode_s_per_video_minute": round(result.costs[arm].encode_s_per_video_minute, 4),
+            "quality": round(float(value_Q.mean()), 4),
+        }
+        for result in results
+        for arm, value_Q in result.values_Q.items()
+    ]
+
+
+def trained_rows(path: Path) -> list[Row]:
+    """What train_cost.py wrote with --out, in the shape of the other rows; quality is the mean mAP."""
+    return [
+        {
+            "task": TRAINED_TASK,
+            "split": "test",
+            "arm": row["arm"],
+            "kept": row["kept"],
+            "encode_s_per_video_minute": row["encode_s_per_video_minute"],
+            "quality": row["mAP"],
+        }
+        for row in json.loads(path.read_text(encoding="utf-8"))["rows"]
+    ]
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    """A table for each task and split, cheapest first."""
+    for task, split in dict.fromkeys((row["task"], row["split"]) for row in rows):
+        print(f"\n{task}: {split}\n{'':36}{'kept':>8}{'s per video minute':>20}{'quality':>10}")
+        here = [row for row in rows if (row["task"], row["split"]) == (task, split)]
+        for row in sorted(here, key=lambda row: row["encode_s_per_video_minute"]):
+            seconds = row["encode_s_per_video_minute"]
+            print(f"{row['arm']:36}{row['kept']:8.3f}{seconds:20.3f}{row['quality']:10.3f}")
+
+
+def print_verdicts(results: Sequence[Result], arms: Sequence[str], *, seed: int) -> None:
+    """The chosen arms against every control at equal time, and the price of dense's quality."""
+    print(f"\nAt equal encode time: quality minus that of the control [95 % interval], in points; target {_target()}")
+    for result in results:
+        for arm in arms:
+            if arm in result.values_Q:
+                parts = [str(one) for one in compare(result, arm, np.random.default_rng(seed))]
+                num_queries = len(result.values_Q[arm])
+                print(f"  {result.task}: {result.split} ({num_queries} queries), {arm}: {'; '.join(parts)}")
+    print(
+        f"\nAt equal quality: encode time over that of dense at {DENSE_FPS:g} frames a second, and at the finest rate"
+    )
+    for result in results:
+        parts = []
+        finest_fps = max(float(arm.rpartition("@ ")[2].removesuffix(" fps")) for arm in _fewer(result))
+        for family in dict.fromkeys((*(arm.partition(" @ ")[0] for arm in arms), FEWER)):
+            if family in families(list(result.values_Q)):
+                shares = [share_of_dense_time(result, family, fps) for fps in (DENSE_FPS, finest_fps)]
+                parts.append(f"{family} {' and '.join('never' if s is None else f'{s:.2f}' for s in shares)}")
+        print(f"  {result.task}: {result.split}: {'; '.join(parts)}")
+
+
+def draw(results: Sequence[Result], path: Path) -> None:
+    """Quality over encode time, a panel for each task and split."""
+    num_columns = 4
+    num_rows = -(-len(results) // num_columns)
+    figure, axes = plt.subplots(num_rows, num_columns, figsize=(4 * num_columns, 3 * num_rows), squeeze=False)
+    lines: dict[str, Any] = {}
+    for axis, result in zip(axes.flat, results, strict=False):
+        for family, arms in families(list(result.values_Q)).items():
+            points = sorted((result.costs[a].encode_s_per_video_minute, result.values_Q[a].mean()) for a in arms)
+            control = family in _COLOURS
+            style = {"color": _COLOURS[family], "linestyle": "--"} if control else {}
+            (lines[family],) = axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=family, **style)
+        axis.set_xscale("log")
+        axis.set_title(f"{result.task}: {result.split}", fontsize=9)
+        axis.tick_params(labelsize=7)
+    for axis in axes.flat[len(results) :]:
+        axis.axis("off")
+    figure.supxlabel("encode seconds per minute of video (one thread)")
+    figure.supylabel("quality")
+    figure.legend(lines.values(), lines.keys(), loc="lower center", ncols=4, fontsize=8, bbox_to_anchor=(0.5, -0.06))
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+    plt.close(figure)
+
+
+def _target() -> str:
+    return f"to win, or to lose at most {100 * LOSS_ALLOWED:g}"
+
+
+def _fewer(result: Result) -> list[str]:
+    return families(list(result.values_Q))[FEWER]
