@@ -26,7 +26,7 @@ from vlrlt.video.decode import Decoder, open_decoder
 GRID_FPS = 8.0
 """Frames per second that are decoded; every slower sampling is a subset of them."""
 
-MAX_VIDEO_S = 60.0
+MAX_VIDEO_S = 16.0
 """Longer videos are cut: one long recording must not decide a mean over an archive."""
 
 Camera = Literal["fixed", "hand-held", "head-mounted"]

@@ -200,7 +200,7 @@ def encode_all(
     folder.mkdir(parents=True, exist_ok=True)
     for footage in archive:
         digest = xxhash.xxh3_64(repr(arms).encode() + embedder.fingerprint.encode())
-        digest.update(footage.rgb_THWC)
+        digest.update(footage.rgb_THWC.tobytes())
         kept = folder / f"{footage.name}-{digest.hexdigest()}.npz"
         if not kept.exists():
             partial = kept.with_suffix(".tmp.npz")

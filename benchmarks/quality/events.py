@@ -214,9 +214,9 @@ def _through_codec(rgb_THWC: UInt8Array, *, name: str, scene: str) -> Footage:
         container.mux(stream.encode())
     buffer.seek(0)
     with av.open(buffer, "r") as coded:
-        frames = [(frame.to_ndarray(format="rgb24"), frame.key_frame) for frame in coded.decode(video=0)]
-    decoded_THWC = np.stack([rgb_HWC for rgb_HWC, _ in frames])
-    keys_K = np.flatnonzero([is_key for _, is_key in frames])
+        frames = list(coded.decode(video=0))
+    decoded_THWC = np.stack([frame.to_ndarray(format="rgb24") for frame in frames]).astype(np.uint8)
+    keys_K = np.flatnonzero([frame.key_frame for frame in frames])
     return Footage(
         name=name,
         scene=scene,
