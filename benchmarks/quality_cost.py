@@ -36,7 +36,7 @@ from vlrlt.tokens.run_length import TokenPolicy
 
 SHARED = Path(__file__).parents[2] / "shared"
 NUM_QUIET, NUM_TOY = 12, 4
-QUICK_EVERY, QUICK_NUM_QUIET, QUICK_NUM_TOY = 5, 4, 2
+QUICK_NUM_VIDEOS, QUICK_NUM_QUIET, QUICK_NUM_TOY = 24, 4, 2
 
 
 def run_lengths(threshold_255: float, fps: float, *, random_control: bool = False) -> Arm:
@@ -56,10 +56,10 @@ def budget(fps: float) -> Arm:
     return Arm(family="budget of 2 frames", fps=fps, policy=policy)
 
 
-def held(fps: float) -> Arm:
-    """Where a clip changes too much, drop whole frames instead of patches."""
-    policy = TokenPolicy(threshold_255=10)
-    return Arm(family="run lengths 10, held to 2 frames", fps=fps, policy=policy, max_frames=2)
+def capped(fps: float, max_frames: int) -> Arm:
+    """At most as many tokens for each clip as some whole frames have: where more changes, whole frames go."""
+    policy = TokenPolicy(threshold_255=10, budget_tokens=max_frames * PATCHES_PER_FRAME)
+    return Arm(family="run lengths 10, capped", fps=fps, policy=policy, variant=f", {max_frames} frames")
 
 
 def long_runs(fps: float) -> Arm:
@@ -67,25 +67,27 @@ def long_runs(fps: float) -> Arm:
     return Arm(family="run lengths 10, 16 s in one", fps=fps, policy=TokenPolicy(threshold_255=10), window_s=16)
 
 
-QUICK_ARMS = [run_lengths(10, fps, random_control=fps == 2) for fps in (4.0, 2.0, 1.0)]
+QUICK_ARMS = [*(run_lengths(10, fps, random_control=fps == 2) for fps in (4.0, 2.0, 1.0)), capped(4.0, 4)]
 ARCHIVE_ARMS = [
-    *(run_lengths(10, fps, random_control=fps <= 2) for fps in (4.0, 2.0, 1.0)),
-    *(run_lengths(5.76, fps) for fps in (2.0, 1.0)),
-    *(run_lengths(20, fps) for fps in (4.0, 2.0)),
+    *(run_lengths(10, fps, random_control=fps == 2) for fps in (4.0, 2.0, 1.0)),
+    *(run_lengths(threshold_255, 2.0) for threshold_255 in (5.76, 20.0)),
     previous(2.0),
     budget(4.0),
-    held(4.0),
+    *(capped(4.0, max_frames) for max_frames in (2, 4)),
 ]
-QUICK_EVENT_ARMS = [run_lengths(10, fps, random_control=fps == 2) for fps in (8.0, 4.0, 2.0)]
+QUICK_EVENT_ARMS = [
+    *(run_lengths(10, fps, random_control=fps == 2) for fps in (8.0, 4.0, 2.0)),
+    capped(4.0, 4),
+]
 EVENT_ARMS = [
     *(run_lengths(10, fps, random_control=fps in (8, 2)) for fps in (8.0, 4.0, 2.0, 1.0)),
     *(run_lengths(threshold_255, 8.0) for threshold_255 in (5.76, 20.0)),
     previous(8.0),
     budget(8.0),
-    held(8.0),
-    *(long_runs(fps) for fps in (8.0, 2.0)),
+    *(capped(4.0, max_frames) for max_frames in (2, 4)),
+    *(long_runs(fps) for fps in (8.0, 4.0)),
 ]
-CHOSEN = ("run lengths 10 @ 4 fps", "run lengths 10 @ 2 fps", "run lengths 10 @ 8 fps")
+CHOSEN = (capped(4.0, 4).name, "run lengths 10 @ 4 fps", "run lengths 10 @ 2 fps")
 """Compared with every control in the verdicts."""
 
 
@@ -101,7 +103,9 @@ def read_all(sources: list[Source]) -> Iterator[Footage]:
 
 def search_archive(args: argparse.Namespace, embedder: BridgeEmbedder, maker: EventMaker) -> list[Result]:
     """The tasks on the videos as they are; the maker of events sees them pass."""
-    sources = find_sources(args.videos)[:: QUICK_EVERY if args.quick else 1]
+    sources = find_sources(args.videos)
+    if args.quick:
+        sources = sources[:: max(1, len(sources) // QUICK_NUM_VIDEOS)][:QUICK_NUM_VIDEOS]
     entries = []
     arms = QUICK_ARMS if args.quick else ARCHIVE_ARMS
     for footage, encoded in encode_all(read_all(sources), arms, embedder, args.out / "archive"):

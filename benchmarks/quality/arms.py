@@ -15,13 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 import xxhash
 from bridge import SAMPLING, BridgeEmbedder
 
 from quality.archive import GRID_FPS, Footage, grid_times
-from vlrlt.tokens.patches import patchify
-from vlrlt.tokens.run_length import DENSE, TokenPolicy, keep_mask
+from vlrlt.tokens.run_length import DENSE, TokenPolicy
 from vlrlt.types import Float32Array, Float64Array, UInt8Array
 
 PATCHES_PER_FRAME = 196
@@ -40,8 +38,8 @@ class Arm:
     policy: TokenPolicy
     window_s: float = SAMPLING.clip_s
     """Seconds in one sequence: runs end with it."""
-    max_frames: float | None = None
-    """A window that would keep more tokens than so many whole frames have is looked at half as often, and again."""
+    variant: str = ""
+    """Where a family has more to vary."""
     random_control: bool = False
     """Also drop as many tokens at random."""
 
@@ -53,7 +51,7 @@ class Arm:
     @property
     def name(self) -> str:
         """Unique among the arms."""
-        return arm_name(self.family, self.fps)
+        return arm_name(self.family, self.fps) + self.variant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,14 +143,11 @@ def _encode_runs(footage: Footage, policy: TokenPolicy, arm: Arm, embedder: Brid
     started_s = time.process_time()
     vectors_FD = np.empty((len(kept_F), embedder.embed_dim), np.float32)
     num_tokens = 0
-    for starts, looks_W in _plan(rgb_FHWC, policy, arm):
-        rgb_BWHWC = np.stack([rgb_FHWC[start + looks_W] for start in starts])
+    for start, end, num_frames in _batches(len(kept_F), arm.window_frames):
+        rgb_BWHWC = rgb_FHWC[start:end].reshape(-1, num_frames, *rgb_FHWC.shape[1:])
         vectors_BWD, num_tokens_B = embedder.embed_frames(rgb_BWHWC, policy)
+        vectors_FD[start:end] = vectors_BWD.reshape(end - start, -1)
         num_tokens += int(num_tokens_B.sum())
-        for start, vectors_WD in zip(starts, vectors_BWD, strict=True):
-            end = min(start + arm.window_frames, len(kept_F))
-            nearest_W = np.abs(np.arange(end - start)[:, None] - looks_W).argmin(1)
-            vectors_FD[start:end] = vectors_WD[nearest_W]
     return Encoded(
         vectors_FD=vectors_FD,
         times_F=grid_times(len(footage.rgb_THWC))[kept_F],
@@ -161,36 +156,14 @@ def _encode_runs(footage: Footage, policy: TokenPolicy, arm: Arm, embedder: Brid
     )
 
 
-def _plan(rgb_FHWC: UInt8Array, policy: TokenPolicy, arm: Arm) -> list[tuple[list[int], npt.NDArray[np.int64]]]:
-    """Batches of windows: where they start, and which of their frames are looked at."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for start in range(0, len(rgb_FHWC), arm.window_frames):
-        looks_W = _looks(rgb_FHWC[start : start + arm.window_frames], policy, arm)
-        groups.setdefault(tuple(looks_W), []).append(start)
-    batches = []
-    for looks, starts in groups.items():
-        size = max(1, _BATCH_FRAMES // len(looks))
-        batches += [(starts[at : at + size], np.array(looks)) for at in range(0, len(starts), size)]
-    return batches
-
-
-def _looks(rgb_WHWC: UInt8Array, policy: TokenPolicy, arm: Arm) -> npt.NDArray[np.int64]:
-    """All frames of a window, or every second, fourth, ... until what is kept of them is little enough."""
-    num_frames = len(rgb_WHWC)
-    period = 1
-    while True:
-        looks_W = np.arange(period // 2, num_frames, period)
-        if not len(looks_W):
-            return np.array([num_frames // 2])
-        if arm.max_frames is None or num_kept(rgb_WHWC[looks_W], policy) <= arm.max_frames * PATCHES_PER_FRAME:
-            return looks_W
-        period *= 2
-
-
-def num_kept(rgb_WHWC: UInt8Array, policy: TokenPolicy) -> int:
-    """Tokens that a policy keeps of one window."""
-    patches = patchify(torch.from_numpy(rgb_WHWC)[None], patch_size_px=16, tubelet_size=1)
-    return int(keep_mask(patches, tubelet_size=1, policy=policy).sum())
+def _batches(num_frames: int, window_frames: int) -> Iterator[tuple[int, int, int]]:
+    """Where a batch of windows starts and ends, and the frames of a window; the last window may be shorter."""
+    whole = num_frames - num_frames % window_frames
+    step = max(1, _BATCH_FRAMES // window_frames) * window_frames
+    for start in range(0, whole, step):
+        yield start, min(start + step, whole), window_frames
+    if whole < num_frames:
+        yield whole, num_frames, num_frames - whole
 
 
 def encode_all(

@@ -33,7 +33,7 @@ _MIN_SEGMENTS, _MAX_SEGMENTS = 2, 6
 _QUIET_FRAMES = 16
 _AROUND_FRAMES = 8
 _MAX_EVENT_FRAMES = 8
-_INSET_PX = 96
+_INSET_PX = 128
 _KEY_FRAMES_EVERY_S = 8.0
 """x264's default of 250 frames at 30 frames a second, about."""
 

@@ -40,7 +40,8 @@ class TokenPolicy:
     threshold_255: float = PAPER_THRESHOLD_255
     """Grey levels in [0, 255]; for `threshold` only."""
     budget_tokens: int | None = None
-    """Tokens per clip, for `budget` and `random`; the first step is always kept and counts."""
+    """Tokens per clip, for `budget` and `random`; the first step is always kept and counts. For `threshold` the most that
+    are kept: a clip that changes more is looked at every second step only, or every fourth, and so on."""
     seed: int = 0
     """For `random`: the same positions are kept in every clip."""
 
@@ -53,11 +54,11 @@ class TokenPolicy:
                 raise ConfigError(f"{field} of a token policy must be one of {', '.join(allowed)}, got {got!r}")
         if not 0 <= self.threshold_255 <= 255:
             raise ConfigError(f"threshold_255 must be grey levels in [0, 255], got {self.threshold_255}")
-        needs_budget = self.kind in ("budget", "random")
-        if needs_budget and (self.budget_tokens is None or self.budget_tokens < 1):
+        least_tokens = 0 if self.budget_tokens is None and self.kind in ("threshold", "none") else 1
+        if (self.budget_tokens or 0) < least_tokens:
             raise ConfigError(f"policy {self.kind!r} needs budget_tokens >= 1, got {self.budget_tokens}")
-        if not needs_budget and self.budget_tokens is not None:
-            raise ConfigError(f"budget_tokens is for the policies 'budget' and 'random', not {self.kind!r}")
+        if self.kind == "none" and self.budget_tokens is not None:
+            raise ConfigError("the policy 'none' keeps every token and takes no budget_tokens; try kind 'threshold'")
 
 
 DENSE = TokenPolicy(kind="none")
@@ -82,7 +83,11 @@ def keep_mask(patches_BShwK: Tensor, *, tubelet_size: int, policy: TokenPolicy) 
         return torch.ones(patches_BShwK.shape[:-1], dtype=torch.bool, device=patches_BShwK.device)
     if policy.kind == "threshold":
         threshold_B = torch.full((len(patches_BShwK),), policy.threshold_255, device=patches_BShwK.device)
-        return _keep_above(first_BShwF, last_BShwF, threshold_B, policy.reference)[0]
+        keep_BShw = _keep_above(first_BShwF, last_BShwF, threshold_B, policy.reference)[0]
+        if policy.budget_tokens is None:
+            return keep_BShw
+        num_budget = _num_tokens_after_first_step(patches_BShwK, policy) + keep_BShw[0, 0].numel()
+        return _look_less_often(keep_BShw, first_BShwF, last_BShwF, threshold_B, num_budget, policy.reference)
     num_extra = _num_tokens_after_first_step(patches_BShwK, policy)
     if policy.kind == "random":
         generator = torch.Generator().manual_seed(policy.seed)
@@ -138,6 +143,25 @@ def _keep_above(
         changed_Bhw = score_BShw[:, step] > threshold_B[:, None, None]
         carried_BhwF = _where(changed_Bhw, first_BShwF[:, step], carried_BhwF)
     return score_BShw > threshold_B111, score_BShw
+
+
+def _look_less_often(
+    keep_BShw: Tensor,
+    first_BShwF: Tensor,
+    last_BShwF: Tensor,
+    threshold_B: Tensor,
+    num_budget: int,
+    reference: Reference,
+) -> Tensor:
+    """Halve the steps of clips that keep too much, until they fit: whole frames go, those that stay are of one moment."""
+    period = 1
+    while period < keep_BShw.shape[1] and (over_B := keep_BShw.flatten(1).sum(1) > num_budget).any():
+        period *= 2
+        looked_BShwF = (first_BShwF[over_B, ::period], last_BShwF[over_B, ::period])
+        sparse_BShw = torch.zeros_like(keep_BShw[over_B])
+        sparse_BShw[:, ::period] = _keep_above(*looked_BShwF, threshold_B[over_B], reference)[0]
+        keep_BShw[over_B] = sparse_BShw
+    return keep_BShw
 
 
 def _num_tokens_after_first_step(patches_BShwK: Tensor, policy: TokenPolicy) -> int:
