@@ -296,6 +296,23 @@ def test_budget_finds_the_changes_of_each_clip_by_itself(reference: Reference) -
         assert np.argwhere(clip_mask[1:]).tolist() == [[0, 0, 2], [1, 1, 0], [2, 0, 1]]
 
 
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_a_threshold_within_a_budget_looks_less_often_where_a_clip_changes_more(reference: Reference) -> None:
+    generator = np.random.default_rng(0)
+    still = np.zeros((8, 2, 3, 3), np.uint8)
+    still[5:, 0, 0] = 255
+    restless = generator.integers(0, 256, (8, 2, 3, 3), np.uint8)
+    clips = np.stack([still, restless])
+    policy = TokenPolicy(threshold_255=0, budget_tokens=4 * 6, reference=reference)
+    mask = kept(clips, policy)
+    assert (mask[0] == plain_keep(still, 0, reference, patch=1, tubelet=1)).all()
+    assert (mask[1, ::2] == plain_keep(restless[::2], 0, reference, patch=1, tubelet=1)).all()
+    assert not mask[1, 1::2].any()
+    tighter = kept(clips, TokenPolicy(threshold_255=0, budget_tokens=6, reference=reference))
+    assert tighter[1, 0].all()
+    assert not tighter[:, 1:].any()
+
+
 def test_carried_budget_sees_drift_that_the_previous_step_hides() -> None:
     """Patch 0 drifts by 4 a step, patch 1 jumps by 10 once: the drift adds up to more than the jump."""
     clip = np.zeros((1, 8, 1, 2, 3), np.uint8)
@@ -330,7 +347,7 @@ def test_random_depends_on_the_seed_and_grows_with_the_budget() -> None:
     assert (more | masks[0] == more).all()
 
 
-@pytest.mark.parametrize("kind", ["budget", "random"])
+@pytest.mark.parametrize("kind", ["threshold", "budget", "random"])
 def test_a_budget_below_the_first_step_is_refused(kind: str) -> None:
     policy = TokenPolicy(kind=kind, budget_tokens=5)  # type: ignore[arg-type]
     message = "budget_tokens = 5 is less than the 6 tokens of the first step, which are always kept; give at least 6"
@@ -346,8 +363,8 @@ def test_a_budget_below_the_first_step_is_refused(kind: str) -> None:
         ({"threshold_255": float("nan")}, "threshold_255 must be grey levels in [0, 255], got nan"),
         ({"kind": "budget"}, "policy 'budget' needs budget_tokens >= 1, got None"),
         ({"kind": "random", "budget_tokens": 0}, "policy 'random' needs budget_tokens >= 1, got 0"),
-        ({"budget_tokens": 9}, "budget_tokens is for the policies 'budget' and 'random', not 'threshold'"),
-        ({"kind": "none", "budget_tokens": 9}, "budget_tokens is for the policies 'budget' and 'random', not 'none'"),
+        ({"budget_tokens": 0}, "policy 'threshold' needs budget_tokens >= 1, got 0"),
+        ({"kind": "none", "budget_tokens": 9}, "the policy 'none' keeps every token and takes no budget_tokens"),
         ({"kind": "rlt"}, "kind of a token policy must be one of threshold, budget, random, none, got 'rlt'"),
         ({"reference": "first"}, "reference of a token policy must be one of previous, carried, got 'first'"),
     ],

@@ -40,8 +40,8 @@ class TokenPolicy:
     threshold_255: float = PAPER_THRESHOLD_255
     """Grey levels in [0, 255]; for `threshold` only."""
     budget_tokens: int | None = None
-    """Tokens per clip, for `budget` and `random`; the first step is always kept and counts. For `threshold` the most that
-    are kept: a clip that changes more is looked at every second step only, or every fourth, and so on."""
+    """Tokens per clip, for `budget` and `random`; the first step is always kept and counts. For `threshold` the most
+    that are kept: a clip that changes more is looked at every second step only, or every fourth, and so on."""
     seed: int = 0
     """For `random`: the same positions are kept in every clip."""
 
@@ -54,8 +54,8 @@ class TokenPolicy:
                 raise ConfigError(f"{field} of a token policy must be one of {', '.join(allowed)}, got {got!r}")
         if not 0 <= self.threshold_255 <= 255:
             raise ConfigError(f"threshold_255 must be grey levels in [0, 255], got {self.threshold_255}")
-        least_tokens = 0 if self.budget_tokens is None and self.kind in ("threshold", "none") else 1
-        if (self.budget_tokens or 0) < least_tokens:
+        needs_budget = self.kind in ("budget", "random") or self.budget_tokens is not None
+        if needs_budget and (self.budget_tokens is None or self.budget_tokens < 1):
             raise ConfigError(f"policy {self.kind!r} needs budget_tokens >= 1, got {self.budget_tokens}")
         if self.kind == "none" and self.budget_tokens is not None:
             raise ConfigError("the policy 'none' keeps every token and takes no budget_tokens; try kind 'threshold'")
@@ -153,7 +153,7 @@ def _look_less_often(
     num_budget: int,
     reference: Reference,
 ) -> Tensor:
-    """Halve the steps of clips that keep too much, until they fit: whole frames go, those that stay are of one moment."""
+    """Halve the steps of clips that keep too much until they fit: whole steps go, so that those that stay are whole."""
     period = 1
     while period < keep_BShw.shape[1] and (over_B := keep_BShw.flatten(1).sum(1) > num_budget).any():
         period *= 2
