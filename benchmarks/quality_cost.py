@@ -22,12 +22,13 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import torch
 from bridge import BridgeEmbedder
 from quality.archive import Footage, Source, find_sources, read_footage
 from quality.arms import PATCHES_PER_FRAME, Arm, encode_all
-from quality.events import Event, EventMaker, toy_clips
+from quality.events import Event, EventKind, EventMaker, toy_clips
 from quality.report import Row, as_rows, draw, print_rows, print_verdicts, trained_rows
 from quality.tasks import Result, entry_of, search_events, search_scene, search_text
 
@@ -89,6 +90,8 @@ EVENT_ARMS = [
 ]
 CHOSEN = (capped(4.0, 4).name, "run lengths 10 @ 4 fps", "run lengths 10 @ 2 fps")
 """Compared with every control in the verdicts."""
+
+DRAWN = ("all", "fixed", "head-mounted", *(f"{kind}, best frame" for kind in get_args(EventKind)))
 
 
 def read_all(sources: list[Source]) -> Iterator[Footage]:
@@ -156,7 +159,7 @@ def main() -> None:
     rows: list[Row] = as_rows(results) + (trained_rows(args.trained) if args.trained else [])
     print_rows(rows)
     print_verdicts(results, CHOSEN, seed=args.seed)
-    draw(results, args.out / "quality_cost.png")
+    draw([result for result in results if result.split in DRAWN], args.out / "quality_cost.png")
     print(f"\npicture: {args.out / 'quality_cost.png'}")
     if args.json:
         print(json.dumps(rows))

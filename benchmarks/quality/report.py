@@ -85,7 +85,7 @@ def print_verdicts(results: Sequence[Result], arms: Sequence[str], *, seed: int)
 
 def draw(results: Sequence[Result], path: Path) -> None:
     """Quality over encode time, a panel for each task and split."""
-    num_columns = 4
+    num_columns = 3
     num_rows = -(-len(results) // num_columns)
     figure, axes = plt.subplots(num_rows, num_columns, figsize=(4 * num_columns, 3 * num_rows), squeeze=False)
     lines: dict[str, Any] = {}

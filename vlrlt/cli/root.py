@@ -54,7 +54,12 @@ Policy = Annotated[
     Literal["threshold", "budget", "random", "none"] | None, typer.Option("--policy", help="Which tokens are dropped.")
 ]
 Threshold = Annotated[float | None, typer.Option("--threshold-255", help="Grey levels, for the policy 'threshold'.")]
-Budget = Annotated[int | None, typer.Option("--budget-tokens", help="Tokens per clip, for 'budget' and 'random'.")]
+Budget = Annotated[
+    int | None,
+    typer.Option(
+        "--budget-tokens", help="Tokens per clip: at most for 'threshold', exactly for 'budget' and 'random'."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON on stdout.")]
 
 
@@ -78,5 +83,5 @@ def token_policy(
 
     if threshold_255 is not None and kind not in (None, "threshold"):
         raise ConfigError(f"--threshold-255 is for the policy 'threshold', not {kind!r}")
-    policy = TokenPolicy(kind=kind or ("threshold" if budget_tokens is None else "budget"), budget_tokens=budget_tokens)
+    policy = TokenPolicy(kind=kind or "threshold", budget_tokens=budget_tokens)
     return policy if threshold_255 is None else replace(policy, threshold_255=threshold_255)
