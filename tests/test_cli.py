@@ -167,7 +167,8 @@ def test_the_options_reach_the_model_and_stay_with_the_library(archive: Path, li
     [
         (("--threshold-255", 20), TokenPolicy(threshold_255=20)),
         (("--policy", "threshold", "--threshold-255", 20), TokenPolicy(threshold_255=20)),
-        (("--budget-tokens", 9), TokenPolicy(kind="budget", budget_tokens=9)),
+        (("--budget-tokens", 9), TokenPolicy(budget_tokens=9)),
+        (("--policy", "budget", "--budget-tokens", 9), TokenPolicy(kind="budget", budget_tokens=9)),
         (("--policy", "random", "--budget-tokens", 9), TokenPolicy(kind="random", budget_tokens=9)),
     ],
 )

@@ -56,9 +56,7 @@ Policy = Annotated[
 Threshold = Annotated[float | None, typer.Option("--threshold-255", help="Grey levels, for the policy 'threshold'.")]
 Budget = Annotated[
     int | None,
-    typer.Option(
-        "--budget-tokens", help="Tokens per clip: at most for 'threshold', exactly for 'budget' and 'random'."
-    ),
+    typer.Option("--budget-tokens", help="Tokens per clip: at most for 'threshold', exact for 'budget' and 'random'."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON on stdout.")]
 
