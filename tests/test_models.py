@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
+from towers import TINY, half_static_clips, tiny_dual
 
 from vlrlt.errors import ConfigError
 from vlrlt.models.attention import joint_attention
@@ -574,3 +575,15 @@ def test_a_text_architecture_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(ConfigError, match="context_length must be 1 or more, got 0"):
         SentencePieceTextConfig(vocab_size=10, context_length=0)
     assert OpenClipTextConfig(architecture="ViT-B-32", embed_dim=512).architecture == "ViT-B-32"
+
+
+def test_without_log_run_length_every_key_weighs_the_same() -> None:
+    """A still clip of runs equals the dense clip only when a run counts as often as it lasts."""
+    still_BTHWC = torch.from_numpy(half_static_clips(1)[:, :1]).expand(-1, 4, -1, -1, -1).clone()
+    still_BTHWC[:, 2:, :8] = 255 - still_BTHWC[:, 2:, :8]
+    outputs = {}
+    for flag in (True, False):
+        encoder = tiny_dual(replace(TINY, log_run_length=flag, temporal_embedding=False, run_length_embedding=False))
+        runs, dense = (encoder.encode_video(still_BTHWC, policy) for policy in (TokenPolicy(), DENSE))
+        outputs[flag] = float((runs - dense).abs().max())
+    assert outputs[True] < 1e-5 < outputs[False]

@@ -1,4 +1,4 @@
-"""Commands around models: toy make, train."""
+"""Commands around models: toy make, train, convert."""
 
 from pathlib import Path
 from typing import Annotated
@@ -42,3 +42,23 @@ def train(ctx: typer.Context) -> None:
     from vlrlt.train.cli import main as train_main
 
     train_main(ctx.args)
+
+
+@app.command()
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(metavar="FILE.pt", help="A checkpoint of AVION.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Gets the model folder.")],
+) -> None:
+    """Turn an AVION checkpoint into a model folder: for `--model`, and for a recipe's init_from.
+
+    Example: vlrlt convert avion_pretrain_lavila_vitb_best.pt --out models/avion-vitb
+    """
+    from vlrlt.models.avion import load_avion
+    from vlrlt.models.checkpoint import save_checkpoint
+
+    model = load_avion(checkpoint)
+    save_checkpoint(model, out)
+    config = model.video_config
+    typer.echo(
+        f"{out}: width {config.width}, {config.depth} blocks, {config.num_frames} frames of {config.image_size_px} px"
+    )

@@ -105,10 +105,11 @@ class FrameAttention:
         return flex_frame_attention(q_MHE, k_MHE, v_MHE, self.alive_FA, compiled=True)
 
 
-def joint_attention(packing: Packing, *, num_cls: int, dtype: torch.dtype) -> RowAttention:
-    """All tokens of a clip and its num_cls CLS meet; a key weighs as much as the run it stands for."""
+def joint_attention(packing: Packing, *, num_cls: int, dtype: torch.dtype, log_run_length: bool = True) -> RowAttention:
+    """All tokens of a clip and its num_cls CLS meet; a key weighs as much as the run it stands for, or all the same."""
     cls_clip = torch.arange(packing.num_clips, device=packing.clip_N.device).repeat_interleave(num_cls)
-    log_length_M = torch.cat([torch.ones_like(cls_clip), packing.run_length_N]).to(dtype).log()
+    weight_N = packing.run_length_N if log_run_length else torch.ones_like(packing.run_length_N)
+    log_length_M = torch.cat([torch.ones_like(cls_clip), weight_N]).to(dtype).log()
     is_weighted = len(log_length_M) > 0 and bool(log_length_M.max() > 0)
 
     def rows(clips: list[int]) -> _Rows:

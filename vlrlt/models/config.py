@@ -49,6 +49,8 @@ class VideoEncoderConfig:
     """Queries and keys of patches are rotated by their place in the grid (PE-Core)."""
     temporal_embedding: bool = False
     run_length_embedding: bool = False
+    log_run_length: bool = True
+    """joint only: attention logits get + log(run length) of the key; off for ablations."""
     drop_path: float = 0.0
     """Chance that a clip skips a residual branch of the last block while training; grows linearly with depth."""
 

@@ -71,7 +71,11 @@ def build_open_clip_text(config: OpenClipTextConfig) -> OpenClipText:
     """The text tower of an architecture with untrained weights, to be filled from a checkpoint folder."""
     if config.architecture not in open_clip.list_models():
         raise ConfigError(f"open_clip has no architecture {config.architecture!r}")
-    return _text_tower(config, _create_model(config.architecture))
+    text = _text_tower(config, _create_model(config.architecture))
+    if config.embed_dim != open_clip.get_model_config(config.architecture)["embed_dim"]:  # AVION projects to 256
+        text.model.text_projection = nn.Parameter(torch.empty(text.model.text_projection.shape[0], config.embed_dim))
+        nn.init.normal_(text.model.text_projection, std=text.model.text_projection.shape[0] ** -0.5)
+    return text
 
 
 def _create_model(

@@ -178,7 +178,12 @@ class VideoEncoder(nn.Module):
         return tokens_ND
 
     def _forward_joint(self, tokens_ND: Tensor, packing: Packing) -> VideoFeatures:
-        sequences = joint_attention(packing, num_cls=int(self.config.has_cls), dtype=tokens_ND.dtype)
+        sequences = joint_attention(
+            packing,
+            num_cls=int(self.config.has_cls),
+            dtype=tokens_ND.dtype,
+            log_run_length=self.config.log_run_length,
+        )
         x_MD = self._run_blocks(tokens_ND, packing, sequences, num_cls=packing.num_clips)
         return VideoFeatures(self._output(x_MD, partial(self._pool_clips, packing)), None, packing.num_tokens_B)
 
