@@ -208,7 +208,10 @@ class ContrastiveModule(L.LightningModule):
 
     def _count_tokens(self, rgb_BTHWC: Tensor) -> Tensor:
         config = self._video_config
-        patches = patchify(rgb_BTHWC, patch_size_px=config.patch_size_px, tubelet_size=config.tubelet_size)
+        seen_px = config.grid_size * config.patch_size_px
+        patches = patchify(
+            rgb_BTHWC[:, :, :seen_px, :seen_px], patch_size_px=config.patch_size_px, tubelet_size=config.tubelet_size
+        )
         keep_BShw = keep_mask(patches, tubelet_size=config.tubelet_size, policy=self._inference.policy)
         return keep_BShw.flatten(1).sum(1)
 
