@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint types layers unit browser train-toy clean help
+.PHONY: demo test test-crash check lint types layers unit browser train-toy clean help
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -25,6 +25,9 @@ layers: $(VENV)/.dev  ## import-linter
 
 unit: $(VENV)/.dev  ## pytest with coverage
 	$(BIN)/pytest --cov --cov-report=term
+
+test-crash: $(VENV)/.dev  ## kill, tear and fill up: the suite of the library's promises (10 minutes)
+	$(BIN)/pytest -m crash -s -q tests/test_crash.py
 
 browser:  ## Chromium for the browser test; skipped with a reason where it cannot be installed
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \

@@ -103,8 +103,11 @@ class Annotations:
         if not words:
             return ()
         rows = self._rows(
-            "SELECT path, start_s, end_s, texts.text FROM texts_fts JOIN texts ON texts.id = texts_fts.rowid "
-            "JOIN videos USING (content_hash) WHERE texts_fts MATCH ? AND state <> 'failed' "
+            "SELECT (SELECT path FROM files WHERE files.content_hash = texts.content_hash "
+            "ORDER BY missing_since IS NOT NULL, path LIMIT 1), start_s, end_s, texts.text "
+            "FROM texts_fts JOIN texts ON texts.id = texts_fts.rowid "
+            "JOIN videos USING (content_hash) JOIN models USING (fingerprint) "
+            "WHERE texts_fts MATCH ? AND active AND state <> 'failed' "
             "ORDER BY bm25(texts_fts), texts.id LIMIT ?",
             (" ".join(f'"{word}"' for word in words), limit),
         )
@@ -150,7 +153,10 @@ class Annotations:
     def _videos_by_name(self) -> dict[str, list[str]]:
         """Name without folder and suffix -> content hashes of the searchable videos of that name."""
         videos: dict[str, list[str]] = {}
-        for path, content_hash in self._rows("SELECT path, content_hash FROM videos WHERE state <> 'failed'"):
+        for path, content_hash in self._rows(
+            "SELECT path, content_hash FROM files JOIN videos USING (content_hash) JOIN models USING (fingerprint) "
+            "WHERE active AND state <> 'failed'"
+        ):
             videos.setdefault(_video_name(Path(os.fsdecode(path)).name), []).append(content_hash)
         return videos
 

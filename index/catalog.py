@@ -1,16 +1,15 @@
 """The catalog of a library: what is indexed. Its transactions are the commit point of everything.
 
 What is not in here does not exist: a segment folder without a row was left by a killed run. Readers are never blocked
-by the writer (WAL), and there is one writer at a time (a lock file).
+by the writer (WAL); the one writer is a Ledger (ledger.py).
 """
 
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -22,11 +21,11 @@ import xxhash
 from vlrlt.errors import IndexMismatchError, LibraryError
 from vlrlt.index.annotations import Annotations
 from vlrlt.index.files import FileStamp
-from vlrlt.index.schema import connect_reader, connect_writer, lock_library, mapped_errors
+from vlrlt.index.schema import connect_reader, mapped_errors
 from vlrlt.types import ClipSpan, Float64Array
 from vlrlt.video.sampling import ClipSampling
 
-VideoState = Literal["indexed", "partial", "failed"]
+VideoState = Literal["unfinished", "indexed", "partial", "failed"]
 Bindings = tuple[Any, ...] | dict[str, Any]
 
 
@@ -45,18 +44,27 @@ class LibrarySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Video:
-    """One file of the archive, as the catalog knows it."""
+    """One file of the archive, and what became of its content."""
 
     path: Path
     stamp: FileStamp
-    content_hash: str | None
-    """None: the file could not be read."""
+    content_hash: str
+    """files.unread_hash(path) if the file could not be read."""
     state: VideoState
-    """indexed: all of it; partial: searchable up to where decoding failed; failed: not at all."""
+    """indexed: all of it; partial: searchable up to where decoding failed; failed: not at all; unfinished: searchable
+    as far as a run has come, the next one goes on."""
     duration_s: float | None = None
     stage: str | None = None
     """What failed; None when state is indexed."""
     reason: str | None = None
+    clips_done: int = 0
+    """An unfinished video goes on with this clip."""
+    attempts: int = 0
+    """That failed one after another."""
+    retry_at: float | None = None
+    """Seconds since 1970 from which on another try makes sense; None: only when asked to."""
+    missing_since: float | None = None
+    """Seconds since 1970; None: the file was there when last looked for."""
 
     def problem_json(self) -> dict[str, Any]:
         """The documented JSON shape of a failed or partial file."""
@@ -73,9 +81,12 @@ class Segment:
 
     uuid: str
     rows: int
+    """Vectors that clips have."""
     xxh3: str
     """Of vectors.f16, hexadecimal."""
     fingerprint: str
+    live_rows: tuple[int, ...] | None = None
+    """Where they are in the file; None: it holds no others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +136,13 @@ class LibraryCounts:
 
     indexed: int
     partial: int
+    unfinished: int
     failed: int
+    missing: int
+    """Files that were not there when last looked for; they stay searchable until they are pruned."""
     clips: int
     video_s: float
-    """Of the searchable files."""
+    """Of the searchable videos, each counted once."""
 
 
 def clip_id(content_hash: str, span: ClipSpan, fingerprint: str) -> int:
@@ -138,38 +152,27 @@ def clip_id(content_hash: str, span: ClipSpan, fingerprint: str) -> int:
 
 
 def generation_of(segments: Sequence[Segment]) -> str:
-    """Name of a set of committed segments: 16 hexadecimal digits."""
-    return xxhash.xxh3_64_hexdigest("\n".join(sorted(segment.uuid for segment in segments)).encode())
+    """Name of a set of committed vectors: 16 hexadecimal digits."""
+    names = (
+        segment.uuid if segment.live_rows is None else f"{segment.uuid} {segment.live_rows}" for segment in segments
+    )
+    return xxhash.xxh3_64_hexdigest("\n".join(sorted(names)).encode())
 
 
 def mismatch(library_dir: Path, bound: LibrarySettings, *, model: str, fingerprint: str) -> IndexMismatchError:
     """The error for a model whose vectors cannot be compared with those of the library."""
     return IndexMismatchError(
-        f"{library_dir} was indexed with model {bound.model!r} ({bound.fingerprint[:12]}), not with {model!r} "
-        f"({fingerprint[:12]}); weights, sampling and token policy must be the same: leave those options out, or use "
-        "another library folder"
+        f"{library_dir} is searched with model {bound.model!r} ({bound.fingerprint[:12]}), not with {model!r} "
+        f"({fingerprint[:12]}): leave the model out, or index with that one and then run vlrlt use"
     )
-
-
-def writable_settings(library_dir: Path) -> LibrarySettings | None:
-    """Which model a library belongs to, asked before writing to it; None where there is no library yet.
-
-    Raises:
-        LibraryError: it cannot be written now: locked, damaged or of a newer version of vlrlt.
-    """
-    if not (library_dir / "catalog.db").exists():
-        return None
-    with Catalog.open_writer(library_dir) as catalog:
-        return catalog.settings()
 
 
 class Catalog:
     """An open catalog; a context manager. Not to be used by two threads at the same time."""
 
-    def __init__(self, library_dir: Path, connection: apsw.Connection, lock_fd: int | None = None) -> None:
-        self._library_dir = library_dir
+    def __init__(self, library_dir: Path, connection: apsw.Connection) -> None:
+        self.library_dir = library_dir
         self._connection = connection
-        self._lock_fd = lock_fd
 
     @classmethod
     def open_reader(cls, library_dir: Path) -> Self:
@@ -180,26 +183,9 @@ class Catalog:
         """
         return cls(library_dir, connect_reader(library_dir))
 
-    @classmethod
-    def open_writer(cls, library_dir: Path) -> Self:
-        """Open a library to write to it, or create it.
-
-        Raises:
-            LibraryError: another process is writing, the folder holds other things, or it cannot be written.
-        """
-        lock_fd = lock_library(library_dir)
-        try:
-            return cls(library_dir, connect_writer(library_dir), lock_fd)
-        except LibraryError:
-            os.close(lock_fd)
-            raise
-
     def close(self) -> None:
-        """Close the database and let the next writer in."""
+        """Close the database."""
         self._connection.close()
-        if self._lock_fd is not None:
-            os.close(self._lock_fd)
-            self._lock_fd = None
 
     def __enter__(self) -> Self:
         return self
@@ -208,109 +194,34 @@ class Catalog:
         self.close()
 
     def settings(self) -> LibrarySettings | None:
-        """Which model the library belongs to; None before the first run."""
-        for model, fingerprint, embed_dim, sampling, policy in self._rows(
-            "SELECT model, fingerprint, embed_dim, sampling, policy FROM settings"
-        ):
-            return LibrarySettings(
-                model=model,
-                fingerprint=fingerprint,
-                embed_dim=embed_dim,
-                sampling=ClipSampling(**json.loads(sampling)),
-                policy=json.loads(policy),
-            )
-        return None
+        """Which model answers searches; None before the first run."""
+        return next(map(_settings, self._rows(f"{_SELECT_MODEL} WHERE active")), None)
 
-    def bind(self, settings: LibrarySettings) -> None:
-        """Bind the library to a model; one without clips may still change its mind.
-
-        Raises:
-            IndexMismatchError: it holds vectors of another model.
-        """
-        bound = self.settings()
-        if bound is not None and bound.fingerprint != settings.fingerprint and self.counts().clips:
-            raise mismatch(self._library_dir, bound, model=settings.model, fingerprint=settings.fingerprint)
-        self._rows(
-            "INSERT OR REPLACE INTO settings VALUES (1, :model, :fingerprint, :embed_dim, :sampling, :policy)",
-            asdict(settings)
-            | {"sampling": json.dumps(asdict(settings.sampling)), "policy": json.dumps(settings.policy)},
-        )
+    def models(self) -> tuple[LibrarySettings, ...]:
+        """All models that there are vectors of, the active one first."""
+        return tuple(map(_settings, self._rows(f"{_SELECT_MODEL} ORDER BY active DESC, id")))
 
     def video_at(self, path: Path) -> Video | None:
         """The file at a path, if it is known."""
-        return next(map(_video, self._rows("SELECT * FROM videos WHERE path = ?", (os.fsencode(path),))), None)
+        return self._video("f.path = ?", os.fsencode(path))
 
     def video_with(self, content_hash: str) -> Video | None:
-        """The searchable file with this content, if there is one."""
-        rows = self._rows("SELECT * FROM videos WHERE content_hash = ? AND state <> 'failed'", (content_hash,))
-        return next(map(_video, rows), None)
+        """A file with this content, if there is one."""
+        return self._video("f.content_hash = ?", content_hash)
 
     def problems(self) -> tuple[Video, ...]:
-        """Files that are failed or partial, by path."""
-        return tuple(map(_video, self._rows("SELECT * FROM videos WHERE state <> 'indexed' ORDER BY path")))
+        """Files that are failed or partial, or unfinished because of an error, by path."""
+        where = "v.state <> 'indexed' AND v.reason IS NOT NULL ORDER BY f.path"
+        return tuple(map(_video, self._rows(f"{_SELECT_VIDEO} AND {where}", (self._fingerprint(),))))
 
-    def commit(
-        self,
-        video: Video,
-        *,
-        segment: Segment | None = None,
-        spans: Sequence[ClipSpan] = (),
-        moving: Sequence[float] | None = None,
-    ) -> None:
-        """Replace what is known of a file, all or nothing. This is the commit point of indexing it.
-
-        Args:
-            video: its new row.
-            segment: its vectors, already on disk; None for a failed file.
-            spans: the clips, in the order of the vectors.
-            moving: share of the tokens of each clip that were kept; None: not recorded.
-        """
-        with self._transaction():
-            self.forget(video.path)
-            video_id = self._insert(
-                "INSERT INTO videos VALUES (NULL, :path, :size_bytes, :mtime_ns, :content_hash, :duration_s, :state, "
-                ":stage, :reason, :indexed_at)",
-                {**vars(video), **vars(video.stamp), "path": os.fsencode(video.path), "indexed_at": _now()},
-            )
-            if segment is None:
-                return
-            segment_id = self._insert(
-                "INSERT INTO segments VALUES (NULL, :uuid, :video, :rows, :xxh3, :fingerprint)",
-                asdict(segment) | {"video": video_id},
-            )
-            shares = [None] * len(spans) if moving is None else moving
-            ids = [clip_id(str(video.content_hash), span, segment.fingerprint) for span in spans]
-            self._connection.executemany(
-                "INSERT INTO clips VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (ids[row], video_id, segment_id, row, span.start_s, span.end_s, share)
-                    for row, (span, share) in enumerate(zip(spans, shares, strict=True))
-                ],
-            )
-
-    def forget(self, path: Path) -> None:
-        """Remove a file and its clips, if it is known."""
-        self._rows("DELETE FROM videos WHERE path = ?", (os.fsencode(path),))
-
-    def relocate(self, video: Video, *, path: Path, stamp: FileStamp) -> None:
-        """Note that known content now lies at `path`, with this stamp; what was known there before is forgotten."""
-        with self._transaction():
-            if path != video.path:
-                self.forget(path)
-            self._rows(
-                "UPDATE videos SET path = ?, size_bytes = ?, mtime_ns = ? WHERE path = ?",
-                (os.fsencode(path), stamp.size_bytes, stamp.mtime_ns, os.fsencode(video.path)),
-            )
+    def segments(self) -> tuple[Segment, ...]:
+        """Committed segments of the model, in the order of their vectors."""
+        return self._segments("fingerprint = ?", (self._fingerprint(),))
 
     @property
     def annotations(self) -> Annotations:
         """What sidecar files say of the videos."""
-        return Annotations(self._connection, self._library_dir / "catalog.db")
-
-    def segments(self) -> tuple[Segment, ...]:
-        """Committed segments, in the order of their vectors."""
-        rows = self._rows("SELECT uuid, rows, xxh3, fingerprint FROM segments ORDER BY id")
-        return tuple(Segment(uuid=uuid, rows=num, xxh3=xxh3, fingerprint=mark) for uuid, num, xxh3, mark in rows)
+        return Annotations(self._connection, self.library_dir / "catalog.db")
 
     def data_version(self) -> int:
         """A number that changes when another process has committed something."""
@@ -326,72 +237,136 @@ class Catalog:
         with self._transaction():
             settings = self.settings()
             if settings is None:
-                raise LibraryError(f"{self._library_dir} is empty; run: vlrlt index PATH --library {self._library_dir}")
+                raise LibraryError(f"{self.library_dir} is empty; run: vlrlt index PATH --library {self.library_dir}")
             segments = self.segments()
             clips = self._clip_table()
         return Snapshot(settings=settings, generation=generation_of(segments), segments=segments, clips=clips)
 
     def counts(self) -> LibraryCounts:
         """Totals of the library."""
-        states = dict(self._rows("SELECT state, count(*) FROM videos GROUP BY state"))
-        ((clips,),) = self._rows("SELECT count(*) FROM clips")
-        ((video_s,),) = self._rows("SELECT total(duration_s) FROM videos WHERE state <> 'failed'")
+        mark = (self._fingerprint(),)
+        states = dict(
+            self._rows(
+                "SELECT state, count(*) FROM files f JOIN videos v USING (content_hash) WHERE fingerprint = ? "
+                "GROUP BY state",
+                mark,
+            )
+        )
+        ((missing,),) = self._rows("SELECT count(*) FROM files WHERE missing_since IS NOT NULL")
+        ((clips,),) = self._rows(
+            "SELECT count(*) FROM clips c JOIN segments s ON s.id = segment WHERE fingerprint = ?", mark
+        )
+        ((video_s,),) = self._rows(
+            "SELECT total(duration_s) FROM videos WHERE fingerprint = ? AND state IN ('indexed', 'partial')", mark
+        )
         return LibraryCounts(
             indexed=states.get("indexed", 0),
             partial=states.get("partial", 0),
+            unfinished=states.get("unfinished", 0),
             failed=states.get("failed", 0),
+            missing=missing,
             clips=clips,
             video_s=video_s,
         )
 
-    def start_run(self) -> int:
-        """Note that a run has begun; returns its number."""
-        return self._insert("INSERT INTO runs (started_at) VALUES (:now)", {"now": _now()})
+    def _fingerprint(self) -> str:
+        """Of the model whose vectors and states are meant: the active one."""
+        settings = self.settings()
+        return "" if settings is None else settings.fingerprint
 
-    def finish_run(self, run: int, report: Mapping[str, Any]) -> None:
-        """Note how a run has ended."""
-        self._rows("UPDATE runs SET ended_at = ?, report = ? WHERE id = ?", (_now(), json.dumps(report), run))
+    def _video(self, condition: str, value: bytes | str) -> Video | None:
+        rows = self._rows(
+            f"{_SELECT_VIDEO} AND {condition} ORDER BY {_PRESENT_FIRST} LIMIT 1", (self._fingerprint(), value)
+        )
+        return next(map(_video, rows), None)
+
+    def _segments(self, condition: str, bindings: tuple[Any, ...]) -> tuple[Segment, ...]:
+        rows = self._rows(
+            "SELECT s.id, uuid, rows, xxh3, fingerprint, count(c.id) FROM segments s "
+            f"LEFT JOIN clips c ON c.segment = s.id WHERE {condition} GROUP BY s.id ORDER BY s.id",
+            bindings,
+        )
+        return tuple(
+            Segment(
+                uuid=uuid,
+                rows=num_live,
+                xxh3=xxh3,
+                fingerprint=fingerprint,
+                live_rows=None if num_live == num_rows else self._live_rows(number),
+            )
+            for number, uuid, num_rows, xxh3, fingerprint, num_live in rows
+        )
+
+    def _live_rows(self, segment: int) -> tuple[int, ...]:
+        return tuple(row for (row,) in self._rows("SELECT row FROM clips WHERE segment = ? ORDER BY row", (segment,)))
 
     def _clip_table(self) -> ClipTable:
-        videos = self._rows("SELECT id, path, content_hash FROM videos WHERE state <> 'failed' ORDER BY id")
-        position = {video_id: index for index, (video_id, _, _) in enumerate(videos)}
-        clips = self._rows("SELECT id, video, start_s, end_s, moving FROM clips ORDER BY segment, row")
+        mark = (self._fingerprint(),)
+        videos = self._rows(
+            "SELECT v.id, content_hash, (SELECT path FROM files f WHERE f.content_hash = v.content_hash "
+            f"ORDER BY {_PRESENT_FIRST} LIMIT 1) "
+            "FROM videos v WHERE fingerprint = ? AND state <> 'failed' ORDER BY v.id",
+            mark,
+        )
+        position = {video_id: index for index, (video_id, *_) in enumerate(videos)}
+        clips = self._rows(
+            "SELECT c.id, video, start_s, end_s, moving FROM clips c "
+            "JOIN segments s ON s.id = segment WHERE fingerprint = ? ORDER BY segment, row",
+            mark,
+        )
         return ClipTable(
-            moving_N=np.array([math.nan if clip[4] is None else clip[4] for clip in clips], dtype=np.float64),
             ids_N=np.array([clip[0] for clip in clips], dtype=np.int64),
             video_N=np.array([position[clip[1]] for clip in clips], dtype=np.int64),
             start_s_N=np.array([clip[2] for clip in clips], dtype=np.float64),
             end_s_N=np.array([clip[3] for clip in clips], dtype=np.float64),
-            videos=tuple(os.fsdecode(path) for _, path, _ in videos),
-            video_ids=tuple(content_hash for _, _, content_hash in videos),
+            moving_N=np.array([math.nan if clip[4] is None else clip[4] for clip in clips], dtype=np.float64),
+            videos=tuple(os.fsdecode(path) for _, _, path in videos),
+            video_ids=tuple(content_hash for _, content_hash, _ in videos),
         )
 
     def _rows(self, sql: str, bindings: Bindings = ()) -> list[tuple[Any, ...]]:
-        with mapped_errors(self._library_dir / "catalog.db"):
+        with mapped_errors(self.library_dir / "catalog.db"):
             return list(self._connection.execute(sql, bindings))
-
-    def _insert(self, sql: str, bindings: Bindings) -> int:
-        self._rows(sql, bindings)
-        return self._connection.last_insert_rowid()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with mapped_errors(self._library_dir / "catalog.db"), self._connection:
+        with mapped_errors(self.library_dir / "catalog.db"), self._connection:
             yield
 
 
-def _video(row: tuple[Any, ...]) -> Video:
-    _, path, size_bytes, mtime_ns, content_hash, duration_s, state, stage, reason, _ = row
-    return Video(
-        path=Path(os.fsdecode(path)),
-        stamp=FileStamp(size_bytes=size_bytes, mtime_ns=mtime_ns),
-        content_hash=content_hash,
-        duration_s=duration_s,
-        state=state,
-        stage=stage,
-        reason=reason,
+_SELECT_MODEL = "SELECT model, fingerprint, embed_dim, sampling, policy FROM models"
+_SELECT_VIDEO = (
+    "SELECT f.path, f.size_bytes, f.mtime_ns, f.inode, f.device, f.content_hash, v.state, v.duration_s, v.stage, "
+    "v.reason, v.clips_done, v.attempts, v.retry_at, f.missing_since FROM files f JOIN videos v USING (content_hash) "
+    "WHERE v.fingerprint = ?"
+)
+_PRESENT_FIRST = "f.missing_since IS NOT NULL, f.path"
+
+
+def _settings(row: tuple[Any, ...]) -> LibrarySettings:
+    model, fingerprint, embed_dim, sampling, policy = row
+    return LibrarySettings(
+        model=model,
+        fingerprint=fingerprint,
+        embed_dim=embed_dim,
+        sampling=ClipSampling(**json.loads(sampling)),
+        policy=json.loads(policy),
     )
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _video(row: tuple[Any, ...]) -> Video:
+    path, size_bytes, mtime_ns, inode, device, content_hash, state, duration_s, stage, reason, *rest = row
+    clips_done, attempts, retry_at, missing_since = rest
+    return Video(
+        path=Path(os.fsdecode(path)),
+        stamp=FileStamp(size_bytes=size_bytes, mtime_ns=mtime_ns, inode=inode, device=device),
+        content_hash=content_hash,
+        state=state,
+        duration_s=duration_s,
+        stage=stage,
+        reason=reason,
+        clips_done=clips_done,
+        attempts=attempts,
+        retry_at=retry_at,
+        missing_since=missing_since,
+    )

@@ -90,12 +90,77 @@ MIGRATIONS: tuple[str, ...] = (
         request TEXT NOT NULL                       -- JSON
     ) STRICT;
     """,
+    # Several models in one library; files apart from their content; several segments for one video.
+    """
+    CREATE TABLE models (
+        id INTEGER PRIMARY KEY,
+        model TEXT NOT NULL,                    -- what load_embedder takes
+        fingerprint TEXT NOT NULL UNIQUE,
+        embed_dim INTEGER NOT NULL,
+        sampling TEXT NOT NULL,                 -- JSON
+        policy TEXT NOT NULL,                   -- JSON; null: the model's own
+        active INTEGER NOT NULL CHECK (active IN (0, 1))
+    ) STRICT;
+    CREATE UNIQUE INDEX models_active ON models (active) WHERE active = 1;
+    INSERT INTO models SELECT NULL, model, fingerprint, embed_dim, sampling, policy, 1 FROM settings;
+
+    CREATE TABLE files (
+        id INTEGER PRIMARY KEY,
+        path BLOB NOT NULL UNIQUE,              -- os.fsencode: file names need not be UTF-8
+        size_bytes INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        inode INTEGER NOT NULL,
+        device INTEGER NOT NULL,
+        content_hash TEXT NOT NULL,             -- files.unread_hash(path): the file could not be read
+        full_hash TEXT,                         -- of every byte; NULL: never asked for
+        missing_since REAL                      -- seconds since 1970; NULL: it was there when last looked for
+    ) STRICT;
+    CREATE INDEX files_content ON files (content_hash);
+    INSERT INTO files SELECT NULL, path, size_bytes, mtime_ns, 0, 0,
+        coalesce(content_hash, 'unread ' || lower(hex(path))), NULL, NULL FROM videos;
+
+    CREATE TABLE new_videos (
+        id INTEGER PRIMARY KEY,
+        content_hash TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,              -- of the model that looked at it
+        state TEXT NOT NULL CHECK (state IN ('unfinished', 'indexed', 'partial', 'failed')),
+        duration_s REAL,
+        clips_done INTEGER NOT NULL,            -- an unfinished video goes on with this clip
+        stage TEXT,
+        reason TEXT,
+        attempts INTEGER NOT NULL,              -- that failed one after another
+        retry_at REAL,                          -- seconds since 1970; NULL: only when asked to
+        changed_at TEXT NOT NULL,
+        UNIQUE (content_hash, fingerprint)
+    ) STRICT;
+    INSERT OR IGNORE INTO new_videos SELECT videos.id, coalesce(content_hash, 'unread ' || lower(hex(path))),
+        fingerprint, state, duration_s, (SELECT count(*) FROM clips WHERE clips.video = videos.id), stage, reason, 0,
+        NULL, indexed_at FROM videos, settings ORDER BY state = 'failed';
+
+    CREATE TABLE new_segments (
+        id INTEGER PRIMARY KEY,
+        uuid TEXT NOT NULL UNIQUE,
+        rows INTEGER NOT NULL,
+        xxh3 TEXT NOT NULL,
+        fingerprint TEXT NOT NULL
+    ) STRICT;
+    INSERT INTO new_segments SELECT id, uuid, rows, xxh3, fingerprint FROM segments;
+
+    DROP TABLE settings;
+    DROP TABLE videos;
+    DROP TABLE segments;
+    ALTER TABLE new_videos RENAME TO videos;
+    ALTER TABLE new_segments RENAME TO segments;
+    """,
 )
 """Migration i leads from user_version i to i + 1. Append only: what a release has written must stay readable."""
 
 _BUSY_TIMEOUT_MS = 10_000
 _OUR_FILES = frozenset(
-    {"catalog.db", "catalog.db-wal", "catalog.db-shm", "lock", "segments", "faiss", "cache", "store"}
+    {
+        *("catalog.db", "catalog.db-wal", "catalog.db-shm", "lock", "store", "pause", "stop"),
+        *("segments", "faiss", "cache", "quarantine", "log"),
+    }
 )
 
 
@@ -138,9 +203,19 @@ def connect_writer(library_dir: Path) -> apsw.Connection:
         if connection.pragma("journal_mode", "wal") != "wal":
             raise LibraryError(f"{path}: this file system has no shared memory for SQLite; use a local disk")
         connection.pragma("synchronous", "FULL")
-        connection.pragma("foreign_keys", value=True)
+        _back_up(connection, path)
+        connection.pragma("foreign_keys", value=False)  # a migration replaces tables that others refer to
         migrate(connection, MIGRATIONS)
+        connection.pragma("foreign_keys", value=True)
     return connection
+
+
+def _back_up(connection: apsw.Connection, path: Path) -> None:
+    """Keep a copy of a catalog that is about to be migrated."""
+    version = connection.pragma("user_version")
+    backup = path.with_name(f"{path.name}.v{version}")
+    if 0 < version < len(MIGRATIONS) and not backup.exists():
+        connection.execute("VACUUM INTO ?", (os.fspath(backup),))
 
 
 def migrate(connection: apsw.Connection, migrations: Sequence[str]) -> None:

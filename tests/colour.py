@@ -6,6 +6,7 @@ Also a program, `python tests/colour.py PATH... LIBRARY`: it indexes with that e
 import hashlib
 import sys
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -59,7 +60,7 @@ def _normalise(counts_BD: np.ndarray) -> Float32Array:
     return np.asarray(vectors_BD / np.linalg.norm(vectors_BD, axis=-1, keepdims=True), np.float32)
 
 
-def write_colours(path: Path, scenes: Sequence[tuple[str, float]], *, fps: int = 8) -> Path:
+def write_colours(path: Path, scenes: Sequence[tuple[str, float]], *, fps: int | Fraction = 8) -> Path:
     """An H.264 video that shows each colour for so many seconds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(path, "w") as container:

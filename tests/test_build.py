@@ -3,14 +3,13 @@
 Real videos, decoder process, SQLite and FAISS; the embedder counts colours.
 """
 
-import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,20 @@ import pytest
 from colour import ColourEmbedder, write_colours
 
 from vlrlt.errors import ConfigError, DecodeError, IndexMismatchError, LibraryError, MissingExtraError
-from vlrlt.index import build
-from vlrlt.index.build import IndexProgress, IndexReport, index_paths
+from vlrlt.index import build, indexer
+from vlrlt.index.build import index_paths
 from vlrlt.index.catalog import Catalog, Segment
+from vlrlt.index.control import StoppedError
 from vlrlt.index.files import file_stamp, quick_hash, walk_videos
+from vlrlt.index.ledger import Ledger
+from vlrlt.index.query.language import TextQuery
+from vlrlt.index.report import IndexProgress, IndexReport
 from vlrlt.index.store import write_segment
 from vlrlt.index.vectors.faiss_store import FaissStore
+from vlrlt.service import Service
+from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.types import Float32Array
+from vlrlt.video import worker
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.worker import DecodeProcess
 
@@ -87,7 +93,7 @@ def test_folders_are_walked_by_suffix_and_named_files_are_taken(tmp_path: Path) 
     for name in ("b.mp4", "a.MoV", "x.txt", ".hidden.mp4", "sub/c.webm", ".git/d.mp4", "library/e.mp4", "odd.bin"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    walk = walk_videos([tmp_path, tmp_path / "odd.bin", tmp_path / "b.mp4"], exclude=tmp_path / "library")
+    walk = walk_videos([tmp_path, tmp_path / "odd.bin", tmp_path / "b.mp4"], library_dir=tmp_path / "library")
     assert [str(file.relative_to(tmp_path)) for file in walk.files] == ["a.MoV", "b.mp4", "sub/c.webm", "odd.bin"]
     assert walk.num_ignored == 2
 
@@ -98,7 +104,7 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "real" / "loop").symlink_to(tmp_path)
     (tmp_path / "link").symlink_to(tmp_path / "real")
     (tmp_path / "root").symlink_to(tmp_path)
-    walk = walk_videos([tmp_path / "root"], exclude=tmp_path / "absent")
+    walk = walk_videos([tmp_path / "root"], library_dir=tmp_path / "absent")
     assert [str(file.relative_to(tmp_path)) for file in walk.files] == ["link/a.mp4"]
 
 
@@ -112,13 +118,13 @@ def test_a_folder_that_cannot_be_listed_is_reported(tmp_path: Path, monkeypatch:
         return scandir(folder)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    walk = walk_videos([tmp_path], exclude=tmp_path / "absent")
+    walk = walk_videos([tmp_path], library_dir=tmp_path / "absent")
     assert walk.unreadable == ((tmp_path / "closed", "Permission denied"),)
 
 
 def test_a_path_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nowhere does not exist"):
-        walk_videos([tmp_path / "nowhere"], exclude=tmp_path)
+        walk_videos([tmp_path / "nowhere"], library_dir=tmp_path)
 
 
 def test_the_stamp_of_what_is_no_file(tmp_path: Path) -> None:
@@ -286,13 +292,12 @@ def test_names_need_not_be_utf8(tmp_path: Path, library_dir: Path, index: Index)
 
 def test_a_file_that_grows_while_it_is_read_is_left_for_the_next_run(archive: Path, index: Index) -> None:
     def grow(progress: IndexProgress) -> None:
-        if progress.path.name == "a.mp4" and not progress.probing:
+        if progress.path.name == "a.mp4" and not progress.looking:
             with progress.path.open("ab") as file:
                 file.write(b"more")
 
     report = index(archive, on_progress=grow)
-    assert counts(report) == (1, 0, 1, 3)
-    assert "changed while it was being read" in str(report.failures[0].reason)
+    assert (counts(report), report.waiting, report.failures) == ((1, 0, 0, 3), 1, ())
     assert counts(index(archive)) == (1, 1, 0, 3)
 
 
@@ -317,51 +322,102 @@ def test_a_cut_off_video_is_searchable_up_to_there(
         assert list(searchable(library_dir).values()) == [report.clips]
 
 
-def test_a_decoder_that_dies_costs_the_rest_of_one_file(
-    archive: Path, library_dir: Path, index: Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_colours(archive / "a.mp4", [("red", 300)], fps=2)
-    decoders: list[DecodeProcess] = []
+def kill_decoders(
+    monkeypatch: pytest.MonkeyPatch, *, signals: list[int], at_s: float
+) -> Callable[[IndexProgress], None]:
+    """A progress callback that kills the decoder of a.mp4, once for each signal, when so much is done."""
+    children: list[DecodeProcess] = []
+    killed: set[int | None] = {None}
 
     class SpiedProcess(DecodeProcess):
         def __init__(self) -> None:
             super().__init__()
-            decoders.append(self)
+            children.append(self)
 
     def kill(progress: IndexProgress) -> None:
-        if progress.path.name == "a.mp4" and progress.video_s_done == 16:  # the first batch
-            pid = decoders[0].pid
-            assert pid is not None
-            os.kill(pid, signal.SIGKILL)
+        if progress.path.name == "a.mp4" and progress.video_s_done >= at_s and signals:
+            for child in children:
+                if child.pid is not None and child.pid not in killed:
+                    os.kill(child.pid, signals.pop(0))
+                    killed.add(child.pid)
 
-    monkeypatch.setattr(build, "DecodeProcess", SpiedProcess)
+    monkeypatch.setattr(worker, "DecodeProcess", SpiedProcess)
+    monkeypatch.setattr(build, "_BACK_OFF_S", (0.1, 0.1))
+    return kill
+
+
+def test_a_decoder_that_is_killed_gets_another_try(
+    tmp_path: Path, library_dir: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = write_colours(tmp_path / "archive" / "a.mp4", [("red", 300)], fps=2).parent
+    kill = kill_decoders(monkeypatch, signals=[signal.SIGKILL], at_s=16)
+    assert counts(index(archive, on_progress=kill)) == (1, 0, 0, 300)
+    assert searchable(library_dir) == {"a.mp4": 300}
+
+
+def test_a_decoder_that_crashes_costs_the_rest_of_the_file(
+    tmp_path: Path, library_dir: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = write_colours(tmp_path / "archive" / "a.mp4", [("red", 300)], fps=2).parent
+    kill = kill_decoders(monkeypatch, signals=[signal.SIGSEGV], at_s=16)
     report = index(archive, on_progress=kill)
-    assert (report.indexed, report.partial, report.failed) == (2, 1, 0)
+    assert (report.indexed, report.partial, report.failed) == (1, 1, 0)
     (problem,) = report.failures
-    assert (problem.path.name, problem.state, problem.stage) == ("a.mp4", "partial", "decode")
+    assert (problem.state, problem.stage, problem.retry_at) == ("partial", "decode", None)
+    assert "died (SIGSEGV)" in str(problem.reason)
+    assert 16 <= searchable(library_dir)["a.mp4"] < 300
+
+
+def test_what_cannot_be_read_now_is_tried_again_later_by_itself(
+    tmp_path: Path, library_dir: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexer, "CHUNK_S", 10.0)
+    archive = write_colours(tmp_path / "archive" / "a.mp4", [("red", 300)], fps=2).parent
+    kill = kill_decoders(monkeypatch, signals=[signal.SIGKILL] * 3, at_s=31)
+    report = index(archive, on_progress=kill)
+    (problem,) = report.failures
+    assert (problem.state, problem.attempts) == ("unfinished", 1)
+    done = problem.clips_done
+    assert 30 <= done < 300
+    assert done % 10 == 0, "whole chunks"
     assert "died (SIGKILL)" in str(problem.reason)
-    found = searchable(library_dir)
-    assert found["b.MKV"] == 3
-    assert 16 <= found["a.mp4"] < 300
+    assert searchable(library_dir) == {"a.mp4": done}, "what was committed stays"
+    assert counts(index(archive)) == (0, 1, 0, 0), "not yet: ten minutes have to pass"
+    with monkeypatch.context() as later:
+        later.setattr(time, "time", lambda: 700 + float(problem.retry_at or 0))
+        assert counts(index(archive)) == (1, 0, 0, 300 - done)
+    assert searchable(library_dir) == {"a.mp4": 300}
 
 
-def test_progress_counts_seconds_of_video(archive: Path, index: Index) -> None:
+def test_progress_counts_bytes_and_seconds_of_video(archive: Path, index: Index) -> None:
     steps: list[IndexProgress] = []
     index(archive, on_progress=steps.append)
-    probing = [step for step in steps if step.probing]
-    indexing = [step for step in steps if not step.probing]
-    assert [(step.files_done, step.files_total) for step in probing] == [(0, 2), (1, 2)]
-    assert [step.path.name for step in indexing] == ["a.mp4", "a.mp4", "b.MKV", "b.MKV"]
-    assert [step.video_s_done for step in indexing] == pytest.approx([0, 3, 3, 5.5], abs=0.01)
-    assert {round(step.video_s_total, 2) for step in indexing} == {5.5}
+    looking = [step for step in steps if step.looking]
+    indexing = [step for step in steps if not step.looking]
+    assert [(step.files_done, step.files_total) for step in looking] == [(0, 2), (1, 2)]
+    assert [step.path.name for step in indexing] == ["a.mp4"] * 4 + ["b.MKV"] * 4
+    assert [step.video_s_done for step in indexing] == pytest.approx([0, 1, 2, 3, 3, 4, 5, 5.5], abs=0.01)
+    total = sum(file.stat().st_size for file in (archive / "a.mp4", archive / "sub" / "b.MKV"))
+    assert {step.bytes_total for step in indexing} == {total}
+    assert [step.bytes_done for step in indexing] == sorted(step.bytes_done for step in indexing)
+    assert indexing[-1].bytes_done == total
 
 
-def test_another_model_is_refused(archive: Path, library_dir: Path, embedder: ColourEmbedder, index: Index) -> None:
+def test_another_model_is_built_beside_and_answers_once_it_is_complete(
+    archive: Path, library_dir: Path, embedder: ColourEmbedder, index: Index
+) -> None:
     index(archive)
     other = ColourEmbedder(sampling=ClipSampling(clip_s=2, stride_s=1, num_frames=2))
-    with pytest.raises(IndexMismatchError, match="use another library folder"):
-        index(archive, embedder=other)
-    assert searchable(library_dir) == {"a.mp4": 3, "b.MKV": 3}
+    assert counts(index(archive / "a.mp4", embedder=other)) == (1, 0, 0, 2)
+    assert searchable(library_dir) == {"a.mp4": 3, "b.MKV": 3}, "the first model answers"
+    with Service(library_dir, model=other) as service, pytest.raises(IndexMismatchError, match="then run vlrlt use"):
+        service.search(TextQuery("red"))
+    assert counts(index(archive, embedder=other)) == (1, 1, 0, 2)
+    with Ledger.open(library_dir) as ledger:
+        ledger.use(ledger.models()[1])
+    assert searchable(library_dir) == {"a.mp4": 2, "b.MKV": 2}
+    with Service(library_dir, model=other) as service:
+        assert service.search(TextQuery("blue"), k=1).hits[0].video.endswith("b.MKV")
 
 
 def test_the_library_remembers_how_to_load_its_model(
@@ -399,7 +455,7 @@ def test_an_interrupt_drops_the_video_at_hand_and_keeps_the_others(
     archive: Path, library_dir: Path, index: Index
 ) -> None:
     def interrupt(progress: IndexProgress) -> None:
-        if progress.path.name == "b.MKV" and progress.video_s_done > 3:
+        if progress.path.name == "b.MKV" and progress.video_s_done > 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -415,7 +471,7 @@ def test_a_crash_between_segment_and_commit_leaves_an_orphan_for_the_next_run(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Catalog, "commit", crash)
+        patch.setattr(Ledger, "commit", crash)
         with pytest.raises(KeyboardInterrupt):
             index(archive)
     (orphan,) = (library_dir / "segments").iterdir()
@@ -435,31 +491,128 @@ def test_a_disk_that_is_full_ends_the_run_and_keeps_what_was_committed(
         written.append(write_segment(folder, vectors_ND, fingerprint=fingerprint))
         return written[0]
 
-    monkeypatch.setattr(build, "write_segment", full_at_the_second)
+    monkeypatch.setattr(indexer, "write_segment", full_at_the_second)
     with pytest.raises(LibraryError, match="No space left"):
         index(archive)
     assert searchable(library_dir) == {"a.mp4": 3}
     assert problems(library_dir) == {}, "a full disk is not the video's fault"
 
 
-def test_killed_again_and_again_it_still_gets_there(tmp_path: Path, library_dir: Path) -> None:
-    archive = tmp_path / "archive"
-    expected = {}
-    for number in range(6):
-        write_colours(archive / f"{number}.mp4", [("red", 1 + number), ("blue", 1)])
-        expected[f"{number}.mp4"] = 2 + number
-    command = [sys.executable, str(TESTS / "colour.py"), str(archive), str(library_dir)]
-    kills = 0
-    for delay_s in np.random.default_rng(0).uniform(0.2, 1.2, size=8):
-        process = subprocess.Popen(command)
-        time.sleep(delay_s)
-        kills += process.poll() is None
-        process.kill()
-        process.wait()
-        with contextlib.suppress(LibraryError):  # killed before there was a library
-            assert searchable(library_dir).items() <= expected.items()
-    assert kills
-    subprocess.run(command, check=True)
-    assert searchable(library_dir) == expected
-    assert problems(library_dir) == {}
-    assert len(list((library_dir / "segments").iterdir())) == 6
+# What does not change
+
+
+class StillEmbedder(ColourEmbedder):
+    """With a token policy, so that still clips are found."""
+
+    def __init__(self, *, sampling: ClipSampling | None = None) -> None:
+        super().__init__(sampling=sampling)
+        self.policy = TokenPolicy()
+
+
+def test_a_still_stretch_is_one_clip_with_the_right_times(tmp_path: Path, library_dir: Path, index: Index) -> None:
+    video = write_colours(tmp_path / "a.mp4", [("red", 3), ("blue", 40), ("green", 2)])
+    report = index(video, embedder=StillEmbedder())
+    assert (report.clips, report.still_clips) == (3, 42)
+    assert report.dense_tokens == 45 * 8
+    with Service(library_dir, model=StillEmbedder()) as service:
+        (hit,) = service.search(TextQuery("blue"), k=1).hits
+    assert (hit.start_s, hit.end_s) == (3, 43)
+
+
+@pytest.mark.parametrize("killed_at_s", [12, 33])
+def test_a_run_goes_on_inside_a_video_and_inside_a_still_stretch(
+    tmp_path: Path, library_dir: Path, index: Index, monkeypatch: pytest.MonkeyPatch, killed_at_s: int
+) -> None:
+    monkeypatch.setattr(indexer, "CHUNK_S", 10.0)
+    video = write_colours(tmp_path / "a.mp4", [("red", 3), ("blue", 40), ("green", 2)])
+
+    def interrupt(progress: IndexProgress) -> None:
+        if progress.video_s_done == killed_at_s:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index(video, embedder=StillEmbedder(), on_progress=interrupt)
+    steps: list[IndexProgress] = []
+    index(video, embedder=StillEmbedder(), on_progress=steps.append)
+    first_s = next(step.video_s_done for step in steps if step.video_s_done)
+    assert first_s == killed_at_s // 10 * 10 + 1, "what was committed is not done again"
+    with Catalog.open_reader(library_dir) as catalog:
+        clips = catalog.snapshot().clips
+    assert list(zip(clips.start_s_N, clips.end_s_N, strict=True)) == [(0, 3), (3, 43), (43, 45)]
+
+
+def test_a_day_of_a_still_camera_takes_kilobytes(tmp_path: Path, library_dir: Path, index: Index) -> None:
+    embedder = StillEmbedder(sampling=ClipSampling(clip_s=40, stride_s=40, num_frames=2))
+    scenes = [("black", 8 * 3600), ("red", 40), ("black", 16 * 3600 - 40)]
+    video = write_colours(tmp_path / "day.mp4", scenes, fps=Fraction(1, 20))
+    report = index(video, embedder=embedder)
+    assert report.video_s == 86_400
+    assert report.clips == 3
+    with Catalog.open_reader(library_dir) as catalog:
+        (segment,) = catalog.segments()
+    folder = library_dir / "segments" / segment.uuid
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 1000
+    with Service(library_dir, model=embedder) as service:
+        (hit,) = service.search(TextQuery("red"), k=1).hits
+    assert (hit.start_s, hit.end_s) == (8 * 3600, 8 * 3600 + 40)
+
+
+# What is gone
+
+
+def test_files_that_are_gone_are_pruned_after_a_while(archive: Path, library_dir: Path, index: Index) -> None:
+    for number in range(3):
+        write_colours(archive / f"{number}.mp4", [("cyan", 1 + number)])
+    index(archive)
+    (archive / "a.mp4").unlink()
+    report = index(archive)
+    assert (report.missing, report.pruned, report.away) == (1, 0, ())
+    assert "a.mp4" in searchable(library_dir), "it may come back"
+    assert index(archive, grace_s=0.0).pruned == 1
+    assert "a.mp4" not in searchable(library_dir)
+
+
+def test_an_unplugged_disk_loses_nothing(archive: Path, tmp_path: Path, library_dir: Path, index: Index) -> None:
+    index(archive)
+    archive.rename(tmp_path / "unplugged")
+    assert index(archive, grace_s=0.0).away == (str(archive),)
+    archive.mkdir()  # an empty mount point
+    report = index(archive, grace_s=0.0)
+    assert (report.missing, report.pruned, report.away) == (0, 0, (str(archive),))
+    assert len(searchable(library_dir)) == 2
+    archive.rmdir()
+    (tmp_path / "unplugged").rename(archive)
+    assert counts(index(archive)) == (0, 2, 0, 0)
+
+
+def test_patterns_choose_files(archive: Path, library_dir: Path, index: Index) -> None:
+    assert counts(index(archive, exclude=["sub"])) == (1, 0, 0, 3)
+    assert counts(index(archive, include=["sub/*"])) == (1, 0, 0, 3)
+    assert len(searchable(library_dir)) == 2, "what is not chosen now is not gone"
+
+
+def test_a_run_can_be_stopped_and_paused_from_outside(archive: Path, library_dir: Path, index: Index) -> None:
+    def stop(progress: IndexProgress) -> None:
+        if progress.path.name == "b.MKV" and not progress.looking:
+            (library_dir / "stop").touch()
+            time.sleep(0.6)
+
+    with pytest.raises(StoppedError):
+        index(archive, on_progress=stop)
+    assert searchable(library_dir) == {"a.mp4": 3}
+    assert counts(index(archive)) == (1, 1, 0, 3), "an old request to stop is forgotten"
+
+
+def test_memory_that_runs_out_halves_the_batches(archive: Path, embedder: ColourEmbedder, index: Index) -> None:
+    sizes = []
+    embed = embedder.embed_clips
+
+    def picky(rgb_BTHWC: Any) -> Any:
+        sizes.append(len(rgb_BTHWC))
+        if len(rgb_BTHWC) > 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return embed(rgb_BTHWC)
+
+    embedder.embed_clips = picky  # type: ignore[method-assign]
+    assert counts(index(archive)) == (2, 0, 0, 6)
+    assert max(sizes) == 3

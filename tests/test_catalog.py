@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import apsw
 import numpy as np
 import pytest
 
-from vlrlt.errors import IndexMismatchError, LibraryError
+from vlrlt.errors import ConfigError, LibraryError
 from vlrlt.index.catalog import Catalog, LibrarySettings, Segment, Video, clip_id
 from vlrlt.index.files import FileStamp
+from vlrlt.index.ledger import Chunk, Ledger
 from vlrlt.index.schema import MIGRATIONS, migrate
 from vlrlt.types import ClipSpan
 from vlrlt.video.sampling import ClipSampling
@@ -30,7 +32,7 @@ SPANS = (ClipSpan(0.0, 2.0), ClipSpan(1.0, 3.0))
 
 def video(path: str, **changes: Any) -> Video:
     facts: dict[str, Any] = {
-        "stamp": FileStamp(size_bytes=10, mtime_ns=20),
+        "stamp": FileStamp(size_bytes=10, mtime_ns=20, inode=30),
         "content_hash": f"hash of {path}",
         "state": "indexed",
         "duration_s": 3.0,
@@ -43,26 +45,26 @@ def segment(uuid: str, *, rows: int = 2) -> Segment:
 
 
 @pytest.fixture
-def catalog(library_dir: Path) -> Iterator[Catalog]:
-    with Catalog.open_writer(library_dir) as catalog:
+def catalog(library_dir: Path) -> Iterator[Ledger]:
+    with Ledger.open(library_dir) as catalog:
         catalog.bind(SETTINGS)
         yield catalog
 
 
-def test_settings_come_back_as_they_were(catalog: Catalog) -> None:
+def test_settings_come_back_as_they_were(catalog: Ledger) -> None:
     assert catalog.settings() == SETTINGS
 
 
 def test_a_new_library_has_no_settings_and_cannot_be_searched(library_dir: Path) -> None:
-    with Catalog.open_writer(library_dir) as catalog:
+    with Ledger.open(library_dir) as catalog:
         assert catalog.settings() is None
     with Catalog.open_reader(library_dir) as reader, pytest.raises(LibraryError, match="is empty; run: vlrlt index"):
         reader.snapshot()
 
 
-def test_a_committed_video_is_in_the_snapshot_in_the_order_of_its_vectors(catalog: Catalog) -> None:
-    catalog.commit(video("/b.mp4"), segment=segment("one"), spans=SPANS)
-    catalog.commit(video("/a.mp4"), segment=segment("two"), spans=SPANS[:1])
+def test_a_committed_video_is_in_the_snapshot_in_the_order_of_its_vectors(catalog: Ledger) -> None:
+    catalog.commit(video("/b.mp4"), Chunk(first_clip=0, segment=segment("one"), spans=SPANS))
+    catalog.commit(video("/a.mp4"), Chunk(first_clip=0, segment=segment("two"), spans=SPANS[:1]))
     snapshot = catalog.snapshot()
     assert [segment.uuid for segment in snapshot.segments] == ["one", "two"]
     clips = snapshot.clips
@@ -85,105 +87,171 @@ def test_clip_ids_are_63_bits_of_content_span_and_model() -> None:
     assert clip_id("x", ClipSpan(0.1 + 0.2, 1), "f") == clip_id("x", ClipSpan(0.3, 1), "f")
 
 
-def test_committing_a_path_again_replaces_all_of_it(catalog: Catalog) -> None:
-    catalog.commit(video("/a.mp4"), segment=segment("old"), spans=SPANS)
+def test_committing_a_path_again_replaces_all_of_it(catalog: Ledger) -> None:
+    catalog.commit(video("/a.mp4"), Chunk(first_clip=0, segment=segment("old"), spans=SPANS))
     before = catalog.snapshot().generation
-    catalog.commit(video("/a.mp4", content_hash="new"), segment=segment("new", rows=1), spans=SPANS[:1])
+    catalog.commit(
+        video("/a.mp4", content_hash="new"), Chunk(first_clip=0, segment=segment("new", rows=1), spans=SPANS[:1])
+    )
     assert [segment.uuid for segment in catalog.segments()] == ["new"]
     assert len(catalog.snapshot().clips.ids_N) == 1
     assert catalog.snapshot().generation != before
 
 
-def test_a_commit_that_fails_changes_nothing(catalog: Catalog) -> None:
-    catalog.commit(video("/a.mp4"), segment=segment("old"), spans=SPANS)
-    catalog.commit(video("/b.mp4"), segment=segment("other"), spans=SPANS)
+def test_a_commit_that_fails_changes_nothing(catalog: Ledger) -> None:
+    catalog.commit(video("/a.mp4"), Chunk(first_clip=0, segment=segment("old"), spans=SPANS))
+    catalog.commit(video("/b.mp4"), Chunk(first_clip=0, segment=segment("other"), spans=SPANS))
     with pytest.raises(LibraryError, match="UNIQUE constraint failed"):
-        catalog.commit(video("/a.mp4", content_hash="new"), segment=segment("other"), spans=SPANS)
+        catalog.commit(video("/a.mp4", content_hash="new"), Chunk(first_clip=0, segment=segment("other"), spans=SPANS))
     assert [segment.uuid for segment in catalog.segments()] == ["old", "other"]
     assert catalog.video_at(Path("/a.mp4")) == video("/a.mp4")
     assert catalog.counts().clips == 4
 
 
-def test_failures_are_listed_by_path_and_do_not_count_as_content(catalog: Catalog) -> None:
+def test_failures_are_listed_by_path_and_do_not_count_as_content(catalog: Ledger) -> None:
     catalog.commit(video("/z.mp4", state="failed", content_hash="zero bytes", stage="open", reason="empty"))
     catalog.commit(video("/y.mp4", state="failed", content_hash="zero bytes", stage="open", reason="empty"))
     partial = video("/x.mp4", state="partial", stage="decode", reason="cut off")
-    catalog.commit(partial, segment=segment("x"), spans=SPANS)
+    catalog.commit(partial, Chunk(first_clip=0, segment=segment("x"), spans=SPANS))
     assert [(str(file.path), file.reason) for file in catalog.problems()] == [
         ("/x.mp4", "cut off"),
         ("/y.mp4", "empty"),
         ("/z.mp4", "empty"),
     ]
-    assert catalog.video_with("zero bytes") is None
+    zero = catalog.video_with("zero bytes")
+    assert zero is not None
+    assert (zero.path, zero.state) == (Path("/y.mp4"), "failed"), "the first file with that content"
     assert catalog.video_with("hash of /x.mp4") == partial
     counts = catalog.counts()
     assert (counts.indexed, counts.partial, counts.failed, counts.clips, counts.video_s) == (0, 1, 2, 2, 3.0)
 
 
-def test_relocating_keeps_clips_and_forgets_what_was_at_the_new_path(catalog: Catalog) -> None:
-    catalog.commit(video("/old.mp4"), segment=segment("kept"), spans=SPANS)
-    catalog.commit(video("/new.mp4"), segment=segment("stale"), spans=SPANS)
-    catalog.relocate(video("/old.mp4"), path=Path("/new.mp4"), stamp=FileStamp(size_bytes=11, mtime_ns=21))
+def test_content_stays_as_long_as_a_file_has_it(catalog: Ledger) -> None:
+    catalog.commit(video("/old.mp4"), Chunk(first_clip=0, segment=segment("kept"), spans=SPANS))
+    catalog.commit(video("/new.mp4"), Chunk(first_clip=0, segment=segment("stale"), spans=SPANS))
+    stamp = FileStamp(size_bytes=11, mtime_ns=21, inode=31)
+    catalog.note_file(Path("/new.mp4"), stamp, "hash of /old.mp4")
+    assert [segment.uuid for segment in catalog.segments()] == ["kept"], "what was at the new path lies nowhere now"
+    catalog.forget_files([Path("/old.mp4")])
     assert catalog.video_at(Path("/old.mp4")) is None
-    assert catalog.video_at(Path("/new.mp4")) == video(
-        "/new.mp4", content_hash="hash of /old.mp4", stamp=FileStamp(size_bytes=11, mtime_ns=21)
-    )
-    assert [segment.uuid for segment in catalog.segments()] == ["kept"]
+    assert catalog.video_at(Path("/new.mp4")) == video("/new.mp4", content_hash="hash of /old.mp4", stamp=stamp)
+    assert catalog.snapshot().clips.videos == ("/new.mp4",)
+    catalog.forget_files([Path("/new.mp4")])
+    assert catalog.segments() == ()
 
 
-def test_a_name_that_is_not_utf8_comes_back(catalog: Catalog) -> None:
+def test_a_file_that_is_gone_is_searchable_under_its_other_name(catalog: Ledger) -> None:
+    catalog.commit(video("/a.mp4"), Chunk(first_clip=0, segment=segment("one"), spans=SPANS))
+    catalog.note_file(Path("/b.mp4"), FileStamp(size_bytes=10, mtime_ns=20, inode=31), "hash of /a.mp4")
+    assert catalog.snapshot().clips.videos == ("/a.mp4",)
+    catalog.mark_missing([Path("/a.mp4")])
+    assert catalog.snapshot().clips.videos == ("/b.mp4",)
+    assert catalog.counts().missing == 1
+    catalog.note_file(Path("/a.mp4"), FileStamp(size_bytes=10, mtime_ns=20, inode=30), "hash of /a.mp4")
+    assert catalog.counts().missing == 0
+
+
+def test_chunks_add_up_and_a_still_stretch_is_one_long_clip(catalog: Ledger) -> None:
+    begun = video("/a.mp4", state="unfinished", clips_done=2)
+    catalog.commit(begun, Chunk(first_clip=0, segment=segment("one"), spans=SPANS))
+    catalog.commit(replace(begun, clips_done=9), Chunk(first_clip=2, extends_to_s=10.0))
+    last = Chunk(first_clip=9, segment=segment("two", rows=1), spans=(ClipSpan(10, 12),))
+    catalog.commit(replace(begun, state="indexed", clips_done=10), last)
+    clips = catalog.snapshot().clips
+    np.testing.assert_array_equal(clips.start_s_N, [0, 1, 10])
+    np.testing.assert_array_equal(clips.end_s_N, [2, 10, 12])
+    assert clips.ids_N[1] == clip_id("hash of /a.mp4", SPANS[1], SETTINGS.fingerprint), "named as when it was stored"
+    assert catalog.last_start_s(begun) == 10
+    catalog.merge(catalog.segments(), segment("all", rows=3))
+    assert [(segment.uuid, segment.rows) for segment in catalog.segments()] == [("all", 3)]
+    np.testing.assert_array_equal(catalog.snapshot().clips.ids_N, clips.ids_N)
+
+
+def test_vectors_of_forgotten_clips_are_left_out(catalog: Ledger) -> None:
+    catalog.commit(video("/a.mp4"), Chunk(first_clip=0, segment=segment("one"), spans=SPANS))
+    catalog.commit(video("/b.mp4"), Chunk(first_clip=0, segment=segment("two"), spans=SPANS))
+    catalog.merge(catalog.segments(), segment("both", rows=4))
+    before = catalog.snapshot().generation
+    catalog.forget_files([Path("/a.mp4")])
+    (left,) = catalog.segments()
+    assert (left.uuid, left.rows, left.live_rows) == ("both", 2, (2, 3))
+    assert catalog.snapshot().generation != before
+
+
+def test_a_damaged_segment_takes_its_videos_along(catalog: Ledger) -> None:
+    catalog.commit(video("/a.mp4"), Chunk(first_clip=0, segment=segment("one"), spans=SPANS))
+    catalog.commit(video("/b.mp4"), Chunk(first_clip=0, segment=segment("two"), spans=SPANS))
+    assert catalog.requeue(catalog.segments()[0]) == (Path("/a.mp4"),)
+    assert [segment.uuid for segment in catalog.segments()] == ["two"]
+    assert catalog.video_at(Path("/a.mp4")) is None
+    assert catalog.file_at(Path("/a.mp4")) is not None
+
+
+def test_a_name_that_is_not_utf8_comes_back(catalog: Ledger) -> None:
     path = Path(os.fsdecode(b"/caf\xe9.mp4"))
-    catalog.commit(video(str(path), content_hash="h"), segment=segment("one"), spans=SPANS)
+    catalog.commit(video(str(path), content_hash="h"), Chunk(first_clip=0, segment=segment("one"), spans=SPANS))
     assert catalog.video_at(path) == video(str(path), content_hash="h")
     assert catalog.snapshot().clips.videos == (str(path),)
 
 
-def test_another_model_is_refused_once_there_are_clips(catalog: Catalog) -> None:
+def test_a_second_model_is_built_beside_the_first(catalog: Ledger) -> None:
     other = LibrarySettings(**{**vars(SETTINGS), "model": "other", "fingerprint": "0" * 32})
-    catalog.bind(other)  # no clips yet: it may change its mind
+    catalog.bind(other)  # no clips yet: the first model may still be changed
     catalog.bind(SETTINGS)
-    catalog.commit(video("/a.mp4"), segment=segment("one"), spans=SPANS)
-    with pytest.raises(IndexMismatchError, match=r"indexed with model 'colours' \(f{12}\), not with 'other' \(0{12}\)"):
-        catalog.bind(other)
-    assert catalog.settings() == SETTINGS
+    assert catalog.models() == (SETTINGS,)
+    catalog.commit(video("/a.mp4"), Chunk(first_clip=0, segment=segment("one"), spans=SPANS))
+    catalog.bind(other)
+    assert catalog.video_at(Path("/a.mp4")) is None, "not yet indexed with this one"
+    assert catalog.num_videos_missing_from(other) == 1
+    catalog.commit(
+        video("/a.mp4"), Chunk(first_clip=0, segment=replace(segment("two"), fingerprint="0" * 32), spans=SPANS)
+    )
+    assert catalog.num_videos_missing_from(other) == 0
+    assert (catalog.settings(), [segment.uuid for segment in catalog.segments()]) == (SETTINGS, ["two"])
+    catalog.use(other)
+    assert catalog.models() == (other, SETTINGS)
+    with pytest.raises(ConfigError, match="answers searches; run vlrlt use with another one first"):
+        catalog.forget_model(other)
+    catalog.forget_model(SETTINGS)
+    assert [segment.uuid for segment in catalog.all_segments()] == ["two"]
 
 
-def test_readers_see_every_commit_and_are_not_blocked_by_the_writer(catalog: Catalog, library_dir: Path) -> None:
+def test_readers_see_every_commit_and_are_not_blocked_by_the_writer(catalog: Ledger, library_dir: Path) -> None:
     with Catalog.open_reader(library_dir) as reader:
         version = reader.data_version()
         assert reader.data_version() == version
         with catalog._transaction():  # the writer is in the middle of something
-            catalog._rows("DELETE FROM settings")
+            catalog._rows("DELETE FROM models")
             assert reader.settings() == SETTINGS
             assert reader.data_version() == version
         assert reader.settings() is None
         assert reader.data_version() != version
 
 
-def test_a_reader_cannot_write(catalog: Catalog, library_dir: Path) -> None:
+def test_a_reader_cannot_write(catalog: Ledger, library_dir: Path) -> None:
     with Catalog.open_reader(library_dir) as reader, pytest.raises(LibraryError, match="readonly"):
-        reader.forget(Path("/a.mp4"))
+        reader._rows("DELETE FROM files")
 
 
 def test_one_writer_at_a_time_even_after_a_kill(library_dir: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from vlrlt.index.catalog import Catalog;"
-        "catalog = Catalog.open_writer(Path(sys.argv[1])); print('open', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from vlrlt.index.ledger import Ledger;"
+        "catalog = Ledger.open(Path(sys.argv[1])); print('open', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, library_dir], stdout=subprocess.PIPE, text=True)
     with process:
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"
         with pytest.raises(LibraryError, match=rf"being written by another vlrlt \(process {process.pid}\)"):
-            Catalog.open_writer(library_dir)
+            Ledger.open(library_dir)
         process.kill()
-    Catalog.open_writer(library_dir).close()
+    Ledger.open(library_dir).close()
 
 
 def test_a_folder_with_other_things_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday.mp4").touch()
     with pytest.raises(LibraryError, match=r"is no library and holds 'holiday\.mp4'"):
-        Catalog.open_writer(tmp_path)
+        Ledger.open(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["holiday.mp4"]
 
 
@@ -195,17 +263,17 @@ def test_a_folder_without_a_catalog_is_no_library(tmp_path: Path) -> None:
 def test_a_library_below_a_file_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LibraryError, match="cannot be written: Not a directory"):
-        Catalog.open_writer(tmp_path / "file" / "library")
+        Ledger.open(tmp_path / "file" / "library")
 
 
 def test_a_damaged_catalog_is_named(library_dir: Path) -> None:
-    Catalog.open_writer(library_dir).close()
+    Ledger.open(library_dir).close()
     (library_dir / "catalog.db").write_bytes(b"not a database, but long enough to be read as one" * 100)
-    for opens in (Catalog.open_reader, Catalog.open_writer):
+    for opens in (Catalog.open_reader, Ledger.open):
         with pytest.raises(LibraryError, match=r"catalog\.db: .*not a database"):
             opens(library_dir)
     (library_dir / "catalog.db").unlink()
-    Catalog.open_writer(library_dir).close()  # the failed attempt has let the lock go
+    Ledger.open(library_dir).close()  # the failed attempt has let the lock go
 
 
 def set_version(library_dir: Path, version: int) -> None:
@@ -215,14 +283,14 @@ def set_version(library_dir: Path, version: int) -> None:
 
 
 def test_a_newer_schema_is_refused_and_an_older_one_needs_a_writer(library_dir: Path) -> None:
-    Catalog.open_writer(library_dir).close()
+    Ledger.open(library_dir).close()
     newest = len(MIGRATIONS)
     set_version(library_dir, newest + 1)
-    for opens in (Catalog.open_reader, Catalog.open_writer):
-        with pytest.raises(LibraryError, match=f"has schema {newest + 1}, this vlrlt knows {newest}: upgrade vlrlt"):
+    for opens in (Catalog.open_reader, Ledger.open):
+        with pytest.raises(LibraryError, match=rf"has schema {newest + 1}, this vlrlt knows {newest}: upgrade vlrlt"):
             opens(library_dir)
     set_version(library_dir, 0)
-    with pytest.raises(LibraryError, match=f"has schema 0, this vlrlt needs {newest}"):
+    with pytest.raises(LibraryError, match=rf"has schema 0, this vlrlt needs {newest}"):
         Catalog.open_reader(library_dir)
 
 
@@ -236,12 +304,46 @@ def test_migrations_run_once_each_and_a_bad_one_leaves_the_version_before_it(tmp
     assert list(connection.execute("SELECT x FROM a")) == [(1,), (2,)]
 
 
-def test_the_catalog_is_as_durable_as_sqlite_can_make_it(catalog: Catalog) -> None:
+def test_a_library_of_the_first_schema_is_migrated_with_all_it_holds(library_dir: Path) -> None:
+    library_dir.mkdir()
+    path = library_dir / "catalog.db"
+    connection = apsw.Connection(os.fspath(path))
+    migrate(connection, MIGRATIONS[:1])
+    connection.execute(
+        """
+        INSERT INTO settings VALUES
+            (1, 'colours', 'ffff', 8, '{"clip_s": 2.0, "stride_s": 1.0, "num_frames": 4}', 'null');
+        INSERT INTO videos VALUES (5, CAST('/a.mp4' AS BLOB), 10, 20, 'a', 3.0, 'indexed', NULL, NULL, 'then');
+        INSERT INTO videos VALUES (6, CAST('/b.mp4' AS BLOB), 0, 20, 'zero', NULL, 'failed', 'open', 'empty', 'then');
+        INSERT INTO videos VALUES (7, CAST('/c.mp4' AS BLOB), 0, 20, 'zero', NULL, 'failed', 'open', 'empty', 'then');
+        INSERT INTO videos VALUES (8, CAST('/d.mp4' AS BLOB), 0, 0, NULL, NULL, 'failed', 'open', 'gone', 'then');
+        INSERT INTO segments VALUES (9, 'one', 5, 2, 'x', 'ffff');
+        INSERT INTO clips VALUES (100, 5, 9, 0, 0, 2);
+        INSERT INTO clips VALUES (101, 5, 9, 1, 1, 3);
+        """
+    )
+    connection.close()
+    with pytest.raises(LibraryError, match="has schema 1, this vlrlt needs"):
+        Catalog.open_reader(library_dir)
+    with Ledger.open(library_dir) as ledger:
+        snapshot = ledger.snapshot()
+        assert (snapshot.settings.model, snapshot.settings.fingerprint) == ("colours", "ffff")
+        assert [(segment.uuid, segment.rows) for segment in snapshot.segments] == [("one", 2)]
+        np.testing.assert_array_equal(snapshot.clips.ids_N, [100, 101])
+        assert snapshot.clips.videos == ("/a.mp4",)
+        assert [str(one.path) for one in ledger.problems()] == ["/b.mp4", "/c.mp4", "/d.mp4"]
+        ledger.forget_files([Path("/a.mp4")])
+        assert ledger.counts().clips == 0, "foreign keys hold in the new tables"
+    assert (library_dir / "catalog.db.v1").is_file()
+    Catalog.open_reader(library_dir).close()
+
+
+def test_the_catalog_is_as_durable_as_sqlite_can_make_it(catalog: Ledger) -> None:
     pragmas = [catalog._rows(f"PRAGMA {name}")[0][0] for name in ("journal_mode", "synchronous", "foreign_keys")]
     assert pragmas == ["wal", 2, 1]
 
 
-def test_runs_are_kept(catalog: Catalog) -> None:
+def test_runs_are_kept(catalog: Ledger) -> None:
     run = catalog.start_run()
     catalog.finish_run(run, {"indexed": 3})
     ((started, ended, report),) = catalog._rows("SELECT started_at, ended_at, report FROM runs")

@@ -24,8 +24,9 @@ from typer.testing import CliRunner, Result
 from vlrlt import doctor, progress
 from vlrlt.cli import app
 from vlrlt.errors import LibraryError
-from vlrlt.index.build import IndexProgress
 from vlrlt.index.catalog import Catalog
+from vlrlt.index.ledger import Ledger
+from vlrlt.index.report import IndexProgress
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
@@ -39,6 +40,15 @@ from vlrlt.video.transforms import Preprocess
 HALF = (0.5, 0.5, 0.5)
 COMMANDS = (
     "index",
+    "watch",
+    "failures",
+    "use",
+    "verify",
+    "compact",
+    "prune",
+    "pause",
+    "resume",
+    "stop",
     "search",
     "import",
     "status",
@@ -102,13 +112,14 @@ def test_index_prints_one_line_of_json_and_talks_on_stderr(archive: Path, librar
     report = last_json(result)
     assert report.keys() == {
         *("indexed", "partial", "failed", "skipped", "ignored", "clips", "video_s", "wall_s", "decode_s", "encode_s"),
-        *("tokens", "dense_tokens", "failures"),
+        *("tokens", "dense_tokens", "failures", "waiting", "missing", "pruned", "away", "still_clips", "look_s"),
+        *("write_s", "worker_decode_s", "worker_resize_s", "dense_encode_s"),
     }
-    expected = {"indexed": 2, "failed": 0, "skipped": 0, "clips": 7, "video_s": 7.0, "failures": []}
+    expected = {"indexed": 2, "failed": 0, "skipped": 0, "clips": 3, "still_clips": 4, "video_s": 7.0, "failures": []}
     assert {name: report[name] for name in expected} == expected
     assert report["dense_tokens"] == 7 * 4 * 4
     assert report["tokens"] < report["dense_tokens"], "plain colours stand still: tokens must have been dropped"
-    assert "2 indexed, 0 skipped, 0 failed: 7 clips of 00:07 of video" in result.stderr
+    assert "2 indexed, 0 skipped, 0 failed: 3 clips of 00:07 of video" in result.stderr
 
 
 def test_indexing_again_does_nothing(indexed: Path, archive: Path) -> None:
@@ -157,9 +168,13 @@ def test_the_options_reach_the_model_and_stay_with_the_library(archive: Path, li
     assert vlrlt("index", archive, "--library", library_dir, "--model", os.path.relpath(model)).exit_code == 0
     assert vlrlt("search", "fridge", "--library", library_dir).exit_code == 0
     other = vlrlt("index", archive, "--library", library_dir, "--clip-seconds", 3)
-    assert other.exit_code == 1
-    assert "weights, sampling and token policy must be the same" in other.stderr
-    assert len(other.stderr.splitlines()) == 1
+    assert other.exit_code == 0
+    command = re.search(r"is searched with .*; let this model answer with: vlrlt (use \w{12}) --library", other.stderr)
+    assert command is not None
+    assert vlrlt("search", "fridge", "--library", library_dir).exit_code == 0
+    assert vlrlt(*command[1].split(), "--library", library_dir, "--forget-others").exit_code == 0
+    assert vlrlt("search", "fridge", "--library", library_dir).exit_code == 0
+    assert vlrlt("use", "nonsense", "--library", library_dir).exit_code == 2
 
 
 @pytest.mark.parametrize(
@@ -232,11 +247,40 @@ def test_status(indexed: Path) -> None:
     status = last_json(result)
     assert status.keys() == {
         *("library", "model", "fingerprint", "indexed", "partial", "failed", "clips", "video_s", "size_bytes"),
-        "search",
+        *("search", "unfinished", "missing"),
         "failures",
     }
-    assert (status["indexed"], status["clips"], status["video_s"]) == (2, 7, 7.0)
+    assert (status["indexed"], status["clips"], status["video_s"]) == (2, 3, 7.0)
     assert "videos   2 indexed, 0 partial, 0 failed" in vlrlt("status", "--library", indexed).stdout
+    metrics = vlrlt("status", "--library", indexed, "--metrics").stdout
+    assert 'vlrlt_videos{state="indexed"} 2.0' in metrics.splitlines()
+    assert "vlrlt_clips 3.0" in metrics.splitlines()
+
+
+def test_the_commands_that_keep_a_library_in_order(indexed: Path, archive: Path) -> None:
+    assert "0 damaged" in vlrlt("verify", "--library", indexed, "--read-archive").stdout
+    assert vlrlt("compact", "--library", indexed).stdout == "2 segments became 1\n"
+    assert vlrlt("failures", "--library", indexed).stdout == "none\n"
+    (vectors,) = indexed.glob("segments/*/vectors.f16")
+    vectors.write_bytes(b"torn")
+    torn = vlrlt("verify", "--library", indexed, "--json")
+    assert (torn.exit_code, last_json(torn)["requeued"]) == (3, [str(archive / "a.mp4"), str(archive / "b.mp4")])
+    (archive / "bad.mp4").write_bytes(b"no video")
+    assert vlrlt("index", archive, "--library", indexed).exit_code == 3
+    failures = vlrlt("failures", "--library", indexed)
+    assert (failures.exit_code, "bad.mp4: cannot open: " in failures.stdout) == (3, True)
+    (archive / "bad.mp4").unlink()
+    assert vlrlt("index", archive, "--library", indexed).exit_code == 0
+    assert vlrlt("prune", "--library", indexed, "--grace-days", 0).stdout.startswith("1 files forgotten")
+    assert vlrlt("failures", "--library", indexed).exit_code == 0
+
+
+def test_a_dry_run_writes_nothing(archive: Path, library_dir: Path, model: str) -> None:
+    result = vlrlt("index", archive, "--library", library_dir, "--model", model, "--dry-run", "--json")
+    forecast = last_json(result)
+    assert (forecast["files"], forecast["known"], forecast["sampled"]) == (2, 0, 2)
+    assert forecast["video_s"] == pytest.approx(7)
+    assert not library_dir.exists()
 
 
 @pytest.mark.parametrize("command", [("search", "x"), ("status",)])
@@ -308,10 +352,10 @@ def test_without_a_terminal_there_is_a_plain_line_now_and_then(
     assert lines[:3] == [
         "looking at 0/2 files: a.mp4",
         "looking at 1/2 files: b.mp4",
-        "0/2 files, 00:00 of 00:07 of video: a.mp4",
+        "0/2 files, 00:00 of video: a.mp4",
     ]
-    assert re.fullmatch(r"0/2 files, 00:04 of 00:07 of video, \d+\.\dx realtime, 00:\d\d left: a\.mp4", lines[3])
-    assert re.fullmatch(r"1/2 files, 00:07 of 00:07 of video, \d+\.\dx realtime, 00:00 left: b\.mp4", lines[5])
+    assert re.fullmatch(r"0/2 files, \d+%, 00:01 of video, \d+\.\dx realtime, 00:\d\d left: a\.mp4", lines[3])
+    assert re.fullmatch(r"1/2 files, 100%, 00:07 of video, \d+\.\dx realtime, 00:00 left: b\.mp4", lines[10])
 
 
 def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -319,14 +363,14 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
     step = IndexProgress(
-        path=Path("[red]a.mp4"), probing=False, files_done=1, files_total=2, video_s_done=3, video_s_total=7
+        path=Path("[red]a.mp4"), looking=False, files_done=1, files_total=2, bytes_done=3, bytes_total=7, video_s_done=3
     )
     with progress.index_progress() as show:
-        show(dataclasses.replace(step, probing=True))
+        show(dataclasses.replace(step, looking=True))
         show(step)
     shown = capsys.readouterr().err
     assert "━" in shown
-    assert re.search(r"1/2 files, 00:03 of 00:07 of video, .*x realtime, .* left: \[red\]a\.mp4", shown)
+    assert re.search(r"1/2 files, 43%, 00:03 of video, .*x realtime, .* left: \[red\]a\.mp4", shown)
 
 
 def test_toy_make_hands_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -436,7 +480,7 @@ def wait_for_a_commit(library_dir: Path, process: subprocess.Popen[str]) -> int:
 
 @pytest.fixture(scope="module")
 def big_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight different videos of 12 clips."""
+    """Eight different videos of 12 s, each of two still stretches."""
     archive = tmp_path_factory.mktemp("archive")
     for number in range(8):
         write_colours(archive / f"{number}.mp4", [("red", 11 + number / 8), ("blue", 1 - number / 8)])
@@ -457,7 +501,7 @@ def test_kill_9_loses_nothing_that_was_committed(big_archive: Path, library_dir:
     with Catalog.open_reader(library_dir) as catalog:
         folders = {folder.name for folder in (library_dir / "segments").iterdir()}
         assert folders == {segment.uuid for segment in catalog.segments()}
-        assert catalog.counts().clips == 8 * 12
+        assert catalog.counts().clips == 8 * 2
 
 
 def test_control_c_says_how_to_go_on(big_archive: Path, library_dir: Path, model: str) -> None:
@@ -467,14 +511,14 @@ def test_control_c_says_how_to_go_on(big_archive: Path, library_dir: Path, model
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
     assert stdout == ""
-    assert stderr == "vlrlt: interrupted; finished videos are kept, run the same command again to go on\n"
+    assert stderr == "vlrlt: interrupted; what is committed is kept, run the same command again to go on\n"
     assert vlrlt("index", big_archive, "--library", library_dir).exit_code == 0
     with Catalog.open_reader(library_dir) as catalog:
         assert catalog.counts().indexed == 8
 
 
 def test_a_second_writer_is_refused_and_readers_are_served(archive: Path, indexed: Path) -> None:
-    with Catalog.open_writer(indexed):
+    with Ledger.open(indexed):
         second = vlrlt("index", archive, "--library", indexed)
         assert second.exit_code == 1
         assert f"being written by another vlrlt (process {os.getpid()})" in second.stderr

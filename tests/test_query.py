@@ -11,7 +11,7 @@ from colour import ColourEmbedder, write_colours
 
 from vlrlt.errors import AnnotationError, ConfigError, PageExpiredError
 from vlrlt.index.build import index_paths
-from vlrlt.index.catalog import Catalog
+from vlrlt.index.ledger import Ledger
 from vlrlt.index.query.filters import Filter, parse_instant
 from vlrlt.index.query.language import (
     CombinedQuery,
@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (archive / "2024" / "sea.json").write_text(json.dumps({"camera": "GoPro", "rating": 4.5, "tags": ["x"]}))
     index_paths([archive], library_dir=folder / "library", embedder=ColourEmbedder())
-    with Catalog.open_writer(folder / "library") as catalog:
+    with Ledger.open(folder / "library") as catalog:
         report = catalog.annotations.import_files([archive])
     assert (report.files, report.videos, report.texts, report.metadata) == (4, 3, 3, 8)
     return folder
@@ -215,7 +215,7 @@ def test_both_sources_on_one_moment_win(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "night.csv").write_text(
         "video_id,start_timestamp,stop_timestamp,narration\nnight,00:00:03.00,00:00:04.00,red light\n"
     )
-    with Catalog.open_writer(folder / "library") as catalog:
+    with Ledger.open(folder / "library") as catalog:
         assert catalog.annotations.import_files([tmp_path / "night.csv"]).texts == 1
         assert catalog.annotations.import_files([tmp_path / "night.csv"]).texts == 1, "replaced, not doubled"
     with Service(folder / "library", model=ColourEmbedder()) as service:
@@ -242,7 +242,7 @@ def test_both_sources_on_one_moment_win(folder: Path, tmp_path: Path) -> None:
 )
 def test_bad_sidecars_name_file_and_line(folder: Path, tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content)
-    with Catalog.open_writer(folder / "library") as catalog, pytest.raises(AnnotationError, match=message):
+    with Ledger.open(folder / "library") as catalog, pytest.raises(AnnotationError, match=message):
         catalog.annotations.import_files([tmp_path / name])
 
 
@@ -328,7 +328,7 @@ def test_weights_and_ids_parse() -> None:
 
 
 def test_saved_searches(folder: Path) -> None:
-    with Catalog.open_writer(folder / "library") as catalog:
+    with Ledger.open(folder / "library") as catalog:
         catalog.annotations.save_search("red cars", {"text": ["red"]})
         catalog.annotations.save_search("red cars", {"text": ["red", "cars"]})
         assert catalog.annotations.saved_searches() == {"red cars": {"text": ["red", "cars"]}}

@@ -184,7 +184,7 @@ def test_another_models_query_is_refused(service: Service, shared: Path) -> None
     other = ColourEmbedder(sampling=ClipSampling(clip_s=2, stride_s=1, num_frames=2))
     with (
         Service(shared / "library", model=other) as strangers,
-        pytest.raises(IndexMismatchError, match="was indexed with model 'colours'"),
+        pytest.raises(IndexMismatchError, match="is searched with model 'colours'"),
     ):
         strangers.search(TextQuery("red"))
 

@@ -78,7 +78,7 @@ def test_a_damaged_segment_is_never_read(library_dir: Path, damage: str) -> None
         file.write_bytes(
             {"flip": bytes([data[0] ^ 1]) + data[1:], "truncate": data[:-2], "grow": data + b"\0\0"}[damage]
         )
-    with pytest.raises(LibraryError, match=rf"segment .*{segment.uuid} is damaged \(.*\); restore it"):
+    with pytest.raises(LibraryError, match=rf"segment .*{segment.uuid} is damaged \(.*\); run: vlrlt verify"):
         read_segment(library_dir, segment, embed_dim=DIM)
 
 

@@ -23,7 +23,7 @@ from media import Recipe, shown_index, spoil_packet, write_video
 
 from vlrlt.errors import ConfigError, CorruptVideoError, DecodeTimeoutError, NotAVideoError
 from vlrlt.types import Clip, ClipSpan, UInt8Array
-from vlrlt.video import worker
+from vlrlt.video import child
 from vlrlt.video.pyav import PyAVDecoder
 from vlrlt.video.sampling import ClipSampling, clip_spans, frame_times
 from vlrlt.video.transforms import Preprocess
@@ -352,7 +352,7 @@ def answers_to(request: dict[str, Any]) -> list[dict[str, Any]]:
     reader, writer = os.pipe()
 
     def answer() -> None:
-        worker._answer(request, writer)
+        child._answer(request, writer)
         os.close(writer)
 
     thread = threading.Thread(target=answer)
@@ -373,6 +373,10 @@ def request_for(path: Path) -> dict[str, Any]:
         "sampling": dataclasses.asdict(SAMPLING),
         "preprocess": PREPROCESS.as_json(),
         "within": None,
+        "first_clip": 0,
+        "seed_start_s": None,
+        "still_255": None,
+        "max_shift_s": 0.0,
     }
 
 
@@ -386,7 +390,7 @@ def test_every_frame_is_resized_once(video: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_slow_file_is_not_silent(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_ALIVE_EVERY_S", 0.0)
+    monkeypatch.setattr(child, "_ALIVE_EVERY_S", 0.0)
     kinds = [header["kind"] for header in answers_to(request_for(video))]
     assert kinds[0] == "alive"
     assert [kind for kind in kinds if kind != "alive"] == ["info", *["clip"] * 5, "end"]

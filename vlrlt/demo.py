@@ -29,9 +29,10 @@ from vlrlt.demo_report import Answer, DemoReport, Question, Variant, draw_contac
 from vlrlt.embed import DEFAULT_MODEL, Embedder, load_embedder
 from vlrlt.errors import ConfigError, LibraryError
 from vlrlt.evaluate.epic_mir import evaluate_epic_mir
-from vlrlt.index.build import IndexReport, index_paths
+from vlrlt.index.build import index_paths
 from vlrlt.index.query.language import TextQuery
 from vlrlt.index.query.searcher import SearchOptions
+from vlrlt.index.report import IndexReport
 from vlrlt.progress import count_progress, index_progress
 from vlrlt.service import Service
 from vlrlt.times import format_time

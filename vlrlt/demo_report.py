@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from vlrlt import __version__
 from vlrlt.datasets.epic import Narration
 from vlrlt.evaluate.epic_mir import EpicMirReport
-from vlrlt.index.build import IndexReport
+from vlrlt.index.report import IndexReport
 from vlrlt.times import format_time
 from vlrlt.types import Moment
 

@@ -6,7 +6,8 @@ VlrltError
 ├── DecodeError                     a video cannot be read: names file, stage and reason
 │   ├── NotAVideoError              no container or no video stream in the file
 │   ├── CorruptVideoError           the container opens, its frames cannot be decoded
-│   └── DecodeTimeoutError          the decoder did not answer before its deadline, or died
+│   ├── DecodeTimeoutError          the decoder did not answer before its deadline, or died
+│   └── UnreachableFileError        the file cannot be read now; the next try may work
 ├── CheckpointError                 a model folder, file or name cannot be loaded
 ├── AnnotationError                 an annotation file is missing or has a bad line
 ├── EndpointError                   a vision-language model's server cannot be used
@@ -43,7 +44,10 @@ class DecodeError(VlrltError):
         path: the file.
         stage: what was being done.
         reason: one line, from the decoder where it has one.
+        may_pass: whether the same file may be readable a moment later.
     """
+
+    may_pass = False
 
     def __init__(self, path: Path, *, stage: DecodeStage, reason: str) -> None:
         super().__init__(f"{path}: cannot {stage}: {reason}")
@@ -62,6 +66,14 @@ class CorruptVideoError(DecodeError):
 
 class DecodeTimeoutError(DecodeError):
     """The decoder process did not answer before its deadline, or died."""
+
+    may_pass = True
+
+
+class UnreachableFileError(DecodeError):
+    """The file cannot be read now: a share is down, a disk does not answer."""
+
+    may_pass = True
 
 
 class CheckpointError(VlrltError):

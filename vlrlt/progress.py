@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from vlrlt.index.build import IndexProgress
+from vlrlt.index.report import IndexProgress
 from vlrlt.times import format_time
 
 LINE_EVERY_S = 10.0
@@ -30,9 +30,9 @@ def count_progress(unit: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _extent(step: IndexProgress) -> tuple[float, float]:
-    if step.probing:
+    if step.looking:
         return step.files_done, step.files_total
-    return step.video_s_done, step.video_s_total
+    return step.bytes_done, step.bytes_total
 
 
 class _Speed:
@@ -42,19 +42,21 @@ class _Speed:
         self._started_s: float | None = None
 
     def describe(self, step: IndexProgress) -> str:
-        """Files, seconds of video, realtime factor, time left, current file."""
+        """Files, share of bytes, seconds of video, realtime factor, time left, current file."""
         files = f"{step.files_done}/{step.files_total} files"
         name = step.path.name.encode(errors="replace").decode()
-        if step.probing:
+        if step.looking:
             return f"looking at {files}: {name}"
+        now_s = time.monotonic()
         if self._started_s is None:
-            self._started_s = time.monotonic()
-        factor = step.video_s_done / max(time.monotonic() - self._started_s, 1e-3)
-        video = f"{format_time(step.video_s_done)} of {format_time(step.video_s_total)} of video"
-        if not factor:
+            self._started_s = now_s
+        passed_s = max(now_s - self._started_s, 1e-3)
+        video = f"{format_time(step.video_s_done)} of video"
+        if not step.bytes_done:
             return f"{files}, {video}: {name}"
-        left = format_time((step.video_s_total - step.video_s_done) / factor)
-        return f"{files}, {video}, {factor:.1f}x realtime, {left} left: {name}"
+        left = format_time(passed_s * (step.bytes_total / step.bytes_done - 1))
+        share = step.bytes_done / step.bytes_total
+        return f"{files}, {share:.0%}, {video}, {step.video_s_done / passed_s:.1f}x realtime, {left} left: {name}"
 
 
 @contextmanager

@@ -123,7 +123,11 @@ class LibraryStatus:
     """Files that are searchable from end to end."""
     partial: int
     """Files that are searchable up to where decoding failed."""
+    unfinished: int
+    """Files that are searchable as far as a run has come; the next one goes on."""
     failed: int
+    missing: int
+    """Files that were not there when last looked for; they are searchable until they are pruned."""
     clips: int
     video_s: float
     """Seconds of searchable video."""
@@ -142,7 +146,9 @@ class LibraryStatus:
             "fingerprint": self.fingerprint,
             "indexed": self.indexed,
             "partial": self.partial,
+            "unfinished": self.unfinished,
             "failed": self.failed,
+            "missing": self.missing,
             "clips": self.clips,
             "video_s": round(self.video_s, 3),
             "size_bytes": self.size_bytes,
@@ -157,7 +163,9 @@ class LibraryStatus:
             (
                 f"library  {self.library_dir}, {self.size_bytes / 1e6:.1f} MB",
                 f"model    {model}",
-                f"videos   {self.indexed} indexed, {self.partial} partial, {self.failed} failed",
+                f"videos   {self.indexed} indexed, {self.partial} partial, {self.failed} failed"
+                + (f", {self.unfinished} unfinished" if self.unfinished else "")
+                + (f", {self.missing} gone" if self.missing else ""),
                 f"clips    {self.clips} of {self.video_s / 3600:.2f} hours of video",
                 f"search   {self.search.as_text() if self.search else 'no index yet'}",
                 *(video.problem_text() for video in self.failures),

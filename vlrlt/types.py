@@ -70,9 +70,14 @@ class Clip:
 
     span: ClipSpan
     rgb_THWC: UInt8Array
-    """Square frames of the model's image size."""
+    """Square frames of the model's image size; none (T = 0) if it shows nothing that the clip before it did not."""
     pts_s: Float64Array
     """(T,) real presentation times of the frames."""
+
+    @property
+    def is_still(self) -> bool:
+        """Whether it shows nothing new: then it is neither encoded nor stored, and the run before it goes on."""
+        return len(self.rgb_THWC) == 0
 
 
 @dataclass(frozen=True, kw_only=True)

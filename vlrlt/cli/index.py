@@ -41,40 +41,81 @@ def index(  # noqa: PLR0913  one for each option
     store: Annotated[
         str | None, typer.Option(metavar="STORE", help="Where vectors are searched: faiss, or qdrant://HOST:PORT/NAME.")
     ] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(help="Only files that match, such as '2026-*' or 'cam1/*'. Repeatable.")
+    ] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Not the files and folders that match. Repeatable.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try files again that failed before.")] = False,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Most tokens of a batch, counted as if none were dropped: bounds memory.")
+    ] = None,
+    max_shift_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0, help="How far a frame may lie from its time, so that key frames suffice: cheaper, coarser."
+        ),
+    ] = 0.0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Decoder processes; otherwise one a core.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Estimate time and size from a sample, write nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Bring a library up to date with the videos below PATH. Running it again does only what is new.
 
-    What is not given is as in the library, or as the model has it. The videos themselves are never changed.
+    What is not given is as in the library, or as the model has it. The videos themselves are never changed. Another
+    model than the library's is indexed beside it, until `vlrlt use` lets it answer.
 
     Example: vlrlt index ~/Videos /mnt/camera/day1.mp4 --library lib
     """
     from vlrlt.index.build import index_paths
+    from vlrlt.index.control import StoppedError
+    from vlrlt.index.encode import MAX_TOKENS
+    from vlrlt.index.estimate import estimate
+    from vlrlt.index.ledger import library_models
     from vlrlt.progress import index_progress
 
     sampling = {"clip_s": clip_seconds, "stride_s": stride_seconds, "num_frames": frames}
-    embedder = _embedder_for(
+    embedder = embedder_for(
         library,
         model=model,
         device=device,
         policy=token_policy(policy, threshold_255, budget_tokens),
         sampling={name: value for name, value in sampling.items() if value is not None},
     )
+    options: dict[str, Any] = {
+        "library_dir": library,
+        "embedder": embedder,
+        "include": include or (),
+        "exclude": exclude or (),
+        "max_shift_s": max_shift_seconds,
+        "workers": workers,
+    }
+    if dry_run:
+        forecast = estimate(paths, **options)
+        typer.echo(json.dumps(forecast.as_json()) if as_json else forecast.as_text())
+        return
     try:
         with index_progress() as show:
             report = index_paths(
                 paths,
-                library_dir=library,
-                embedder=embedder,
-                retry_failed=retry_failed,
+                **options,
                 store=store,
+                retry_failed=retry_failed,
+                max_tokens=max_tokens or MAX_TOKENS,
                 on_progress=show,
             )
-    except KeyboardInterrupt:
-        typer.echo("vlrlt: interrupted; finished videos are kept, run the same command again to go on", err=True)
+    except (KeyboardInterrupt, StoppedError):
+        typer.echo("vlrlt: interrupted; what is committed is kept, run the same command again to go on", err=True)
         raise typer.Exit(INTERRUPTED) from None
     typer.echo(report.as_text(), err=True)
+    active = library_models(library)[0]
+    if active.fingerprint != embedder.fingerprint:
+        typer.echo(
+            f"{library} is searched with {active.model!r} ({active.fingerprint[:12]}); let this model answer with: "
+            f"vlrlt use {embedder.fingerprint[:12]} --library {library}",
+            err=True,
+        )
     if as_json:
         typer.echo(json.dumps(report.as_json()))
     if report.failures:
@@ -82,7 +123,13 @@ def index(  # noqa: PLR0913  one for each option
 
 
 @app.command()
-def status(library: Library, as_json: Json = False) -> None:
+def status(
+    library: Library,
+    as_json: Json = False,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Print Prometheus metrics, for a textfile collector.")
+    ] = False,
+) -> None:
     """Say what a library holds, and which files could not be read.
 
     Example: vlrlt status --library lib
@@ -91,20 +138,26 @@ def status(library: Library, as_json: Json = False) -> None:
 
     with Service(library) as service:
         found = service.status()
-    typer.echo(json.dumps(found.as_json()) if as_json else found.as_text())
+    if metrics:
+        from vlrlt.metrics_text import prometheus_text
+
+        typer.echo(prometheus_text(found), nl=False)
+    else:
+        typer.echo(json.dumps(found.as_json()) if as_json else found.as_text())
 
 
-def _embedder_for(
+def embedder_for(
     library: Path, *, model: str | None, device: str, policy: "TokenPolicy | None", sampling: dict[str, Any]
 ) -> "Embedder":
     """The library's own model, or the one that is asked for, with the options that were given."""
     from vlrlt.embed import DEFAULT_MODEL, load_embedder
     from vlrlt.index.build import model_source
-    from vlrlt.index.catalog import writable_settings
+    from vlrlt.index.ledger import library_models
     from vlrlt.service import bound_policy
 
-    bound = writable_settings(library)
-    if bound is not None and (model is None or model_source(model) == bound.model):
+    known = library_models(library)
+    bound = next((one for one in known if model is None or model_source(model) == one.model), None)
+    if bound is not None:
         model, own_sampling, policy = bound.model, bound.sampling, policy or bound_policy(bound)
     else:
         model, own_sampling = model or DEFAULT_MODEL, None

@@ -148,8 +148,8 @@ def import_sidecars(
 
     Example: vlrlt import ~/Videos --library lib
     """
-    from vlrlt.index.catalog import Catalog
+    from vlrlt.index.ledger import Ledger
 
-    with Catalog.open_writer(library) as catalog:
+    with Ledger.open(library) as catalog:
         report = catalog.annotations.import_files(paths)
     typer.echo(json.dumps(report.as_json()) if as_json else report.as_text())

@@ -9,7 +9,6 @@ where the last frame ends, because the header of a cut-off file promises minutes
 
 import math
 import re
-import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,15 +17,13 @@ from types import TracebackType
 from typing import Self, cast
 
 import av
-import av.container
 import numpy as np
-from av.stream import Disposition
+from av.stream import Discard
 
-from vlrlt.errors import ConfigError, CorruptVideoError, NotAVideoError
-from vlrlt.types import Frame, UInt8Array, VideoInfo
-
-_CONTAINERS = "mov,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,ivf"
-"""FFmpeg's names of the demuxers that may run: no playlists, no still images, no raw streams without times."""
+from vlrlt.errors import ConfigError, CorruptVideoError
+from vlrlt.types import Float64Array, Frame, UInt8Array, VideoInfo
+from vlrlt.video.container import one_line, open_container
+from vlrlt.video.pace import LONGEST_GAP_FRAMES, Pace
 
 _SEEKABLE_CONTAINERS = ("mov", "matroska", "flv", "mpegts")
 """They store a presentation time for every frame, so the times after a seek are those of a full decode."""
@@ -61,6 +58,7 @@ class PyAVDecoder:
         info: what the file holds.
         partial_reason: why frames that the file promises are missing, or None; final once frames_at is exhausted.
         decoded_until_s: where the last frame decoded so far ends.
+        key_times_s: (K,) about when the key frames come, ascending; empty where the container has no index of them.
 
     Raises:
         NotAVideoError: not a regular file, no known container, or no video stream.
@@ -88,16 +86,26 @@ class PyAVDecoder:
                 with _Pass(path, on_packet, clock=video.clock) as whole:
                     end_s = whole.packets_end_s()
             self.info = _video_info(path, video, first, duration_s=max(first.end_s, end_s))
+            self.key_times_s = video.key_times_s()
+            self._clock = video.clock
         duration_s = self.info.duration_s
         if duration_s > _MAX_DURATION_S:
             raise CorruptVideoError(path, stage="probe", reason=f"its frame times span {duration_s:.0f} s")
         if promised_s is not None and promised_s > duration_s * 1.05 + _PROMISE_TOLERANCE_S:
             self.partial_reason = f"the header promises {promised_s:.2f} s, the file ends after {duration_s:.2f} s"
 
-    def frames_at(self, times_s: Iterable[float]) -> Iterator[Frame]:
-        """The frame on screen at each time; see vlrlt.video.decode.Decoder.frames_at."""
+    def frames_at(self, times_s: Iterable[float], *, pace: Pace = "every frame") -> Iterator[Frame]:
+        """The frame on screen at each time; see vlrlt.video.decode.Decoder.frames_at.
+
+        Args:
+            times_s: as there.
+            pace: at "reference frames" the last of those on screen by then; at "key frames" the nearest of those.
+        """
+        if pace == "key frames":
+            yield from self._key_frames_near(times_s)
+            return
         self.close()
-        with _Pass(self._path, self._on_packet) as video:
+        with _Pass(self._path, self._on_packet, clock=self._clock, pace=pace) as video:
             self._pass = video
             shown, coming = video.first(), video.next()
             picture: Frame | None = None
@@ -112,6 +120,24 @@ class PyAVDecoder:
                     shown, coming = coming, video.next()
                 self.decoded_until_s = (coming or shown).end_s
                 if coming is None and time_s >= shown.end_s and self._ends_early(video, shown.end_s):
+                    return
+                if picture is None or picture.pts_s != shown.pts_s:
+                    picture = Frame(_upright_rgb(shown.frame, self._path), shown.pts_s)
+                yield picture
+
+    def _key_frames_near(self, times_s: Iterable[float]) -> Iterator[Frame]:
+        """Ends with the last key frame at the latest where decoding fails: other paces get further."""
+        self.close()
+        with _Pass(self._path, self._on_packet, clock=self._clock, pace="key frames") as video:
+            self._pass = video
+            shown, coming = video.next(), video.next()
+            picture: Frame | None = None
+            for time_s in times_s:
+                if shown is None:
+                    return
+                while coming is not None and coming.pts_s - time_s < time_s - shown.pts_s:
+                    shown, coming = coming, video.next()
+                if video.error is not None and coming is None:
                     return
                 if picture is None or picture.pts_s != shown.pts_s:
                     picture = Frame(_upright_rgb(shown.frame, self._path), shown.pts_s)
@@ -136,7 +162,7 @@ class PyAVDecoder:
         duration_s = self.info.duration_s
         if video.error is not None:
             self.partial_reason = f"decoding stopped at {end_s:.2f} s of {duration_s:.2f} s: {video.error}"
-        elif end_s < duration_s - _END_TOLERANCE_S:
+        elif end_s < duration_s - _END_TOLERANCE_S - video.longest_gap_s:
             self.partial_reason = f"the frames end at {end_s:.2f} s, the packets at {duration_s:.2f} s"
         else:
             return False
@@ -173,15 +199,22 @@ class _Clock:
 class _Pass:
     """One pass forward over the frames of a file, with their times; it can jump to a later key frame."""
 
-    def __init__(self, path: Path, on_packet: Callable[[], None], *, clock: _Clock | None = None) -> None:
+    def __init__(
+        self, path: Path, on_packet: Callable[[], None], *, clock: _Clock | None = None, pace: Pace = "every frame"
+    ) -> None:
         self._path = path
         self._on_packet = on_packet
         self._clock = clock
+        self._pace = pace
         self._start()
         self.can_jump = self._container.format.name.split(",")[0] in _SEEKABLE_CONTAINERS
 
     def _start(self) -> None:
-        self._container, self.stream = _open(self._path)
+        self._container, self.stream = open_container(self._path)
+        if self._pace == "reference frames":
+            self.stream.codec_context.skip_frame = "NONREF"
+        elif self._pace == "key frames":
+            self.stream.discard = Discard.nonkey
         self._time_base = cast(Fraction, self.stream.time_base)  # None only for output
         self._frames = self._decode()
         self._first_dts_ticks = 0
@@ -189,6 +222,12 @@ class _Pass:
         self._next_ticks: int | None = None
         self.error: str | None = None
         """Why the frames ended before the packets did."""
+
+    @property
+    def longest_gap_s(self) -> float:
+        """How much of the end may be missing because frames are left out on purpose."""
+        tick_s = self._time_base.numerator / self._time_base.denominator
+        return 0.0 if self._pace == "every frame" else LONGEST_GAP_FRAMES * self._usual_frame_ticks() * tick_s
 
     @property
     def clock(self) -> _Clock:
@@ -252,6 +291,13 @@ class _Pass:
             return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
         return container.duration / av.time_base if container.duration and len(container.streams) == 1 else None
 
+    def key_times_s(self) -> Float64Array:
+        """Where the container's index has key frames, ascending; some indexes count decoding times."""
+        entries = self.stream.index_entries
+        ticks = np.sort([entry.timestamp for entry in entries if entry.is_keyframe])
+        tick_s = self._time_base.numerator / self._time_base.denominator
+        return np.asarray((ticks - ticks[0]) * tick_s if len(ticks) else [], np.float64)
+
     def packets_end_s(self) -> float:
         """Where the last packet ends that can be read from here on; 0 where there is none."""
         shown_end_s = decoded_end_s = 0.0
@@ -284,17 +330,19 @@ class _Pass:
                 self._on_packet()
                 yield packet
         except Exception as error:  # PyAV raises a dozen unrelated types on damaged files
-            self.error = _one_line(error)
+            self.error = one_line(error)
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         """Every frame in display order; after a seek, decoders begin with a key frame."""
         for index, packet in enumerate(self._packets()):
             if index == 0:
                 self._first_dts_ticks = packet.dts or 0
+            if self._pace == "key frames" and packet.size and not packet.is_keyframe:
+                continue  # where a demuxer does not discard them itself
             try:
                 frames = packet.decode()
             except Exception as error:  # as above
-                self.error = _one_line(error)
+                self.error = one_line(error)
                 break
             yield from frames
         if self.error is not None:
@@ -311,41 +359,6 @@ class _Pass:
         """A frame's length where the container does not tell."""
         frame_s = 1 / self.stream.average_rate if self.stream.average_rate else _UNKNOWN_FRAME_S
         return max(1, round(frame_s / self._time_base))
-
-
-def _open(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
-    """Open a regular local file and pick its video stream: never a cover picture."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise NotAVideoError(path, stage="open", reason="it is not a regular file")
-        # An absolute path starts with "/", so that no part of a name is taken for a protocol or an option.
-        container = av.open(
-            str(path.absolute()),
-            mode="r",
-            options={"protocol_whitelist": "file", "format_whitelist": _CONTAINERS},
-            metadata_errors="replace",
-        )
-    except NotAVideoError:
-        raise
-    except av.error.ArgumentError as error:
-        raise NotAVideoError(path, stage="open", reason=f"its container is none of {_CONTAINERS}") from error
-    except Exception as error:  # as in _Pass
-        raise NotAVideoError(path, stage="open", reason=_one_line(error)) from error
-    # PyAV switches this on; it invents presentation times where a container stores none, and they run backwards.
-    container.flags &= ~cast(int, av.container.Flags.gen_pts.value)
-    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    if not streams:
-        container.close()
-        raise NotAVideoError(path, stage="open", reason="it has no video stream")
-    best = container.streams.best("video")
-    stream = best if best in streams else streams[0]
-    if stream.codec_context is None:
-        container.close()
-        raise CorruptVideoError(path, stage="open", reason="FFmpeg has no decoder for its video stream")
-    stream.thread_count = (
-        1  # measured no slower for many files; threads delay errors and hang beside PyTorch (PyAV#1962)
-    )
-    return container, stream
 
 
 def _video_info(path: Path, video: _Pass, first: _TimedFrame, *, duration_s: float) -> VideoInfo:
@@ -374,13 +387,5 @@ def _upright_rgb(frame: av.VideoFrame, path: Path) -> UInt8Array:
     try:
         rgb_HWC = frame.to_ndarray(format="rgb24", threads=1)
     except Exception as error:  # as in _Pass
-        raise CorruptVideoError(path, stage="decode", reason=_one_line(error)) from error
+        raise CorruptVideoError(path, stage="decode", reason=one_line(error)) from error
     return np.ascontiguousarray(np.rot90(rgb_HWC, _quarter_turns(frame)), dtype=np.uint8)
-
-
-def _one_line(error: Exception) -> str:
-    """What went wrong, with FFmpeg's own words where its log is on."""
-    if not isinstance(error, av.FFmpegError):
-        return " ".join(f"{type(error).__name__}: {error}".split())
-    detail = f" ({str(error.log[-1]).strip()})" if error.log else ""
-    return f"{error.strerror or type(error).__name__}{detail}"

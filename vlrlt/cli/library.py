@@ -1,0 +1,171 @@
+"""Commands that keep a library in order: watch, failures, use, verify, compact, prune, pause, resume, stop."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlrlt.cli.root import INTERRUPTED, SOME_FAILED, Device, Json, Library, Model, app
+from vlrlt.errors import ConfigError
+
+
+@app.command()
+def watch(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Videos and folders that hold some.")],
+    library: Library,
+    model: Model = None,
+    device: Device = "auto",
+    settle_seconds: Annotated[float, typer.Option(min=0, help="Index when nothing has changed for so long.")] = 30.0,
+) -> None:
+    """Index PATH now and whenever something changes below it, until Ctrl-C.
+
+    Example: vlrlt watch /mnt/camera --library lib
+    """
+    from vlrlt.cli.index import embedder_for
+    from vlrlt.index.build import index_paths
+    from vlrlt.index.control import StoppedError
+    from vlrlt.index.watch import changes
+    from vlrlt.progress import index_progress
+
+    embedder = embedder_for(library, model=model, device=device, policy=None, sampling={})
+    try:
+        for _ in changes(paths, settle_s=settle_seconds):
+            with index_progress() as show:
+                report = index_paths(paths, library_dir=library, embedder=embedder, on_progress=show)
+            typer.echo(report.as_text(), err=True)
+    except (KeyboardInterrupt, StoppedError):
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@app.command()
+def failures(library: Library, as_json: Json = False) -> None:
+    """List the files that could not be read, or not to their end, with the reasons; exit code 3 if there are some.
+
+    Example: vlrlt failures --library lib
+    """
+    from vlrlt.index.catalog import Catalog
+
+    with Catalog.open_reader(library) as catalog:
+        problems = catalog.problems()
+    if as_json:
+        typer.echo(json.dumps({"failures": [video.problem_json() for video in problems]}))
+    else:
+        typer.echo("\n".join(video.problem_text() for video in problems) or "none")
+    if problems:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def use(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Name of an indexed model, or the start of its fingerprint.")
+    ],
+    library: Library,
+    forget_others: Annotated[
+        bool, typer.Option("--forget-others", help="Remove the vectors of all other models.")
+    ] = False,
+) -> None:
+    """Let another model answer searches, once everything is indexed with it.
+
+    Example: vlrlt index ~/Videos --library lib --model ViT-B-16/openai && vlrlt use ViT-B-16/openai --library lib
+    """
+    from vlrlt.index.build import model_source
+    from vlrlt.index.ledger import Ledger
+    from vlrlt.index.maintain import open_or_repair
+
+    with Ledger.open(library) as ledger:
+        models = ledger.models()
+        fitting = [one for one in models if one.model == model_source(model) or one.fingerprint.startswith(model)]
+        if len(fitting) != 1:
+            known = ", ".join(f"{one.model} ({one.fingerprint[:12]})" for one in models)
+            raise ConfigError(f"{model!r} fits {len(fitting)} models of {library}; there are {known or 'none'}")
+        lacking = ledger.num_videos_missing_from(fitting[0])
+        if lacking:
+            raise ConfigError(
+                f"{lacking} videos are not indexed with {model!r} yet; run vlrlt index PATH --model {model}"
+            )
+        ledger.use(fitting[0])
+        for other in models if forget_others else ():
+            if other != fitting[0]:
+                ledger.forget_model(other)
+        open_or_repair(ledger)
+    typer.echo(f"{fitting[0].model} answers searches now")
+
+
+@app.command()
+def verify(
+    library: Library,
+    read_archive: Annotated[bool, typer.Option("--read-archive", help="Also hash every byte of every video.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare all vectors with their checksums, put damaged ones aside and queue their videos; exit code 3 then.
+
+    Example: vlrlt verify --library lib
+    """
+    from vlrlt.index.maintain import verify as run_verify
+
+    report = run_verify(library, read_archive=read_archive)
+    typer.echo(json.dumps(report.as_json()) if as_json else report.as_text())
+    if report.damaged or report.requeued:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def compact(library: Library) -> None:
+    """Merge small segments and drop vectors of forgotten files.
+
+    Example: vlrlt compact --library lib
+    """
+    from vlrlt.index.maintain import compact as run_compact
+
+    before, after = run_compact(library)
+    typer.echo(f"{before} segments became {after}")
+
+
+@app.command()
+def prune(
+    library: Library,
+    grace_days: Annotated[float, typer.Option(min=0, help="Only files that have been gone for longer.")] = 7.0,
+) -> None:
+    """Forget files that are gone, with their clips. Those of an unplugged disk are not among them.
+
+    Example: vlrlt prune --library lib --grace-days 0
+    """
+    from vlrlt.index.maintain import prune as run_prune
+
+    gone = run_prune(library, grace_s=grace_days * 86_400)
+    typer.echo("\n".join([f"{len(gone)} files forgotten", *(f"  {path}" for path in gone)]))
+
+
+@app.command()
+def pause(library: Library) -> None:
+    """Let a running `vlrlt index` wait, until `vlrlt resume`.
+
+    Example: vlrlt pause --library lib
+    """
+    _flag(library, "pause")
+
+
+@app.command()
+def resume(library: Library) -> None:
+    """Let a paused `vlrlt index` go on.
+
+    Example: vlrlt resume --library lib
+    """
+    (library / "pause").unlink(missing_ok=True)
+
+
+@app.command()
+def stop(library: Library) -> None:
+    """Let a running `vlrlt index` stop after the clip at hand; the next run goes on from there.
+
+    Example: vlrlt stop --library lib
+    """
+    _flag(library, "stop")
+
+
+def _flag(library: Path, name: str) -> None:
+    if not (library / "catalog.db").is_file():
+        raise ConfigError(f"{library} is no library; run: vlrlt index PATH --library {library}")
+    (library / name).touch()

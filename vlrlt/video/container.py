@@ -1,0 +1,85 @@
+"""Opening a file of unknown origin with FFmpeg: only local files, only the demuxers and decoders that are meant to run.
+
+FFmpeg has hundreds of decoders, many of them hardly ever used and the source of most of its security holes. A playlist
+must not make it open other files or network addresses.
+"""
+
+import stat
+from pathlib import Path
+from typing import cast
+
+import av
+import av.container
+from av.stream import Disposition
+
+from vlrlt.errors import CorruptVideoError, NotAVideoError
+
+_CONTAINERS = "mov,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,ivf"
+"""FFmpeg's names of the demuxers that may run: no playlists, no still images, no raw streams without times."""
+
+_CODECS = (
+    "h264,hevc,vvc,av1,libdav1d,libaom-av1,vp8,vp9,libvpx,libvpx-vp9,mpeg4,mpeg2video,mpeg1video,prores,mjpeg,dnxhd,dvvideo,"
+    "h263,h263i,h261,flv,vp6,vp6f,vp6a,theora,wmv1,wmv2,wmv3,vc1,msmpeg4v1,msmpeg4v2,msmpeg4,rv10,rv20,rv30,rv40,svq1,svq3,"
+    "cinepak,indeo2,indeo3,indeo4,indeo5,cfhd,ffv1,huffyuv,ffvhuff,utvideo,rawvideo,png,qtrle"
+)
+"""FFmpeg's names of the decoders that may run: what cameras, phones, editors and the web have written."""
+
+_MAX_PIXELS = 2**27
+"""Of a frame: 16,384 x 8,192. A header that claims more is damaged, or a trap for memory."""
+
+
+def open_container(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
+    """Open a regular local file and pick its video stream: never a cover picture.
+
+    Raises:
+        NotAVideoError: not a regular file, no known container, or no video stream.
+        CorruptVideoError: no decoder may read it, or its pictures are absurdly large.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise NotAVideoError(path, stage="open", reason="it is not a regular file")
+        # An absolute path starts with "/", so that no part of a name is taken for a protocol or an option.
+        container = av.open(
+            str(path.absolute()),
+            mode="r",
+            options={"protocol_whitelist": "file", "format_whitelist": _CONTAINERS, "codec_whitelist": _CODECS},
+            metadata_errors="replace",
+        )
+    except NotAVideoError:
+        raise
+    except av.error.ArgumentError as error:
+        raise NotAVideoError(path, stage="open", reason=f"its container is none of {_CONTAINERS}") from error
+    except Exception as error:  # PyAV raises a dozen unrelated types on damaged files
+        raise NotAVideoError(path, stage="open", reason=one_line(error)) from error
+    # PyAV switches this on; it invents presentation times where a container stores none, and they run backwards.
+    container.flags &= ~cast(int, av.container.Flags.gen_pts.value)
+    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not streams:
+        container.close()
+        raise NotAVideoError(path, stage="open", reason="it has no video stream")
+    best = container.streams.best("video")
+    stream = best if best in streams else streams[0]
+    if stream.codec_context is None:
+        container.close()
+        raise CorruptVideoError(path, stage="open", reason="FFmpeg has no decoder for its video stream")
+    context = stream.codec_context
+    reason = None
+    if context.codec.name not in _CODECS.split(","):
+        reason = f"the decoder {context.codec.name!r} is not among those that may run"
+    elif context.width * context.height > _MAX_PIXELS:
+        reason = f"its pictures of {context.width} x {context.height} pixels are larger than {_MAX_PIXELS} pixels"
+    if reason is not None:
+        container.close()
+        raise CorruptVideoError(path, stage="open", reason=reason)
+    context.options = {"max_pixels": str(_MAX_PIXELS)}
+    # Measured no slower for many files; threads delay errors and hang beside PyTorch (PyAV#1962).
+    stream.thread_count = 1
+    return container, stream
+
+
+def one_line(error: Exception) -> str:
+    """What went wrong, with FFmpeg's own words where its log is on."""
+    if not isinstance(error, av.FFmpegError):
+        return " ".join(f"{type(error).__name__}: {error}".split())
+    detail = f" ({str(error.log[-1]).strip()})" if error.log else ""
+    return f"{error.strerror or type(error).__name__}{detail}"
