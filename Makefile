@@ -53,5 +53,5 @@ $(VENV)/.demo: pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet --editable '.[cpu,ui,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[cpu,ui,ask,serve,dev]'
 	@touch $@

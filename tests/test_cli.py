@@ -51,6 +51,7 @@ COMMANDS = (
     "stop",
     "search",
     "import",
+    "ask",
     "status",
     "doctor",
     "explain",
@@ -58,6 +59,7 @@ COMMANDS = (
     "eval epic-mir",
     "train",
     "demo",
+    "serve",
     "ui",
 )
 

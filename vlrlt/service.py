@@ -259,6 +259,22 @@ class Service:
         """
         return self._open_searcher()[0]
 
+    def videos(self) -> list[dict[str, Any]]:
+        """The searchable videos: id, name, length and number of clips."""
+        clips = self.searcher().clips
+        counts_V = np.bincount(clips.video_N, minlength=len(clips.videos))
+        ends_s_V = np.zeros(len(clips.videos))
+        np.maximum.at(ends_s_V, clips.video_N, clips.end_s_N)
+        return [
+            {
+                "video_id": video_id,
+                "video": Path(path).name.encode(errors="replace").decode(),
+                "duration_s": round(float(end_s), 3),
+                "clips": int(count),
+            }
+            for video_id, path, end_s, count in zip(clips.video_ids, clips.videos, ends_s_V, counts_V, strict=True)
+        ]
+
     def vocabulary(self, *, limit: int) -> tuple[str, ...]:
         """What actions may be called: the commonest narrations of the library, else the captions of its model."""
         with self._lock:

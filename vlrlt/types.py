@@ -3,7 +3,7 @@
 Shape legend: T frames, H height_px, W width_px, C = 3 RGB channels, D embedding, N tokens, B clips.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,10 @@ class Moment:
     """The line that the text source found."""
     steps: tuple[ClipSpan, ...] = ()
     """Of a sequence: where each step was found."""
+
+    def within(self, span: ClipSpan) -> "Moment":
+        """Other seconds of the same video."""
+        return replace(self, start_s=span.start_s, end_s=span.end_s)
 
     def as_json(self) -> dict[str, Any]:
         """The documented JSON shape of one search hit."""

@@ -86,6 +86,26 @@ def demo(
 
 
 @app.command()
+def serve(
+    library: Library,
+    host: Annotated[str, typer.Option(help="Beyond this machine only with VLRLT_SERVE_TOKEN set.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    root: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=DIR", help="A folder that clients may have indexed.")
+    ] = None,
+    model: Model = None,
+    device: Device = "auto",
+) -> None:
+    """Serve the HTTP API of a library; its description is at /docs. Clients name clips and folders, never paths.
+
+    Example: vlrlt serve --library lib --root videos=$HOME/Videos
+    """
+    from vlrlt.serve.launch import launch_server
+
+    launch_server(library, host=host, port=port, roots=root or (), model=model, device=device)
+
+
+@app.command()
 def ui(
     library: Library,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Of the web page, on this machine only.")] = 8501,

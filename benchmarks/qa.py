@@ -1,0 +1,223 @@
+"""Questions over a toy kitchen whose answers are known: accuracy of each kind, and whether "found" can be believed.
+
+    python benchmarks/qa.py --data DIR --library DIR [--seed N] [--per-kind N] [--json]
+
+--data is a folder of `vlrlt toy make`, --library one in which its videos were indexed. Questions come from the ground
+truth of single videos; of every kind half are twins that cannot be answered: the same question about an action that the
+video does not show. Kinds and what counts as right:
+
+    exists     "yes" where it is shown, anything else where it is not
+    when       a citation with intersection over union >= 0.5 with one such action; not found for twins
+    count      within one of the truth
+    before, after   verb and noun of the action annotated next to it; not found for twins
+    choice     the one of five actions that the video shows (twins: none of them is shown, and that is said)
+
+Prints {"kind": {"n", "accuracy"}, "found": {...}} with --json.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vlrlt.ask.answer import Answer
+from vlrlt.ask.question import parse_question
+from vlrlt.ask.retrieval import RetrievalAnswerer
+from vlrlt.datasets.epic import EpicData, Narration
+from vlrlt.index.catalog import Catalog
+from vlrlt.service import Service
+from vlrlt.toy.world import spoken
+from vlrlt.types import Moment
+
+NUM_OPTIONS = 5
+MIN_IOU = 0.5
+Action = tuple[int, tuple[int, ...]]
+"""Verb class and noun classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A question and how to tell whether an answer is right."""
+
+    kind: str
+    text: str
+    options: tuple[str, ...] = ()
+    answerable: bool
+    is_right: Callable[[Answer], bool]
+
+
+class Kitchen:
+    """The ground truth: which video shows what."""
+
+    def __init__(self, data: EpicData, videos: set[str]) -> None:
+        narrations = [n for split in ("train", "test") for n in data.narrations(split)]
+        self._verbs, self._nouns = data.verb_classes(), data.noun_classes()
+        self.shown: dict[str, list[Narration]] = defaultdict(list)
+        for narration in sorted(narrations, key=lambda n: n.start_s):
+            if narration.video_id in videos:
+                self.shown[narration.video_id].append(narration)
+        self.actions = sorted({action_of(narration) for narration in narrations})
+        self.vocabulary = {self.phrase(action): action for action in self.actions}
+
+    def phrase(self, action: Action) -> str:
+        """The action in the words of its classes."""
+        verb, nouns = action
+        names = [spoken(self._nouns[noun]) for noun in nouns]
+        return f"{self._verbs[verb].replace('-', ' ')} {' into '.join(names)}"
+
+    def instances(self, video: str, action: Action) -> list[Narration]:
+        """Where a video shows an action; "pour milk" is shown where milk is poured into a cup."""
+        verb, nouns = action
+        return [n for n in self.shown[video] if n.verb_class == verb and set(nouns) <= set(n.all_noun_classes)]
+
+
+def action_of(narration: Narration) -> Action:
+    """Its classes."""
+    return narration.verb_class, narration.all_noun_classes
+
+
+def draw(kitchen: Kitchen, *, per_kind: int, seed: int) -> Iterator[Case]:
+    """Questions of every kind, the answerable ones and their twins in turn."""
+    rng = np.random.default_rng(seed)
+    makers = (_exists, _when, _count, _before, _after, _choice)
+    videos = sorted(kitchen.shown)
+    for make in makers:
+        for number in range(per_kind):
+            video = videos[rng.integers(len(videos))]
+            present = action_of(kitchen.shown[video][rng.integers(len(kitchen.shown[video]))])
+            absent = [action for action in kitchen.actions if not kitchen.instances(video, action)]
+            rng.shuffle(absent)
+            twin = number % 2 == 1
+            case = make(kitchen, video, absent[0] if twin else present, absent)
+            if case is not None:
+                yield case
+
+
+def _exists(kitchen: Kitchen, video: str, action: Action, _absent: Sequence[Action]) -> Case:
+    shown = bool(kitchen.instances(video, action))
+    return Case(
+        kind="exists",
+        text=f"Does someone {kitchen.phrase(action)} in video {video}?",
+        answerable=shown,
+        is_right=lambda answer: (answer.value == "yes") == shown,
+    )
+
+
+def _when(kitchen: Kitchen, video: str, action: Action, _absent: Sequence[Action]) -> Case:
+    truth = kitchen.instances(video, action)
+    return Case(
+        kind="when",
+        text=f"When does someone {kitchen.phrase(action)} in video {video}?",
+        answerable=bool(truth),
+        is_right=lambda answer: (
+            bool(answer.citations) and answer.found and max(iou(answer.citations[0], n) for n in truth) >= MIN_IOU
+            if truth
+            else not answer.found
+        ),
+    )
+
+
+def _count(kitchen: Kitchen, video: str, action: Action, _absent: Sequence[Action]) -> Case:
+    truth = len(kitchen.instances(video, action))
+    return Case(
+        kind="count",
+        text=f"How many times does someone {kitchen.phrase(action)} in video {video}?",
+        answerable=truth > 0,
+        is_right=lambda answer: abs(float(answer.value or 0) - truth) <= 1,
+    )
+
+
+def _before(kitchen: Kitchen, video: str, action: Action, _absent: Sequence[Action]) -> Case | None:
+    return _beside(kitchen, video, action, step=-1)
+
+
+def _after(kitchen: Kitchen, video: str, action: Action, _absent: Sequence[Action]) -> Case | None:
+    return _beside(kitchen, video, action, step=1)
+
+
+def _beside(kitchen: Kitchen, video: str, action: Action, *, step: int) -> Case | None:
+    """None: the action comes more than once, or nothing lies on that side of it."""
+    shown, truth = kitchen.shown[video], kitchen.instances(video, action)
+    side = "before" if step < 0 else "after"
+    text = f"What happens {side} someone {kitchen.phrase(action)} in video {video}?"
+    if not truth:
+        return Case(kind=side, text=text, answerable=False, is_right=lambda answer: not answer.found)
+    at = shown.index(truth[0]) + step
+    if len(truth) > 1 or not 0 <= at < len(shown):
+        return None
+    expected = action_of(shown[at])
+
+    def is_right(answer: Answer) -> bool:
+        verb, nouns = kitchen.vocabulary.get(str(answer.value), (-1, ()))
+        return answer.found and verb == expected[0] and set(nouns) <= set(expected[1])
+
+    return Case(kind=side, text=text, answerable=True, is_right=is_right)
+
+
+def _choice(kitchen: Kitchen, video: str, action: Action, absent: Sequence[Action]) -> Case:
+    shown = bool(kitchen.instances(video, action))
+    others = [other for other in absent if other != action][: NUM_OPTIONS - 1]
+    options = tuple(sorted(map(kitchen.phrase, (action, *others))))
+    return Case(
+        kind="choice",
+        text=f"Which of these is shown in video {video}?",
+        options=options,
+        answerable=shown,
+        is_right=lambda answer: answer.value == kitchen.phrase(action) if shown else not answer.found,
+    )
+
+
+def iou(moment: Moment, narration: Narration) -> float:
+    """Intersection over union in time."""
+    shared_s = min(moment.end_s, narration.stop_s) - max(moment.start_s, narration.start_s)
+    union_s = max(moment.end_s, narration.stop_s) - min(moment.start_s, narration.start_s)
+    return max(0.0, shared_s) / union_s
+
+
+def run(answerer: RetrievalAnswerer, cases: Sequence[Case]) -> dict[str, dict[str, float]]:
+    """Accuracy of each kind, answerable and not, and of `found`."""
+    right: dict[str, list[bool]] = defaultdict(list)
+    found: dict[bool, list[bool]] = {True: [], False: []}
+    for case in cases:
+        answer = answerer.answer(parse_question(case.text, options=case.options))
+        is_right = case.is_right(answer)
+        right[case.kind].append(is_right)
+        right[f"{case.kind}, {'answerable' if case.answerable else 'twin'}"].append(is_right)
+        found[case.answerable].append(answer.found)
+    table = {kind: {"n": len(values), "accuracy": float(np.mean(values))} for kind, values in right.items()}
+    table["found"] = {
+        "n": len(found[True]) + len(found[False]),
+        "of_answerable": float(np.mean(found[True])),
+        "of_unanswerable": float(np.mean(found[False])),
+    }
+    return table
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--library", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--per-kind", type=int, default=100)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with Catalog.open_reader(options.library) as catalog:
+        videos = {Path(path).stem for path in catalog.snapshot().clips.videos}
+    kitchen = Kitchen(EpicData(options.data), videos)
+    cases = list(draw(kitchen, per_kind=options.per_kind, seed=options.seed))
+    with Service(options.library) as service:
+        table = run(RetrievalAnswerer(service, vocabulary=tuple(kitchen.vocabulary)), cases)
+    if options.json:
+        print(json.dumps(table))
+        return
+    for kind, figures in table.items():
+        print(f"{kind:24}" + "  ".join(f"{name} {value:.3g}" for name, value in figures.items()))
+
+
+if __name__ == "__main__":
+    main()

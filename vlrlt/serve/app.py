@@ -1,0 +1,300 @@
+"""The application: routes over one open library."""
+
+import json
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Header, Query, Request, Response
+from fastapi import Path as PathParameter
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from vlrlt import __version__
+from vlrlt.ask.answer import Answer
+from vlrlt.ask.question import Question, parse_question
+from vlrlt.ask.retrieval import RetrievalAnswerer
+from vlrlt.ask.vlm import Endpoint, VlmAnswerer
+from vlrlt.errors import (
+    ConfigError,
+    DecodeError,
+    EndpointError,
+    IndexMismatchError,
+    LibraryError,
+    PageExpiredError,
+    VlrltError,
+)
+from vlrlt.index.query.language import ClipQuery, compose, parse_clip_id
+from vlrlt.serve.guard import Guard
+from vlrlt.serve.jobs import Job, Jobs
+from vlrlt.serve.schema import AskBody, IndexBody, SearchBody
+from vlrlt.service import SearchResult, Service
+from vlrlt.types import ClipSpan, Moment
+
+REQUESTS_PER_S = 100.0
+_STATUS: tuple[tuple[type[VlrltError], int], ...] = (
+    (IndexMismatchError, 409),
+    (PageExpiredError, 410),
+    (ConfigError, 422),
+    (DecodeError, 422),
+    (EndpointError, 502),
+    (LibraryError, 503),
+)
+ClipIdPath = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{16}$")]
+JobIdPath = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{32}$")]
+
+
+class _NotFoundError(VlrltError):
+    """There is no such thing here."""
+
+
+def create_app(
+    service: Service,
+    *,
+    roots: Mapping[str, Path] | None = None,
+    token: str | None = None,
+    hosts: tuple[str, ...] = ("*",),
+    endpoint: Endpoint | None = None,
+    requests_per_s: float = REQUESTS_PER_S,
+) -> FastAPI:
+    """The API over a library.
+
+    Args:
+        service: the open library.
+        roots: folders that clients may have indexed, by name.
+        token: that clients must bear; None: none.
+        hosts: names under which it may be asked for: a page of another site must not reach it by a name of its own.
+        endpoint: of a vision-language model; None: clients cannot ask for one.
+        requests_per_s: of one client.
+    """
+    jobs = Jobs(service.library_dir, roots or {})
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        jobs.close()
+
+    app = FastAPI(title="vlrlt", version=__version__, lifespan=lifespan, redoc_url=None)
+    _measure(app)
+    _add_errors(app)
+    _add_search(app, service)
+    _add_ask(app, service, endpoint)
+    _add_media(app, service)
+    _add_jobs(app, jobs)
+    _add_health(app, service)
+    app.add_middleware(Guard, token=token, requests_per_s=requests_per_s)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    return app
+
+
+def _measure(app: FastAPI) -> None:
+    """Counts and durations by route, at /metrics."""
+    registry = CollectorRegistry()
+    requests = Counter("vlrlt_requests", "Requests.", ("route", "status"), registry=registry)
+    seconds = Histogram("vlrlt_request_seconds", "Time to the response's head.", ("route",), registry=registry)
+    running = Gauge("vlrlt_requests_running", "Requests being answered.", registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next: Any) -> Response:  # noqa: ANN401  Starlette does not name its type
+        started_s = time.perf_counter()
+        with running.track_inprogress():
+            response: Response = await call_next(request)
+        route = getattr(request.scope.get("route"), "path", "other")
+        requests.labels(route, str(response.status_code)).inc()
+        seconds.labels(route).observe(time.perf_counter() - started_s)
+        return response
+
+    @app.get("/metrics", tags=["operation"])
+    def metrics() -> Response:
+        """Counters in Prometheus' text format."""
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(VlrltError)
+    async def answer(_request: Request, error: VlrltError) -> JSONResponse:
+        status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+        status = 404 if isinstance(error, _NotFoundError) else status
+        kind = type(error).__name__.removeprefix("_").removesuffix("Error")
+        return JSONResponse({"error": {"type": kind, "message": str(error)}}, status_code=status)
+
+
+def _add_search(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/search", tags=["search"])
+    def search(body: SearchBody) -> dict[str, Any]:
+        """Find the moments that fit words, a picture, a piece of video, or clips of earlier hits."""
+        image = body.image_bytes()
+        with tempfile.TemporaryDirectory(prefix="vlrlt-") as folder:
+            pictures = [Path(folder) / "image"] if image is not None else []
+            for picture in pictures:
+                picture.write_bytes(image or b"")
+            query = compose(
+                text=body.text,
+                images=pictures,
+                clips=_clip_query(service, body),
+                like=[parse_clip_id(clip) for clip in body.like],
+                unlike=[parse_clip_id(clip) for clip in body.unlike],
+                without=body.without,
+                then=body.then,
+                within_s=body.within_s,
+            )
+            result = service.search(query, k=body.k, options=body.as_options(), page=body.page)
+        return _result_json(result, body)
+
+    @app.get("/v1/videos", tags=["search"])
+    def videos(
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100, offset: Annotated[int, Query(ge=0, le=10**9)] = 0
+    ) -> dict[str, Any]:
+        """The searchable videos."""
+        listed = service.videos()
+        return {"total": len(listed), "videos": listed[offset : offset + limit]}
+
+
+def _clip_query(service: Service, body: SearchBody) -> list[ClipQuery]:
+    if body.clip is None:
+        return []
+    clips = service.searcher().clips
+    if body.clip.video_id not in clips.video_ids:
+        raise _NotFoundError(f"no video {body.clip.video_id} in this library")
+    path = Path(clips.videos[clips.video_ids.index(body.clip.video_id)])
+    return [ClipQuery(path, ClipSpan(body.clip.start_s, body.clip.end_s))]
+
+
+def _result_json(result: SearchResult, body: SearchBody) -> dict[str, Any]:
+    found = result.as_json()
+    hits = [_moment_json(hit) for hit in result.hits]
+    if body.group_by == "video":
+        del found["hits"]
+        names = list(dict.fromkeys(hit["video_id"] for hit in hits))
+        groups = [[hit for hit in hits if hit["video_id"] == name] for name in names]
+        found["videos"] = [{"video": g[0]["video"], "video_id": g[0]["video_id"], "hits": g} for g in groups]
+    else:
+        found["hits"] = hits
+    return found
+
+
+def _moment_json(moment: Moment) -> dict[str, Any]:
+    """A hit without the path of its file, and with addresses of its pictures."""
+    shown = moment.as_json()
+    span = f"start_s={moment.start_s:.3f}&end_s={moment.end_s:.3f}"
+    address = f"/v1/clips/{shown['clip']}"
+    return shown | {
+        "video": Path(moment.video).name.encode(errors="replace").decode(),
+        "thumbnail_url": f"{address}/thumbnail",
+        "preview_url": f"{address}/preview?{span}",
+    }
+
+
+def _add_ask(app: FastAPI, service: Service, endpoint: Endpoint | None) -> None:
+    @app.post("/v1/ask", tags=["ask"], response_model=None)
+    def ask(body: AskBody) -> dict[str, Any] | StreamingResponse:
+        """Answer a question with citations; with `stream` as server-sent events: piece, then answer or error."""
+        question = parse_question(body.question, options=tuple(body.options))
+        within = body.filter.as_filter()
+        parts: Iterator[str | Answer]
+        if body.vlm:
+            if endpoint is None:
+                raise ConfigError("this server is not set up with a vision-language model; leave vlm out")
+            parts = VlmAnswerer(service, endpoint).stream(question, within=within, schema=body.json_schema)
+        else:
+            parts = _retrieved(service, question, body)
+        if body.stream:
+            return StreamingResponse(_ask_events(parts), media_type="text/event-stream")
+        *_, answer = parts
+        return _answer_json(answer)
+
+
+def _retrieved(service: Service, question: Question, body: AskBody) -> Iterator[str | Answer]:
+    yield RetrievalAnswerer(service).answer(question, within=body.filter.as_filter())
+
+
+def _ask_events(parts: Iterator[str | Answer]) -> Iterator[str]:
+    try:
+        for part in parts:
+            if isinstance(part, Answer):
+                yield _event("answer", _answer_json(part))
+            else:
+                yield _event("piece", {"text": part})
+    except VlrltError as error:
+        yield _event("error", {"type": type(error).__name__.removesuffix("Error"), "message": str(error)})
+
+
+def _answer_json(answer: str | Answer) -> dict[str, Any]:
+    if not isinstance(answer, Answer):
+        raise EndpointError("the stream ended without an answer")
+    return answer.as_json() | {"citations": [_moment_json(moment) for moment in answer.citations]}
+
+
+def _event(name: str, data: Mapping[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
+
+
+def _add_media(app: FastAPI, service: Service) -> None:
+    def clip(clip_id: str) -> Moment:
+        try:
+            return service.clip(parse_clip_id(clip_id))
+        except ConfigError as error:
+            raise _NotFoundError(str(error)) from error
+
+    @app.get("/v1/clips/{clip_id}/thumbnail", tags=["media"], response_class=Response)
+    def thumbnail(clip_id: ClipIdPath) -> Response:
+        """A JPEG of the middle of a clip."""
+        return Response(service.thumbnail(clip(clip_id)), media_type="image/jpeg")
+
+    @app.get("/v1/clips/{clip_id}/preview", tags=["media"], response_class=FileResponse)
+    def preview(
+        clip_id: ClipIdPath,
+        start_s: Annotated[float | None, Query(ge=0, le=1e7, allow_inf_nan=False)] = None,
+        end_s: Annotated[float | None, Query(ge=0, le=1e7, allow_inf_nan=False)] = None,
+    ) -> FileResponse:
+        """A short mp4 of a clip, or of other seconds of its video; ranges are served."""
+        moment = clip(clip_id)
+        span = ClipSpan(moment.start_s if start_s is None else start_s, moment.end_s if end_s is None else end_s)
+        return FileResponse(service.preview(moment.within(span)), media_type="video/mp4")
+
+
+def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
+    def job_of(job_id: str) -> Job:
+        job = jobs.get(job_id)
+        if job is None:
+            raise _NotFoundError(f"no job {job_id}")
+        return job
+
+    @app.post("/v1/jobs/index", status_code=202, tags=["jobs"])
+    def start(body: IndexBody, idempotency_key: Annotated[str | None, Header(max_length=200)] = None) -> dict[str, Any]:
+        """Index one of the server's folders; the same Idempotency-Key gives the same job."""
+        return jobs.start(body.root, retry_failed=body.retry_failed, key=idempotency_key).as_json()
+
+    @app.get("/v1/jobs/{job_id}", tags=["jobs"])
+    def show(job_id: JobIdPath) -> dict[str, Any]:
+        """How a job stands."""
+        return job_of(job_id).as_json()
+
+    @app.get("/v1/jobs/{job_id}/events", tags=["jobs"], response_class=StreamingResponse)
+    def events(job_id: JobIdPath) -> StreamingResponse:
+        """Server-sent events until the job has ended."""
+        stream = (_event("job", event) for event in jobs.events(job_of(job_id)))
+        return StreamingResponse(stream, media_type="text/event-stream")
+
+    @app.post("/v1/jobs/{job_id}/cancel", tags=["jobs"])
+    def cancel(job_id: JobIdPath) -> dict[str, Any]:
+        """Stop a job; what it has committed stays."""
+        job = job_of(job_id)
+        jobs.cancel(job)
+        return job.as_json()
+
+
+def _add_health(app: FastAPI, service: Service) -> None:
+    @app.get("/healthz", tags=["operation"])
+    def health() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["operation"])
+    def ready() -> dict[str, Any]:
+        """The library is open and its model is loaded."""
+        return {"status": "ok", "model": service.searcher().model}

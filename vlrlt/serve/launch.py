@@ -1,0 +1,58 @@
+"""Starts the server: checks who could reach it, loads the model, listens."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from vlrlt.ask.vlm import Endpoint
+from vlrlt.errors import ConfigError
+from vlrlt.extras import require
+from vlrlt.serve.guard import LOOPBACK, check_exposure
+from vlrlt.service import Service
+
+TOKEN_VARIABLE = "VLRLT_SERVE_TOKEN"  # noqa: S105  the name of a variable
+_SLOW_CLIENT_S = 10
+
+
+def launch_server(
+    library_dir: Path, *, host: str, port: int, roots: Sequence[str], model: str | None, device: str
+) -> None:
+    """Serve a library until interrupted.
+
+    Args:
+        library_dir: the library.
+        host: address to listen on.
+        port: likewise.
+        roots: NAME=DIR of folders that clients may have indexed.
+        model: instead of the library's own.
+        device: of the model.
+
+    Raises:
+        ConfigError: others could reach it without a token, a root is malformed, or an extra is not installed.
+        LibraryError: there is no library.
+    """
+    token = os.environ.get(TOKEN_VARIABLE)
+    check_exposure(host, token)
+    folders = dict(map(parse_root, roots))
+    uvicorn = require("uvicorn", extra="serve")
+    require("fastapi", extra="serve")
+    from vlrlt.serve.app import create_app
+
+    endpoint = Endpoint.from_environment() if "VLRLT_VLM_URL" in os.environ else None
+    hosts = ("127.0.0.1", "localhost", "[::1]") if host in LOOPBACK else ("*",)
+    with Service(library_dir, model=model, device=device) as service:
+        service.searcher()  # fails here rather than at the first request
+        app = create_app(service, roots=folders, token=token, hosts=hosts, endpoint=endpoint)
+        uvicorn.run(app, host=host, port=port, log_level="warning", timeout_keep_alive=_SLOW_CLIENT_S)
+
+
+def parse_root(text: str) -> tuple[str, Path]:
+    """Read NAME=DIR.
+
+    Raises:
+        ConfigError: it is malformed, or there is no such folder.
+    """
+    name, separator, folder = text.partition("=")
+    if not separator or not name or not Path(folder).is_dir():
+        raise ConfigError(f"a root is NAME=DIR with an existing folder, got {text!r}")
+    return name, Path(folder).resolve()

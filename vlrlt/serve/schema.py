@@ -1,0 +1,121 @@
+"""What clients send. Names and defaults are those of the command line; no path of a file ever comes from a client."""
+
+import base64
+import binascii
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vlrlt.errors import ConfigError
+from vlrlt.index.query.filters import Filter
+from vlrlt.index.query.language import WITHIN_S
+from vlrlt.index.query.searcher import SOURCES, SearchOptions, Source
+
+MAX_IMAGE_BYTES = 10 * 1024 * 1024
+
+Text = Annotated[str, Field(min_length=1, max_length=2000)]
+Texts = Annotated[list[Text], Field(max_length=16)]
+ClipId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+ClipIds = Annotated[list[ClipId], Field(max_length=64)]
+Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ClipBody(_Body):
+    """A piece of a video of the library."""
+
+    video_id: Annotated[str, Field(max_length=64)]
+    start_s: Seconds
+    end_s: Seconds
+
+
+class FilterBody(_Body):
+    """Which clips may be found."""
+
+    paths: Texts = []
+    not_paths: Texts = []
+    videos: Texts = []
+    recorded_after: Text | None = None
+    recorded_before: Text | None = None
+    min_duration_s: Seconds | None = None
+    max_duration_s: Seconds | None = None
+    where: Texts = []
+    moving: Share | None = None
+    still: Share | None = None
+
+    def as_filter(self) -> Filter:
+        """The same for the library."""
+        values: dict[str, Any] = self.model_dump()
+        lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        return Filter(**(values | lists))
+
+
+class SearchBody(_Body):
+    """A search."""
+
+    text: Texts = []
+    image: Annotated[str, Field(max_length=MAX_IMAGE_BYTES * 4 // 3 + 4)] | None = None
+    """A picture file, base64."""
+    clip: ClipBody | None = None
+    like: ClipIds = []
+    unlike: ClipIds = []
+    without: Texts = []
+    then: Texts = []
+    within_s: Seconds = WITHIN_S
+    filter: FilterBody = FilterBody()
+    sources: Annotated[list[Source], Field(min_length=1, max_length=2)] = list(SOURCES)
+    per_video: Annotated[int, Field(ge=1, le=10_000)] | None = 5
+    diversity: Share = 0.0
+    duplicates: bool = False
+    tail: bool = False
+    k: Annotated[int, Field(ge=1, le=200)] = 10
+    group_by: Literal["moment", "video"] = "moment"
+    page: Annotated[str, Field(max_length=64)] | None = None
+
+    def as_options(self) -> SearchOptions:
+        """How to search and what to show."""
+        return SearchOptions(
+            filter=self.filter.as_filter(),
+            sources=tuple(self.sources),
+            per_video=self.per_video,
+            diversity=self.diversity,
+            duplicates=self.duplicates,
+            tail=self.tail,
+        )
+
+    def image_bytes(self) -> bytes | None:
+        """The picture file.
+
+        Raises:
+            ConfigError: it is no base64.
+        """
+        if self.image is None:
+            return None
+        try:
+            return base64.b64decode(self.image, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise ConfigError(f"image must be base64: {error}") from error
+
+
+class AskBody(_Body):
+    """A question."""
+
+    question: Text
+    options: Texts = []
+    filter: FilterBody = FilterBody()
+    vlm: bool = False
+    """Let the vision-language model that the server is set up with look at the moments."""
+    json_schema: dict[str, Any] | None = None
+    stream: bool = False
+
+
+class IndexBody(_Body):
+    """An index job."""
+
+    root: Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
+    """Name of a folder that the server was started with."""
+    retry_failed: bool = False
