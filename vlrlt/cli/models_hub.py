@@ -1,0 +1,102 @@
+"""Commands around pretrained models: models list, info, pull."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vlrlt.cli.root import Device, Json, app
+from vlrlt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vlrlt.models.known import KnownModel
+
+models_app = typer.Typer(no_args_is_help=True, help="Pretrained models for real videos: what there is, and fetching.")
+app.add_typer(models_app, name="models")
+
+Name = Annotated[str, typer.Argument(metavar="ARCH/PRETRAINED", help="A name of open_clip, as `models list` shows.")]
+Measure = Annotated[bool, typer.Option("--measure", help="Measure the encoding speed here; needs no weights.")]
+
+
+@models_app.command("list")
+def models_list(measure: Measure = False, device: Device = "auto", as_json: Json = False) -> None:
+    """List models that suit real videos: size, licence, languages, published recall. Nothing is downloaded.
+
+    Example: vlrlt models list
+    Example: vlrlt models list --measure
+    """
+    from vlrlt.models.known import KNOWN_MODELS, RECOMMENDED_MODEL
+
+    described = [_describe(model, measure=measure, device=device) for model in KNOWN_MODELS]
+    if as_json:
+        typer.echo(json.dumps({"models": described}))
+        return
+    typer.echo(f"{'model':32}{'here':6}{'download':>10}  {'licence':12}{'queries':9}{'COCO':>6}{'VTT':>7}{'realtime':>10}")
+    for one in described:
+        typer.echo(
+            f"{one['name']:32}{'yes' if one['here'] else '-':6}{one['download_MB']:>7} MB  {one['licence']:12}"
+            f"{one['languages']:9}{one['coco_recall']:>6.3f}{_or_dash(one['msrvtt_recall'], '.3f'):>7}"
+            f"{_or_dash(one['realtime'], '.1f'):>10}"
+        )
+    typer.echo(
+        f"\nRecommended for real videos: {RECOMMENDED_MODEL}. COCO, VTT: published zero-shot R@1 of MSCOCO and MSR-VTT,\n"
+        f"captions as queries; `vlrlt models info` names the source. realtime: seconds of video encoded in one second\n"
+        f"with half of the tokens kept, decoding not counted; --measure finds it out."
+    )
+
+
+@models_app.command("info")
+def models_info(name: Name, measure: Measure = False, device: Device = "auto", as_json: Json = False) -> None:
+    """Say what is known of one model, and which revision and checksums are locked here.
+
+    Example: vlrlt models info ViT-B-16-SigLIP2/webli
+    """
+    from vlrlt.models.known import KNOWN_MODELS
+
+    known = {model.name: model for model in KNOWN_MODELS}
+    if name not in known:
+        raise ConfigError(f"nothing is known here of {name!r}; `vlrlt models list` shows what is. It may work all the same")
+    described = _describe(known[name], measure=measure, device=device)
+    typer.echo(json.dumps(described) if as_json else "\n".join(f"{key:18}{value}" for key, value in described.items()))
+
+
+@models_app.command("pull")
+def models_pull(name: Name, as_json: Json = False) -> None:
+    """Download a model; if it is here already, verify its checksums. Afterwards it is used without any connection.
+
+    The first download pins the revision and the SHA-256 of every file in vlrlt-lock.json in the Hugging Face cache.
+
+    Example: vlrlt models pull PE-Core-B-16/meta
+    """
+    from vlrlt.models.hub import hub_cache, pull
+    from vlrlt.models.known import KNOWN_MODELS
+
+    for model in KNOWN_MODELS:
+        if model.name == name:
+            typer.echo(f"{name}: {model.download_MB} MB, {model.licence}, to {hub_cache()}", err=True)
+    locked = pull(name)
+    if as_json:
+        typer.echo(json.dumps({"name": name, "cache": str(hub_cache()), **vars(locked)}))
+        return
+    typer.echo(f"{name} is here: {locked.repository} at {locked.revision}")
+    typer.echo("\n".join(f"  {sha256}  {file}" for file, sha256 in locked.sha256.items()))
+
+
+def _describe(model: "KnownModel", *, measure: bool, device: str) -> dict[str, Any]:
+    from vlrlt.models.hub import find_locked
+
+    realtime = None
+    if measure:
+        from vlrlt.measure import measure_realtime
+
+        realtime = round(measure_realtime(model.name.partition("/")[0], device=device), 2)
+    locked = find_locked(model.name)
+    return model.as_json() | {
+        "realtime": realtime,
+        "here": locked is not None,
+        "locked": None if locked is None else vars(locked),
+    }
+
+
+def _or_dash(value: float | None, spec: str) -> str:
+    return "-" if value is None else format(value, spec)

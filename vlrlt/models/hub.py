@@ -1,0 +1,182 @@
+"""Weights of open_clip models from the Hugging Face hub: fetched once, pinned, checked; then no request is made.
+
+CACHE/vlrlt-lock.json says which revision was fetched of a hub repository and the SHA-256 of each of its files. It travels
+with the cache, which is HF_HUB_CACHE (by default ~/.cache/huggingface/hub). What is locked is loaded without the network.
+
+No package carries checksums of these weights (those in open_clip's registry are of other files, pickles). The first
+download is therefore trusted, as far as it equals the SHA-256 that the hub states; every later one must equal the lock.
+"""
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import open_clip
+from huggingface_hub import constants, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+from vlrlt.errors import CheckpointError
+from vlrlt.models.known import KNOWN_MODELS
+
+LOCK_FILE = "vlrlt-lock.json"
+_WEIGHTS_FILE = "open_clip_model.safetensors"
+_TOKENIZER_FILES = ("open_clip_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockedModel:
+    """One hub repository of the lock file."""
+
+    repository: str
+    revision: str
+    """Commit, 40 hexadecimal digits."""
+    sha256: dict[str, str]
+    """Of every file; the weights come first."""
+
+
+def hub_cache() -> Path:
+    """The folder of downloaded models; HF_HOME and HF_HUB_CACHE are honoured."""
+    return Path(constants.HF_HUB_CACHE)
+
+
+def find_locked(name: str, *, cache_dir: Path | None = None) -> LockedModel | None:
+    """What the lock file says of ARCH/PRETRAINED; None: it was never fetched, or a file is gone."""
+    cache_dir = cache_dir or hub_cache()
+    locked = _read_lock(cache_dir).get(_repository(name))
+    if locked is None or not all(_cached(locked, file, cache_dir).exists() for file in locked.sha256):
+        return None
+    return locked
+
+
+def fetch_weights(name: str, *, cache_dir: Path | None = None) -> Path:
+    """The weights file of ARCH/PRETRAINED: from the cache if it is locked there, else downloaded and locked.
+
+    Raises:
+        CheckpointError: the hub cannot be reached, has no safetensors file, or sent another file than the locked one.
+    """
+    cache_dir = cache_dir or hub_cache()
+    locked = find_locked(name, cache_dir=cache_dir) or _download(name, cache_dir)
+    return _cached(locked, next(iter(locked.sha256)), cache_dir)
+
+
+def pull(name: str, *, cache_dir: Path | None = None) -> LockedModel:
+    """Fetch ARCH/PRETRAINED if it is not here, and compare every file with its SHA-256.
+
+    Raises:
+        CheckpointError: as fetch_weights, or a file in the cache is damaged.
+    """
+    cache_dir = cache_dir or hub_cache()
+    locked = find_locked(name, cache_dir=cache_dir)
+    if locked is None:
+        return _download(name, cache_dir)
+    for file, expected in locked.sha256.items():
+        _check(_cached(locked, file, cache_dir), expected, says=f"{cache_dir / LOCK_FILE} says")
+    return locked
+
+
+def tokenizer_folder(architecture: str, *, cache_dir: Path | None = None) -> Path | None:
+    """Where the locked tokenizer of an architecture lies; None: it is in no locked repository, or comes with open_clip."""
+    cache_dir = cache_dir or hub_cache()
+    locked = _read_lock(cache_dir).get(_tokenizer_repository(architecture))
+    return None if locked is None else _cached(locked, _TOKENIZER_FILES[0], cache_dir).parent
+
+
+def _download(name: str, cache_dir: Path) -> LockedModel:
+    """Get the locked revision; without a lock the known one; else the newest, whose commit and checksums are locked."""
+    architecture = name.partition("/")[0]
+    repository, lock = _repository(name), _read_lock(cache_dir)
+    locked = lock.get(repository)
+    known = {model.name: model.revision for model in KNOWN_MODELS}.get(name)
+    revision = locked.revision if locked else known
+    weights = _get(repository, _WEIGHTS_FILE, revision, cache_dir)
+    commit = weights.parent.name
+    own_tokenizer = _tokenizer_repository(architecture) == repository
+    files = [weights, *(_get(repository, file, commit, cache_dir) for file in _TOKENIZER_FILES if own_tokenizer)]
+    expected = locked.sha256 if locked else {}
+    checksums = {
+        path.name: _check(path, expected.get(path.name) or _stated_by_hub(path), says="the hub or the lock file says")
+        for path in files
+    }
+    found = LockedModel(repository=repository, revision=commit, sha256=checksums)
+    _write_lock(cache_dir, {**lock, repository: found})
+    return found
+
+
+def _get(repository: str, file: str, revision: str | None, cache_dir: Path) -> Path:
+    try:
+        return Path(hf_hub_download(repository, file, revision=revision, cache_dir=cache_dir))
+    except LocalEntryNotFoundError as error:
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} cannot be reached"
+        raise CheckpointError(f"{repository}/{file} is not in {cache_dir} and {why}") from error
+    except EntryNotFoundError as error:
+        raise CheckpointError(
+            f"{constants.ENDPOINT}/{repository} has no {file}; other formats are pickles, which can run code and are "
+            f"not loaded"
+        ) from error
+    except Exception as error:  # httpx, the hub and the file system raise many types
+        raise CheckpointError(f"{repository}/{file}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def _check(path: Path, expected: str | None, *, says: str) -> str:
+    """The SHA-256 of a file; a file that should have another one is removed, so that it can be fetched again."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if expected not in (None, found):
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{path.name} has SHA-256 {found}, but {says} {expected}; it is removed: pull again, and if this "
+            f"happens twice, do not trust the source"
+        )
+    return found
+
+
+def _stated_by_hub(path: Path) -> str | None:
+    """The hub names large files by their SHA-256, and the cache keeps that name; small ones have another hash."""
+    stated = path.resolve().name
+    return stated if _SHA256.fullmatch(stated) else None
+
+
+def _repository(name: str) -> str:
+    """The hub repository of ARCH/PRETRAINED, by open_clip's registry."""
+    architecture, _, pretrained = name.partition("/")
+    config = open_clip.get_pretrained_cfg(architecture, pretrained)
+    if not config:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
+        raise CheckpointError(f"open_clip knows no {name!r}; tags of {architecture!r}: {tags}; see: vlrlt models list")
+    return str(os.path.split(config["hf_hub"])[0])
+
+
+def _tokenizer_repository(architecture: str) -> str:
+    """Empty: the tokenizer comes with open_clip."""
+    return str(open_clip.get_model_config(architecture)["text_cfg"].get("hf_tokenizer_name", ""))
+
+
+def _cached(locked: LockedModel, file: str, cache_dir: Path) -> Path:
+    """The cache's own layout, see https://huggingface.co/docs/huggingface_hub/guides/manage-cache."""
+    return cache_dir / f"models--{locked.repository.replace('/', '--')}" / "snapshots" / locked.revision / file
+
+
+def _read_lock(cache_dir: Path) -> dict[str, LockedModel]:
+    path = cache_dir / LOCK_FILE
+    try:
+        models = json.loads(path.read_text(encoding="utf-8"))["models"]
+        return {model["repository"]: LockedModel(**model) for model in models}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error!r}; mend or remove it, and pull again") from error
+
+
+def _write_lock(cache_dir: Path, lock: dict[str, LockedModel]) -> None:
+    path = cache_dir / LOCK_FILE
+    new = path.with_suffix(f".{os.getpid()}")
+    try:
+        new.write_text(json.dumps({"models": [asdict(model) for model in lock.values()]}, indent=1), encoding="utf-8")
+        new.replace(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error.strerror}; pull as a user who may write it") from error
