@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-crash check lint types layers unit browser train-toy clean help
+.PHONY: demo test check lint types layers unit browser docs package lock train-toy clean help
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -35,6 +36,29 @@ browser:  ## Chromium for the browser test; skipped with a reason where it canno
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
 		echo "no Chromium here: the browser test will be skipped"
 
+docs: $(VENV)/.dev  ## the documentation as web pages, in build/site
+	$(BIN)/mkdocs build --strict
+
+package: $(VENV)/.dev  ## wheel and source archive, tried in a clean environment, with SBOM and licences, in dist
+	rm -rf dist build/package
+	$(BIN)/python -m build --outdir dist
+	$(PYTHON) -m venv build/package/venv
+	build/package/venv/bin/pip install --quiet "$$(ls dist/*.whl)[cpu]" --constraint requirements.lock
+	cd build/package && venv/bin/vlrlt doctor && venv/bin/vlrlt demo --out demo
+	$(PYTHON) -m venv build/package/tools
+	build/package/tools/bin/pip install --quiet cyclonedx-bom pip-licenses
+	build/package/tools/bin/cyclonedx-py environment build/package/venv/bin/python --output-file dist/sbom.json
+	build/package/tools/bin/pip-licenses --python build/package/venv/bin/python --format markdown --with-urls \
+		--output-file dist/LICENCES.md
+	cd dist && sha256sum *.whl *.tar.gz sbom.json LICENCES.md > SHA256SUMS
+
+lock: $(VENV)/.dev  ## requirements.lock: the newest versions that belong together
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet uv
+	{ echo '# Versions that belong together, for `pip install -c requirements.lock vlrlt[cpu,ui]`. Written by `make lock`.'; \
+		build/lock/bin/uv pip compile pyproject.toml --extra cpu --extra ui --extra hf --python-version 3.11 --quiet \
+		--no-header --no-annotate; } > requirements.lock
+
 train-toy: $(VENV)/.demo  ## rebuild the embedded default model (75 minutes on 2 cores)
 	$(BIN)/vlrlt toy make --out build/toy --videos 320 --seed 1
 	$(BIN)/vlrlt train fit -c configs/train/toy.yaml
@@ -54,4 +78,5 @@ $(VENV)/.demo: pyproject.toml
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.demo
 	$(BIN)/python -m pip install --quiet --editable '.[cpu,ui,ask,serve,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[cpu,ui,dev,docs]'
 	@touch $@

@@ -322,7 +322,8 @@ def test_doctor_looks_at_everything() -> None:
     found = last_json(result)
     checks = {check["name"]: check for check in found["checks"]}
     assert list(checks) == [
-        *("python", "torch", "faiss", "ffmpeg", "sqlite", "decord", "open_clip", "default_model", "free_disk"),
+        *("python", "torch", "faiss", "ffmpeg", "codecs", "sqlite", "decord", "open_clip"),
+        *("default_model", "model_cache", "free_disk"),
     ]
     assert checks["torch"]["found"].startswith(torch.__version__)
     assert checks["sqlite"]["verdict"] == "ok"
@@ -335,6 +336,7 @@ def test_doctor_says_what_to_do_about_what_is_broken_or_old(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "faiss", None)
     monkeypatch.setitem(sys.modules, "decord", None)
     monkeypatch.setattr(doctor, "_SAFE_FFMPEG", (999,))
+    monkeypatch.setattr(doctor, "_DECODERS", ("h264", "vvc-of-tomorrow"))
     monkeypatch.setattr(doctor, "_FREE_BYTES", 10**30)
     result = vlrlt("doctor")
     assert result.exit_code == 1
@@ -344,6 +346,7 @@ def test_doctor_says_what_to_do_about_what_is_broken_or_old(monkeypatch: pytest.
     assert any(line.startswith("warning  decord") for line in lines)
     assert any(re.match(r"warning  ffmpeg +\S+ in av \S+ has a known hole, fixed in 999", line) for line in lines)
     assert any(line.startswith("warning  free_disk") for line in lines)
+    assert any(re.match("warning  codecs +missing: vvc-of-tomorrow$", line) for line in lines)
 
 
 def test_without_a_terminal_there_is_a_plain_line_now_and_then(

@@ -19,6 +19,8 @@ _SAFE_FFMPEG = (8, 1, 2)
 _SAFE_SQLITE = (3, 51, 3)
 """Older ones can corrupt a WAL database when the log is reset."""
 _FREE_BYTES = 2 * 10**9
+_DECODERS = ("h264", "hevc", "av1", "vp9", "vp8", "mpeg4", "mpeg2video", "prores", "mjpeg")
+_NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +41,17 @@ class Check:
 
 def run_checks() -> tuple[Check, ...]:
     """Look at everything; nothing is downloaded or changed."""
-    checks = (_python, _torch, _faiss, _ffmpeg, _sqlite, _decord, _open_clip, _default_model, _free_disk)
+    checks = (
+        *(_python, _torch, _faiss, _ffmpeg, _codecs, _sqlite, _decord, _open_clip),
+        *(_default_model, _model_cache, _free_disk),
+    )
     return tuple(_guarded(check) for check in checks)
 
 
 def _guarded(check: Callable[[], Check]) -> Check:
     """An import can fail in as many ways as there are packages; each is a finding, none may stop the others."""
     name = check.__name__.strip("_")
-    verdict: Verdict = "warning" if check in (_decord, _open_clip) else "broken"
+    verdict: Verdict = "warning" if check in (_decord, _open_clip, _model_cache) else "broken"
     try:
         return check()
     except MissingExtraError as error:
@@ -66,9 +71,12 @@ def _torch() -> Check:
         return Check(name="torch", verdict="ok", found=f"{torch.__version__}, CUDA: {torch.cuda.get_device_name()}")
     if torch.version.cuda is None:
         why, advice = "this build is for CPUs", "for an NVIDIA GPU: https://pytorch.org/get-started"
+    elif _NVIDIA_DRIVER.exists():
+        why = f"built for CUDA {torch.version.cuda}, but the NVIDIA driver that is loaded cannot be used"
+        advice = f"see {_NVIDIA_DRIVER} and https://docs.nvidia.com/deploy/cuda-compatibility; update the driver"
     else:
-        why = f"built for CUDA {torch.version.cuda}, but no NVIDIA GPU and driver were found"
-        advice = "fine without a GPU; with one, nvidia-smi must list it"
+        why = f"built for CUDA {torch.version.cuda}, but no NVIDIA driver is loaded"
+        advice = "fine without a GPU; with one, nvidia-smi must list it (in a container: --gpus all)"
     return Check(name="torch", verdict="warning", found=f"{torch.__version__}, no CUDA: {why}", advice=advice)
 
 
@@ -76,13 +84,25 @@ def _faiss() -> Check:
     from vlrlt.index.vectors.faiss_base import load_faiss
 
     faiss = load_faiss()
-    build = "GPU build" if hasattr(faiss, "StandardGpuResources") else "CPU build"
-    return Check(name="faiss", verdict="ok", found=f"{faiss.__version__}, {build}")
+    build = f"GPU build, {faiss.get_num_gpus()} GPUs" if hasattr(faiss, "StandardGpuResources") else "CPU build"
+    return Check(name="faiss", verdict="ok", found=f"{faiss.__version__}, {build}, {faiss.get_compile_options().strip()}")
 
 
 def _ffmpeg() -> Check:
     av = importlib.import_module("av")
     return _at_least("ffmpeg", av.ffmpeg_version_info, _SAFE_FFMPEG, f"in av {av.__version__}", "pip install -U av")
+
+
+def _codecs() -> Check:
+    """Decoders of what archives hold, and the encoder of previews."""
+    codec = importlib.import_module("av.codec")
+    missing = [name for name in _DECODERS if name not in codec.codecs_available]
+    if "libx264" not in codec.codecs_available:
+        missing.append("libx264 (encodes previews)")
+    if missing:
+        advice = "pip install --force-reinstall --only-binary av av: the wheels from PyPI have them"
+        return Check(name="codecs", verdict="warning", found=f"missing: {', '.join(missing)}", advice=advice)
+    return Check(name="codecs", verdict="ok", found=f"decodes {', '.join(_DECODERS)}; encodes h264")
 
 
 def _sqlite() -> Check:
@@ -113,6 +133,19 @@ def _default_model() -> Check:
 
     embedder = load_embedder(device="cpu")
     return Check(name="default_model", verdict="ok", found=f"{embedder.fingerprint[:12]} in {DEFAULT_MODEL_DIR}")
+
+
+def _model_cache() -> Check:
+    from vlrlt.models.hub import hub_cache, locked_models
+
+    locked = locked_models()
+    offline = ", HF_HUB_OFFLINE is set" if importlib.import_module("huggingface_hub").constants.HF_HUB_OFFLINE else ""
+    if not locked:
+        advice = "for real videos: vlrlt models list, then vlrlt models pull"
+        found = f"no pulled model in {hub_cache()}{offline}"
+        return Check(name="model_cache", verdict="warning", found=found, advice=advice)
+    names = ", ".join(model.repository for model in locked)
+    return Check(name="model_cache", verdict="ok", found=f"{names} in {hub_cache()}{offline}")
 
 
 def _free_disk() -> Check:

@@ -43,6 +43,11 @@ def hub_cache() -> Path:
     return Path(constants.HF_HUB_CACHE)
 
 
+def locked_models(*, cache_dir: Path | None = None) -> tuple[LockedModel, ...]:
+    """All that the lock file lists, whether their files are still there or not."""
+    return tuple(_read_lock(cache_dir or hub_cache()).values())
+
+
 def find_locked(name: str, *, cache_dir: Path | None = None) -> LockedModel | None:
     """What the lock file says of ARCH/PRETRAINED; None: it was never fetched, or a file is gone."""
     cache_dir = cache_dir or hub_cache()

@@ -1,0 +1,114 @@
+"""What the documentation says can be typed, followed and built."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from vlrlt.cli import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").rglob("*.md")])
+DEPLOY = sorted([*(ROOT / "deploy").iterdir(), ROOT / "Makefile"])
+CLI: Any = typer.main.get_command(app)
+FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def command_lines(path: Path) -> list[list[str]]:
+    """Every `vlrlt ...` of a page's code blocks, of a deploy file's commands and comments, as arguments."""
+    text = path.read_text(encoding="utf-8")
+    blocks = "\n".join(FENCE.findall(text)) if path.suffix == ".md" else text
+    found = re.findall(r"(?:^|&& |\$ |# +|/bin/|--rm )vlrlt ([a-z][^\n&|>{`]*)", blocks, re.MULTILINE)
+    return [shlex.split(line.replace("[ui,", "[ ui,"), comments=True) for line in found]
+
+
+def parse(arguments: list[str]) -> None:
+    """Click's own parsing, down to the command, which is not run."""
+    command, context = CLI, None
+    while True:
+        name = "vlrlt" if context is None else arguments.pop(0)
+        context = command.make_context(name, list(arguments), parent=context)
+        children = getattr(command, "commands", None)
+        if children is None:
+            return
+        command = children[arguments[0]]
+
+
+def test_commands_are_found() -> None:
+    """The test below would pass over pages that it cannot read."""
+    readme = command_lines(ROOT / "README.md")
+    assert ["index", "~/Videos", "--library", "my-library"] in readme
+    assert len(readme) > 10
+
+
+@pytest.mark.parametrize("path", [*PAGES, *DEPLOY], ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_is_one_that_the_program_takes(path: Path) -> None:
+    for arguments in command_lines(path):
+        if "QUERY" in arguments or arguments[-1] in ("PATH", "--help"):
+            continue  # a form, not a command
+        try:
+            parse(list(arguments))
+        except Exception as error:
+            pytest.fail(f"vlrlt {shlex.join(arguments)}: {error!r}")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_in_the_text_exist_with_their_options(path: Path) -> None:
+    for line in re.findall(r"`vlrlt ([^`]+)`", FENCE.sub("", path.read_text(encoding="utf-8"))):
+        words = re.findall(r"[^\s\"']+", line)
+        command = CLI
+        while words and (child := getattr(command, "commands", {}).get(words[0])) is not None:
+            command = child
+            words.pop(0)
+        assert command is not CLI or words == ["..."], line
+        known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        if command.name != "train":
+            assert {word for word in words if word.startswith("--")} <= known, line
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    commands = (tmp_path / "reference" / "commands.html").read_text(encoding="utf-8")
+    assert all(f'id="vlrlt-{name}"' in commands for name in ("index", "search", "models-pull"))
+    assert "load_embedder" in (tmp_path / "reference" / "python.html").read_text(encoding="utf-8")
+
+
+# Files that other programs read
+
+
+def test_yaml_files_parse_and_the_archive_is_mounted_read_only() -> None:
+    files = [*(ROOT / "deploy").glob("*.yml"), *(ROOT / ".github").rglob("*.yml")]
+    parsed = {path.name: yaml.safe_load(path.read_text(encoding="utf-8")) for path in files}
+    for service in parsed["compose.yml"]["services"].values():
+        assert service["volumes"][0].endswith(":/archive:ro")
+        assert (service["user"], service["read_only"], service["cap_drop"]) == ("1000:1000", True, ["ALL"])
+    assert parsed["test.yml"]["jobs"]["test"]["steps"][-1] == {"run": "bash .ci/run"}
+
+
+def test_the_image_copies_every_folder_of_the_package() -> None:
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+    let_in = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    for name in ("vlrlt", "train", "index", "ui", "pyproject.toml", "README.md", "LICENSE", "requirements.lock"):
+        assert f"!{name}" in let_in
+        assert re.search(rf"^COPY .*\b{re.escape(name)}\b", dockerfile, re.MULTILINE), name
+
+
+def test_ray_takes_the_cluster_file() -> None:
+    config = yaml.safe_load((ROOT / "deploy" / "ray-cluster.yaml").read_text(encoding="utf-8"))
+    validate_config(prepare_config(config))
