@@ -24,12 +24,17 @@ def _help(command: Any, context: typer.Context) -> Iterator[str]:  # noqa: ANN40
     children = getattr(command, "commands", {})
     if context.parent is not None:
         yield f"## {context.command_path}\n"
-    lines = (command.help or "").split("\n")
-    yield "\n".join(f"    {line.strip()}" if line.strip().startswith("Example:") else line.strip() for line in lines) + "\n"
-    options = [parameter.get_help_record(context) for parameter in command.get_params(context)]
-    rows = [record for record in options if record and record[0] != "--help"]
+    for line in (command.help or "").split("\n"):
+        yield f"    {line.strip()}" if line.strip().startswith("Example:") else line.strip()
+    records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
+    rows = [record for record in records if record and record[0] != "--help"]
     if rows and not children:
-        yield "| option | |\n| --- | --- |"
-        yield "\n".join(f"| `{name.replace('|', chr(92) + '|')}` | {text.replace('|', chr(92) + '|')} |" for name, text in rows) + "\n"
+        yield "\n| option | |\n| --- | --- |"
+        yield from (f"| `{_cell(name)}` | {_cell(text)} |" for name, text in rows)
+    yield ""
     for name, child in children.items():
         yield from _help(child, typer.Context(child, info_name=name, parent=context))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|")

@@ -81,7 +81,9 @@ def test_a_damaged_file_is_found_removed_and_fetched_again(hub: Hub, cache: Path
     pull(NAME, cache_dir=cache)
     weights = fetch_weights(NAME, cache_dir=cache).resolve()
     weights.write_bytes(b"x" + weights.read_bytes()[1:])
-    with pytest.raises(CheckpointError, match=rf"{WEIGHTS} has SHA-256 \w+, but \S+{LOCK_FILE} says \w+; it is removed"):
+    with pytest.raises(
+        CheckpointError, match=rf"{WEIGHTS} has SHA-256 \w+, but \S+{LOCK_FILE} says \w+; it is removed"
+    ):
         pull(NAME, cache_dir=cache)
     pull(NAME, cache_dir=cache)
     assert weights.read_bytes() == hub.files[WEIGHTS]
@@ -109,9 +111,7 @@ def test_a_repository_without_safetensors_is_refused(hub: Hub, cache: Path) -> N
         pull(NAME, cache_dir=cache)
 
 
-def test_an_unreachable_hub_is_one_line(
-    registered: None, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreachable_hub_is_one_line(registered: None, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     template = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
     with pytest.raises(CheckpointError, match=rf"{REPOSITORY}/{WEIGHTS} is not in \S+ and \S+ cannot be reached$"):
@@ -149,12 +149,14 @@ print(embedder.embed_text(["open the fridge", "fridge"]).shape)
 
 
 @pytest.mark.parametrize("offline", ["1", "0"])
-def test_after_the_pull_no_connection_is_attempted(
-    hub: Hub, cache: Path, tmp_path: Path, offline: str
-) -> None:
+def test_after_the_pull_no_connection_is_attempted(hub: Hub, cache: Path, tmp_path: Path, offline: str) -> None:
     """Not even without HF_HUB_OFFLINE: what is locked is not asked for."""
     pull(NAME, cache_dir=cache)
-    environment = os.environ | {"HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": offline, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
+    environment = os.environ | {
+        "HF_HUB_CACHE": str(cache),
+        "HF_HUB_OFFLINE": offline,
+        "PYTHONPATH": f"{TESTS}:{TESTS.parent}",
+    }
     run = subprocess.run(
         [sys.executable, "-c", OFFLINE, str(tmp_path)], env=environment, capture_output=True, text=True, check=False
     )

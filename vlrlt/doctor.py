@@ -85,7 +85,9 @@ def _faiss() -> Check:
 
     faiss = load_faiss()
     build = f"GPU build, {faiss.get_num_gpus()} GPUs" if hasattr(faiss, "StandardGpuResources") else "CPU build"
-    return Check(name="faiss", verdict="ok", found=f"{faiss.__version__}, {build}, {faiss.get_compile_options().strip()}")
+    return Check(
+        name="faiss", verdict="ok", found=f"{faiss.__version__}, {build}, {faiss.get_compile_options().strip()}"
+    )
 
 
 def _ffmpeg() -> Check:

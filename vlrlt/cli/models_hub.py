@@ -31,7 +31,9 @@ def models_list(measure: Measure = False, device: Device = "auto", as_json: Json
     if as_json:
         typer.echo(json.dumps({"models": described}))
         return
-    typer.echo(f"{'model':32}{'here':6}{'download':>10}  {'licence':12}{'queries':9}{'COCO':>6}{'VTT':>7}{'realtime':>10}")
+    typer.echo(
+        f"{'model':32}{'here':6}{'download':>10}  {'licence':12}{'queries':9}{'COCO':>6}{'VTT':>7}{'realtime':>10}"
+    )
     for one in described:
         typer.echo(
             f"{one['name']:32}{'yes' if one['here'] else '-':6}{one['download_MB']:>7} MB  {one['licence']:12}"
@@ -39,9 +41,10 @@ def models_list(measure: Measure = False, device: Device = "auto", as_json: Json
             f"{_or_dash(one['realtime'], '.1f'):>10}"
         )
     typer.echo(
-        f"\nRecommended for real videos: {RECOMMENDED_MODEL}. COCO, VTT: published zero-shot R@1 of MSCOCO and MSR-VTT,\n"
-        f"captions as queries; `vlrlt models info` names the source. realtime: seconds of video encoded in one second\n"
-        f"with half of the tokens kept, decoding not counted; --measure finds it out."
+        f"\nRecommended for real videos: {RECOMMENDED_MODEL}.\n"
+        "COCO, VTT: published zero-shot R@1 of MSCOCO and MSR-VTT, captions as queries; `vlrlt models info` names the\n"
+        "source. realtime: seconds of video encoded in one second with half of the tokens kept, decoding not counted;\n"
+        "--measure finds it out."
     )
 
 
@@ -55,7 +58,9 @@ def models_info(name: Name, measure: Measure = False, device: Device = "auto", a
 
     known = {model.name: model for model in KNOWN_MODELS}
     if name not in known:
-        raise ConfigError(f"nothing is known here of {name!r}; `vlrlt models list` shows what is. It may work all the same")
+        raise ConfigError(
+            f"nothing is known here of {name!r}; `vlrlt models list` shows what is. It may work all the same"
+        )
     described = _describe(known[name], measure=measure, device=device)
     typer.echo(json.dumps(described) if as_json else "\n".join(f"{key:18}{value}" for key, value in described.items()))
 

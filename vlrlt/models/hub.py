@@ -1,7 +1,7 @@
 """Weights of open_clip models from the Hugging Face hub: fetched once, pinned, checked; then no request is made.
 
-CACHE/vlrlt-lock.json says which revision was fetched of a hub repository and the SHA-256 of each of its files. It travels
-with the cache, which is HF_HUB_CACHE (by default ~/.cache/huggingface/hub). What is locked is loaded without the network.
+CACHE/vlrlt-lock.json says which revision was fetched of a hub repository, and the SHA-256 of each of its files. It
+travels with the cache, which is HF_HUB_CACHE (by default ~/.cache/huggingface/hub). What is locked needs no network.
 
 No package carries checksums of these weights (those in open_clip's registry are of other files, pickles). The first
 download is therefore trusted, as far as it equals the SHA-256 that the hub states; every later one must equal the lock.
@@ -84,7 +84,7 @@ def pull(name: str, *, cache_dir: Path | None = None) -> LockedModel:
 
 
 def tokenizer_folder(architecture: str, *, cache_dir: Path | None = None) -> Path | None:
-    """Where the locked tokenizer of an architecture lies; None: it is in no locked repository, or comes with open_clip."""
+    """Where the locked tokenizer of an architecture lies; None: in no locked repository, or it comes with open_clip."""
     cache_dir = cache_dir or hub_cache()
     locked = _read_lock(cache_dir).get(_tokenizer_repository(architecture))
     return None if locked is None else _cached(locked, _TOKENIZER_FILES[0], cache_dir).parent

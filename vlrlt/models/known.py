@@ -7,9 +7,7 @@ RECOMMENDED_MODEL = "PE-Core-B-16/meta"
 """For real videos: docs/decisions/0005-default-model.md says why."""
 
 OPEN_CLIP = "https://github.com/mlfoundations/open_clip/blob/main/docs/openclip_retrieval_results.csv"
-SIGLIP2 = (
-    "https://github.com/google-research/big_vision/blob/main/big_vision/configs/proj/image_text/README_siglip2.md"
-)
+SIGLIP2 = "https://github.com/google-research/big_vision/blob/main/big_vision/configs/proj/image_text/README_siglip2.md"
 PERCEPTION_ENCODER = "https://github.com/facebookresearch/perception_models#vision-language-benchmarks"
 
 
