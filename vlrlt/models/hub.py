@@ -87,7 +87,9 @@ def tokenizer_folder(architecture: str, *, cache_dir: Path | None = None) -> Pat
     """Where the locked tokenizer of an architecture lies; None: in no locked repository, or it comes with open_clip."""
     cache_dir = cache_dir or hub_cache()
     locked = _read_lock(cache_dir).get(_tokenizer_repository(architecture))
-    return None if locked is None else _cached(locked, _TOKENIZER_FILES[0], cache_dir).parent
+    if locked is None or not all(_cached(locked, file, cache_dir).exists() for file in _TOKENIZER_FILES):
+        return None
+    return _cached(locked, _TOKENIZER_FILES[0], cache_dir).parent
 
 
 def _download(name: str, cache_dir: Path) -> LockedModel:
