@@ -138,7 +138,7 @@ def load_embedder(
         dual = load_open_clip(model)
     inference: InferenceConfig = dual.inference
     dual.inference = replace(inference, policy=policy or inference.policy, sampling=sampling or inference.sampling)
-    return DualEncoderEmbedder(dual, name=model, device=_find_device(device), captions=_read_captions(folder))
+    return DualEncoderEmbedder(dual, name=model, device=find_device(device), captions=_read_captions(folder))
 
 
 def _read_captions(folder: Path) -> tuple[str, ...]:
@@ -149,7 +149,12 @@ def _read_captions(folder: Path) -> tuple[str, ...]:
         return ()
 
 
-def _find_device(device: str) -> torch.device:
+def find_device(device: str) -> torch.device:
+    """The device of a name; 'auto' takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ConfigError: no such device here.
+    """
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -1,7 +1,6 @@
 """open_clip models as run-length dual encoders."""
 
 import logging
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from vlrlt.errors import CheckpointError, ConfigError, MissingExtraError
 from vlrlt.models.config import OpenClipTextConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
+from vlrlt.models.hub import fetch_weights, hub_cache, tokenizer_folder
 from vlrlt.models.text import OpenClipText
 from vlrlt.models.towers.convert import convert_tower, read_tower
 from vlrlt.models.towers.tower import IMAGE_TOWER_SAMPLING, SUPPORTED
@@ -24,7 +24,7 @@ from vlrlt.video.transforms import Preprocess
 def load_open_clip(name: str, *, cache_dir: Path | None = None) -> DualEncoder:
     """Load `ARCH/PRETRAINED` from open_clip's registry and the Hugging Face cache, or `ARCH/FILE.safetensors`.
 
-    HF_HOME and HF_HUB_OFFLINE are honoured; weights are downloaded only when they are not cached.
+    HF_HOME and HF_HUB_OFFLINE are honoured; weights that are not here are downloaded as `vlrlt models pull` does it.
 
     Raises:
         CheckpointError: unknown architecture or weights, weights that cannot be fetched, an unsupported image tower.
@@ -38,16 +38,11 @@ def load_open_clip(name: str, *, cache_dir: Path | None = None) -> DualEncoder:
     _check_pretrained(architecture, pretrained)
     architecture = _with_trained_activation(architecture, pretrained)
     _check_supported(_create_model(architecture, device="meta"), architecture)  # before gigabytes are fetched
+    weights = Path(pretrained) if Path(pretrained).is_file() else fetch_weights(name, cache_dir=cache_dir)
     try:
-        model = _create_model(architecture, pretrained=pretrained, cache_dir=cache_dir)
+        model = _create_model(architecture, weights=weights, preprocess=_trained_preprocess(architecture, pretrained))
     except CheckpointError as error:
-        advice = (
-            f"is it a file of {architecture}?"
-            if Path(pretrained).is_file()
-            else f"fetch the weights on a machine with network access (the Hugging Face cache {_cache()} can be "
-            f"copied), or point --model at {architecture}/FILE.safetensors"
-        )
-        raise CheckpointError(f"cannot load {name!r}: {error}; {advice}") from error
+        raise CheckpointError(f"cannot load {name!r}: {error}; is it a file of {architecture}?") from error
     return convert_open_clip(model, architecture=architecture)
 
 
@@ -78,8 +73,21 @@ def build_open_clip_text(config: OpenClipTextConfig) -> OpenClipText:
     return text
 
 
+def untrained_open_clip(architecture: str) -> DualEncoder:
+    """A model of open_clip with random weights: as fast as the trained one.
+
+    Raises:
+        CheckpointError: there is no such architecture, or its image tower is of no supported family.
+    """
+    return convert_open_clip(_create_model(architecture), architecture=architecture)
+
+
 def _create_model(
-    architecture: str, *, device: str = "cpu", pretrained: str | None = None, cache_dir: Path | None = None
+    architecture: str,
+    *,
+    device: str = "cpu",
+    weights: Path | None = None,
+    preprocess: dict[str, Any] | None = None,
 ) -> open_clip.CLIP:
     """open_clip's create_model with one error type and without its log lines."""
     logger = logging.getLogger()
@@ -89,10 +97,10 @@ def _create_model(
         with torch.device(device):
             return open_clip.create_model(
                 architecture,
-                pretrained=pretrained,
+                pretrained=str(weights) if weights else None,
                 device=device,
                 pretrained_text=False,
-                cache_dir=str(cache_dir) if cache_dir else None,
+                force_preprocess_cfg=preprocess,
             )
     except Exception as error:  # open_clip, transformers and the hub raise many types
         raise CheckpointError(f"open_clip: {_one_line(error)}") from error
@@ -125,8 +133,11 @@ def _text_tower(config: OpenClipTextConfig, model: open_clip.CLIP | open_clip.Cu
 
 def _load_tokenizer(architecture: str) -> Callable[[list[str]], Tensor]:
     """The tokenizer of an architecture; those of SigLIP and some others come from the Hugging Face hub."""
+    folder = tokenizer_folder(architecture)
     try:
-        tokenizer: Callable[[list[str]], Tensor] = open_clip.get_tokenizer(architecture)
+        tokenizer: Callable[[list[str]], Tensor] = open_clip.get_tokenizer(
+            architecture if folder is None else f"local-dir:{folder}"
+        )
     except ModuleNotFoundError as error:
         if error.name != "transformers":
             raise
@@ -134,13 +145,17 @@ def _load_tokenizer(architecture: str) -> Callable[[list[str]], Tensor]:
     except Exception as error:  # as above
         raise CheckpointError(
             f"no tokenizer for {architecture}: {_one_line(error)}; search for a text once on a machine with network "
-            f"access and copy its Hugging Face cache {_cache()}; without it, only clips and images can be searched for"
+            f"access and copy its Hugging Face cache {hub_cache()}; without it, only clips and images can be searched for"
         ) from error
     return tokenizer
 
 
-def _cache() -> str:
-    return os.environ.get("HF_HOME", "~/.cache/huggingface")
+def _trained_preprocess(architecture: str, pretrained: str) -> dict[str, Any]:
+    """Of a pretrained tag; a file is taken to be like the architecture's first tag."""
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    tag = pretrained if pretrained in tags else next(iter(tags), "")
+    config: dict[str, Any] = open_clip.get_pretrained_cfg(architecture, tag)
+    return {key: config[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in config}
 
 
 def _with_trained_activation(architecture: str, pretrained: str) -> str:
