@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import open_clip
+import pytest
 import safetensors.torch
 import torch
 from open_clip import pretrained
@@ -64,15 +65,26 @@ def model_files() -> dict[str, bytes]:
 class Hub:
     """What is served; tests change it. The newest commit is `commit`; older ones serve the same files."""
 
-    def __init__(self) -> None:
-        self.files = model_files()
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.files = files
         self.commit = COMMIT
         self.stated_sha256: str | None = None
         self.requests: list[str] = []
 
 
 @contextlib.contextmanager
-def serve(hub: Hub) -> Iterator[str]:
+def local_hub(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """The hub of this process is a server on this machine."""
+    hub = Hub(files)
+    with _serve(hub) as endpoint:
+        template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield hub
+
+
+@contextlib.contextmanager
+def _serve(hub: Hub) -> Iterator[str]:
     """The endpoint's address."""
 
     class Handler(BaseHTTPRequestHandler):

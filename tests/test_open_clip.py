@@ -21,6 +21,7 @@ import safetensors.torch
 import tokenizers
 import torch
 import transformers
+from hub_server import REPOSITORY, WEIGHTS, local_hub
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from test_checkpoint import Bomb
@@ -225,7 +226,7 @@ def test_weights_trained_with_quick_gelu_get_it_by_the_plain_name_too(
     """As ViT-B-32/openai, which open_clip runs with the wrong activation after a warning."""
     model = write_weights("tiny-quickgelu", tmp_path / "weights.safetensors")
     tag = {
-        "file": str(tmp_path / "weights.safetensors"),
+        "hf_hub": f"{REPOSITORY}/",
         "quick_gelu": True,
         "interpolation": "bilinear",
         "resize_mode": "squash",
@@ -237,7 +238,8 @@ def test_weights_trained_with_quick_gelu_get_it_by_the_plain_name_too(
     ids_BL = open_clip.get_tokenizer("tiny")(list(TEXTS))
     expected_BE = model.encode_text(ids_BL)
 
-    dual = load_open_clip("tiny/trained")
+    with local_hub({WEIGHTS: (tmp_path / "weights.safetensors").read_bytes()}, monkeypatch):
+        dual = load_open_clip("tiny/trained", cache_dir=tmp_path / "hub")
 
     assert dual.video_config.activation == "quick_gelu"
     assert dual.text.config == OpenClipTextConfig(architecture="tiny-quickgelu", embed_dim=24)

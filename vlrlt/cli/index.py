@@ -161,9 +161,7 @@ def embedder_for(
         model, own_sampling, policy = bound.model, bound.sampling, policy or bound_policy(bound)
     else:
         if model is None:
-            typer.echo(
-                "vlrlt: the model 'default' knows only the toy kitchen; for real videos: vlrlt models list", err=True
-            )
+            typer.echo("vlrlt: 'default' knows only the toy kitchen; for real videos see: vlrlt models list", err=True)
         model, own_sampling = model or DEFAULT_MODEL, None
     embedder = load_embedder(model, device=device, policy=policy, sampling=own_sampling)
     if not sampling:

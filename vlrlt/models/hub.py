@@ -119,8 +119,8 @@ def _get(repository: str, file: str, revision: str | None, cache_dir: Path) -> P
     except LocalEntryNotFoundError as error:
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} cannot be reached"
         raise CheckpointError(
-            f"{repository}/{file} is not in {cache_dir} and {why}; `vlrlt models pull` it on a machine with network access "
-            f"and copy that folder, or point --model at ARCH/FILE.safetensors"
+            f"{repository}/{file} is not in {cache_dir} and {why}; `vlrlt models pull` it on a machine with network "
+            f"access and copy that folder, or point --model at ARCH/FILE.safetensors"
         ) from error
     except EntryNotFoundError as error:
         raise CheckpointError(

@@ -145,7 +145,7 @@ def _load_tokenizer(architecture: str) -> Callable[[list[str]], Tensor]:
     except Exception as error:  # as above
         raise CheckpointError(
             f"no tokenizer for {architecture}: {_one_line(error)}; search for a text once on a machine with network "
-            f"access and copy its Hugging Face cache {hub_cache()}; without it, only clips and images can be searched for"
+            f"access and copy its {hub_cache()}; without it, only clips and images can be searched for"
         ) from error
     return tokenizer
 
