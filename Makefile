@@ -3,8 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-crash check lint types layers unit browser train-toy clean help
-.PHONY: demo test check lint types layers unit browser docs package lock train-toy clean help
+.PHONY: demo test test-crash lint types layers unit browser docs package lock train-toy clean help
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
