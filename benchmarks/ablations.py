@@ -50,6 +50,7 @@ def recipe(changes: Changes, *, arguments: argparse.Namespace, seed: int, folder
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
+        "log_every_n_steps": 1,
         "logger": {
             "class_path": "lightning.pytorch.loggers.CSVLogger",
             "init_args": {"save_dir": str(folder), "name": None, "version": "logs"},
