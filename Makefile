@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-crash lint types layers unit browser docs package lock train-toy clean help
+.PHONY: demo test test-api test-crash lint types layers unit browser docs package lock train-toy clean help
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -25,6 +25,10 @@ layers: $(VENV)/.dev  ## import-linter
 
 unit: $(VENV)/.dev  ## pytest with coverage
 	$(BIN)/pytest --cov --cov-report=term
+
+test-api: $(VENV)/.dev  ## generated requests against the HTTP API (1 minute)
+	$(BIN)/python -m pip install --quiet 'schemathesis>=4'
+	$(BIN)/pytest -m api -q tests/test_api_fuzz.py
 
 test-crash: $(VENV)/.dev  ## kill, tear and fill up: the suite of the library's promises (10 minutes)
 	$(BIN)/pytest -m crash -s -q tests/test_crash.py
