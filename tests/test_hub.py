@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from vlrlt.cli import app
 from vlrlt.errors import CheckpointError
+from vlrlt.measure import measure_realtime
 from vlrlt.models.hub import LOCK_FILE, fetch_weights, find_locked, pull, tokenizer_folder
 from vlrlt.models.known import KNOWN_MODELS, RECOMMENDED_MODEL
 
@@ -158,6 +159,10 @@ def test_after_the_pull_no_connection_is_attempted(hub: Hub, cache: Path, tmp_pa
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout == "(2, 16)\n"
+
+
+def test_speed_is_measured_without_weights(registered: None) -> None:
+    assert measure_realtime(NAME.partition("/")[0], device="cpu", num_runs=1) > 0
 
 
 # What is published
