@@ -9,6 +9,7 @@ download is therefore trusted, as far as it equals the SHA-256 that the hub stat
 
 import hashlib
 import json
+import logging
 import os
 import re
 from dataclasses import asdict, dataclass
@@ -114,6 +115,7 @@ def _download(name: str, cache_dir: Path) -> LockedModel:
 
 
 def _get(repository: str, file: str, revision: str | None, cache_dir: Path) -> Path:
+    logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)  # five retries are ten lines; ours is one
     try:
         return Path(hf_hub_download(repository, file, revision=revision, cache_dir=cache_dir))
     except LocalEntryNotFoundError as error:
