@@ -159,7 +159,8 @@ def test_the_commands_work_as_they_are_printed(printed: str) -> None:
     assert program == "vlrlt"
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0
-    assert result.stdout.startswith("#1 ")
+    # The model is untrained: it may well find nothing that it is sure of.
+    assert result.stdout.startswith(("#1 ", "no confident match"))
 
 
 def test_running_it_again_renders_nothing_anew(printed: str, out_dir: Path, model: str) -> None:
