@@ -128,7 +128,12 @@ def measure(library_dir: Path, snapshot: Snapshot, queries: dict[str, Float32Arr
     answers = {name: list(timed_searches(store, queries_QD)) for name, queries_QD in queries.items()}
     ram_bytes = resident_bytes() - before_bytes
     truth = selfcheck.true_hits(stored, np.concatenate([*queries.values()]))
-    found: dict[str, Any] = {"index": store.info.kind, "self_check": store.info.recall_at_10, "open_s": open_s}
+    found: dict[str, Any] = {
+        "index": store.info.kind,
+        "reason": store.info.reason,
+        "self_check": store.info.recall_at_10,
+        "open_s": open_s,
+    }
     for (name, answered), truth_QK in zip(answers.items(), np.split(truth, len(queries)), strict=True):
         times_ms, cpu_ms = zip(*(answer[1:] for answer in answered), strict=True)
         hits = [

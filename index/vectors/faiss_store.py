@@ -70,7 +70,9 @@ def info_of(library_dir: Path, fingerprint: str) -> StoreInfo | None:
 
 
 def _info(facts: BaseFacts) -> StoreInfo:
-    return StoreInfo(kind=facts.plan.factory, reason=facts.plan.reason, recall_at_10=facts.tuning.recall_at_10)
+    plan, tuning = facts.plan, facts.tuning
+    lists = "" if plan.exact else f" ({tuning.num_probes} of {plan.num_lists})"
+    return StoreInfo(kind=plan.factory, reason=f"{plan.reason}{lists}", recall_at_10=tuning.recall_at_10)
 
 
 def _exact_part(stored: StoredVectors, positions_R: PositionArray) -> Part:

@@ -44,7 +44,7 @@ def plan_index(num_clips: int) -> IndexPlan:
             f"more than {EXACT_MAX_CLIPS:,} clips: the nearest lists only, one byte per dimension, re-ranked exactly"
         )
         return IndexPlan(factory=f"IVF{num_lists},SQ8", num_lists=num_lists, overfetch=2, reason=reason)
-    reason = f"more than {SQ8_MAX_CLIPS:,} clips: the nearest lists only, 4 bits per dimension, re-ranked exactly"
+    reason = f"more than {SQ8_MAX_CLIPS:,} clips: 4 bits per dimension, re-ranked exactly, the nearest lists only"
     return IndexPlan(factory=f"IVF{num_lists},RaBitQ4", num_lists=num_lists, overfetch=10, reason=reason)
 
 
