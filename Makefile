@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-api test-crash lint types layers unit browser docs package lock train-toy clean help
+.PHONY: demo test test-api test-crash test-ray lint types layers unit browser docs package lock train-toy clean help
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -32,6 +32,10 @@ test-api: $(VENV)/.dev  ## generated requests against the HTTP API (1 minute)
 
 test-crash: $(VENV)/.dev  ## kill, tear and fill up: the suite of the library's promises (10 minutes)
 	$(BIN)/pytest -m crash -s -q tests/test_crash.py
+
+test-ray: $(VENV)/.dev  ## indexing on a local Ray cluster while its workers are killed; installs Ray (240 MB)
+	$(BIN)/python -m pip install --quiet --editable '.[cpu,ray]'
+	$(BIN)/pytest -m ray -q tests/test_ray.py
 
 browser:  ## Chromium for the browser test; skipped with a reason where it cannot be installed
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \

@@ -6,9 +6,10 @@ committed (indexer.py). Killed at any moment, a run loses nothing that was commi
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ from vlrlt.errors import DecodeError
 from vlrlt.index.catalog import LibrarySettings, Video
 from vlrlt.index.choose import GRACE_S, Candidate, choose, sweep
 from vlrlt.index.control import RunControl
-from vlrlt.index.encode import MAX_TOKENS, Encoder
+from vlrlt.index.encode import MAX_TOKENS
+from vlrlt.index.engine import Engine, LocalEngine, VideoSource
 from vlrlt.index.failpoints import failpoint
 from vlrlt.index.files import NO_STAMP, unread_hash, walk_videos
 from vlrlt.index.indexer import ChangingFileError, VideoIndexer
@@ -27,7 +29,7 @@ from vlrlt.index.report import IndexProgress, IndexReport, Tally
 from vlrlt.index.store import remove_orphans
 from vlrlt.index.vectors.choice import choose_store
 from vlrlt.index.vectors.faiss_base import load_faiss
-from vlrlt.video.worker import DecodePool
+from vlrlt.video.worker import ClipRequest
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder  # brings torch, which takes seconds to import and a busy library does not need
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 _BACK_OFF_S = (1.0, 5.0)
 """Waits before the second and the third try of what failed for a reason that may pass."""
 
+Decode = Callable[[Iterable[ClipRequest]], Generator[tuple[VideoSource, ClipRequest]]]
 Tell = Callable[[IndexProgress], None]
 
 
@@ -49,7 +52,7 @@ def index_paths(  # noqa: PLR0913  one for each option
     exclude: Sequence[str] = (),
     max_tokens: int = MAX_TOKENS,
     max_shift_s: float = 0.0,
-    workers: int | None = None,
+    engine: Engine | None = None,
     grace_s: float = GRACE_S,
     on_progress: Tell | None = None,
 ) -> IndexReport:
@@ -68,7 +71,7 @@ def index_paths(  # noqa: PLR0913  one for each option
         exclude: patterns of files and folders that are left out.
         max_tokens: most dense tokens of one batch.
         max_shift_s: how far a frame may lie from the time that is looked at; see ClipRequest.
-        workers: decoder processes; None: one for each core, up to eight.
+        engine: where the work is done; None: on this machine, with a decoder process for each core.
         grace_s: how long files that are gone stay searchable.
         on_progress: called before each file and after each clip.
 
@@ -105,10 +108,11 @@ def index_paths(  # noqa: PLR0913  one for each option
         candidates = choose(walk.files, ledger, tally, retry_failed=retry_failed, tell=tell)
         sweep([Path(os.path.realpath(path)) for path in paths], walk, ledger, tally, grace_s=grace_s)
         tally.look_s = time.perf_counter() - started_s
-        encoder = Encoder(embedder, tally, max_tokens=max_tokens)
+        engine = engine or LocalEngine()
+        encoder = engine.encoder(embedder, tally, max_tokens=max_tokens)
         indexer = VideoIndexer(ledger, encoder, tally, max_shift_s=max_shift_s, check=control.check)
-        num_workers = workers or min(8, os.cpu_count() or 1)
-        _Run(indexer, tally, journal, tell, num_workers=num_workers).index(candidates)
+        decode = partial(engine.ordered, encoder=encoder)
+        _Run(indexer, tally, journal, tell, decode=decode).index(candidates)
         tally.failures += [_unlisted(folder, why) for folder, why in walk.unreadable]
         encoder.compare_with_dense()
         open_or_repair(ledger)
@@ -122,12 +126,12 @@ def index_paths(  # noqa: PLR0913  one for each option
 class _Run:
     """The loop over candidates."""
 
-    def __init__(self, indexer: VideoIndexer, tally: Tally, journal: Journal, tell: Tell, *, num_workers: int) -> None:
+    def __init__(self, indexer: VideoIndexer, tally: Tally, journal: Journal, tell: Tell, *, decode: Decode) -> None:
         self._indexer = indexer
         self._tally = tally
         self._journal = journal
         self._tell = tell
-        self._num_workers = num_workers
+        self._decode = decode
         self._files_done = self._bytes_done = 0
 
     def index(self, candidates: Sequence[Candidate]) -> None:
@@ -146,8 +150,8 @@ class _Run:
     ) -> list[tuple[Candidate, DecodeError]]:
         may_pass = []
         by_path = {candidate.path: candidate for candidate in candidates}
-        with DecodePool(min(self._num_workers, len(candidates))) as pool:
-            for process, request in pool.ordered(map(self._indexer.request, candidates)):
+        with closing(self._decode(map(self._indexer.request, candidates))) as videos:
+            for process, request in videos:
                 candidate = by_path[request.path]
 
                 def on_clip(done_s: float, length_s: float, candidate: Candidate = candidate) -> None:

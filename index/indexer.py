@@ -14,13 +14,15 @@ from vlrlt.errors import DecodeError, DecodeStage
 from vlrlt.index.catalog import Segment, Video
 from vlrlt.index.choose import Candidate
 from vlrlt.index.encode import Encoder
+from vlrlt.index.engine import ClipStream, VideoSource
 from vlrlt.index.failpoints import failpoint
 from vlrlt.index.files import file_stamp, quick_hash
 from vlrlt.index.ledger import Chunk, Ledger
 from vlrlt.index.report import Tally
 from vlrlt.index.store import read_segment, write_segment
 from vlrlt.types import Clip, ClipSpan, Float32Array
-from vlrlt.video.worker import ClipRequest, DecodedVideo, DecodeProcess
+from vlrlt.video.sampling import ClipSampling
+from vlrlt.video.worker import ClipRequest
 
 CHUNK_S = 300.0
 """Seconds of video after which a commit is due: at most this much is done again after a kill."""
@@ -32,6 +34,11 @@ _MAX_ATTEMPTS = 5
 
 class ChangingFileError(Exception):
     """A file changed while it was read."""
+
+
+def clips_per_chunk(sampling: ClipSampling) -> int:
+    """Every so many clips of a video are committed together."""
+    return max(1, round(CHUNK_S / sampling.stride_s))
 
 
 @dataclass
@@ -97,7 +104,7 @@ class VideoIndexer:
         self,
         candidate: Candidate,
         request: ClipRequest,
-        process: DecodeProcess,
+        process: VideoSource,
         on_clip: Callable[[float, float], None],
     ) -> None:
         """Decode, encode and commit one video.
@@ -135,15 +142,15 @@ class VideoIndexer:
         self._settle(candidate, video)
 
     def _index(
-        self, candidate: Candidate, request: ClipRequest, decoded: DecodedVideo, on_clip: Callable[[float, float], None]
+        self, candidate: Candidate, request: ClipRequest, decoded: ClipStream, on_clip: Callable[[float, float], None]
     ) -> None:
         chunk = _ChunkAtHand(request.first_clip)
-        clips_per_chunk = max(1, round(CHUNK_S / request.sampling.stride_s))
+        step = clips_per_chunk(request.sampling)
         begun = self._ledger.video_with(candidate.content_hash) if request.first_clip else None
         end_s, stage, reason = begun.duration_s or 0.0 if begun else 0.0, None, None
         try:
             for number, clip in enumerate(decoded, start=request.first_clip):
-                if number % clips_per_chunk == 0 and chunk.num_clips:
+                if number % step == 0 and chunk.num_clips:
                     self._commit(candidate, chunk, state="unfinished", duration_s=end_s)
                     chunk = _ChunkAtHand(number)
                 chunk.add(clip)

@@ -288,6 +288,13 @@ def test_a_dry_run_writes_nothing(archive: Path, library_dir: Path, model: str) 
     assert not library_dir.exists()
 
 
+@pytest.mark.parametrize("option", [("--ray-address", "auto"), ("--shared", "file:///tmp/x")])
+def test_options_of_ray_want_ray(tmp_path: Path, option: tuple[str, str]) -> None:
+    result = vlrlt("index", tmp_path, "--library", tmp_path / "library", *option)
+    assert result.exit_code == 2
+    assert "--ray-address and --shared are for --engine ray" in result.stderr
+
+
 @pytest.mark.parametrize("command", [("search", "x"), ("status",)])
 def test_no_library_is_one_line_and_exit_code_1(tmp_path: Path, command: str) -> None:
     result = vlrlt(*command, "--library", tmp_path / "nowhere")

@@ -1,9 +1,10 @@
 """Commands that build and inspect a library: index, status."""
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,9 +21,11 @@ from vlrlt.cli.root import (
     app,
     token_policy,
 )
+from vlrlt.errors import ConfigError
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder
+    from vlrlt.index.engine import Engine
     from vlrlt.tokens.run_length import TokenPolicy
 
 
@@ -56,6 +59,15 @@ def index(  # noqa: PLR0913  one for each option
         ),
     ] = 0.0,
     workers: Annotated[int | None, typer.Option(min=1, help="Decoder processes; otherwise one a core.")] = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where the work is done: on this machine, or on a Ray cluster.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Of a running Ray cluster; otherwise one is started here.")
+    ] = None,
+    shared: Annotated[
+        str | None, typer.Option(metavar="URL", help="fsspec folder through which videos reach the Ray workers.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Estimate time and size from a sample, write nothing.")
     ] = False,
@@ -67,6 +79,7 @@ def index(  # noqa: PLR0913  one for each option
     model than the library's is indexed beside it, until `vlrlt use` lets it answer.
 
     Example: vlrlt index ~/Videos /mnt/camera/day1.mp4 --library lib
+    Example: vlrlt index /mnt/archive --library lib --engine ray --ray-address auto
     """
     from vlrlt.index.build import index_paths
     from vlrlt.index.control import StoppedError
@@ -89,17 +102,17 @@ def index(  # noqa: PLR0913  one for each option
         "include": include or (),
         "exclude": exclude or (),
         "max_shift_s": max_shift_seconds,
-        "workers": workers,
     }
     if dry_run:
-        forecast = estimate(paths, **options)
+        forecast = estimate(paths, workers=workers, **options)
         typer.echo(json.dumps(forecast.as_json()) if as_json else forecast.as_text())
         return
     try:
-        with index_progress() as show:
+        with _engine(engine, workers, ray_address, shared, embedder, device) as chosen, index_progress() as show:
             report = index_paths(
                 paths,
                 **options,
+                engine=chosen,
                 store=store,
                 retry_failed=retry_failed,
                 max_tokens=max_tokens or MAX_TOKENS,
@@ -120,6 +133,26 @@ def index(  # noqa: PLR0913  one for each option
         typer.echo(json.dumps(report.as_json()))
     if report.failures:
         raise typer.Exit(SOME_FAILED)
+
+
+def _engine(
+    name: Literal["local", "ray"],
+    workers: int | None,
+    address: str | None,
+    shared: str | None,
+    embedder: "Embedder",
+    device: str,
+) -> "AbstractContextManager[Engine]":
+    from vlrlt.index.build import settings_of
+    from vlrlt.index.engine import LocalEngine
+
+    if name == "local":
+        if address is not None or shared is not None:
+            raise ConfigError("--ray-address and --shared are for --engine ray")
+        return nullcontext(LocalEngine(workers))
+    from vlrlt.index.engine_ray import RayEngine
+
+    return RayEngine(settings_of(embedder), device=device, address=address, shared=shared, num_cpus=workers)
 
 
 @app.command()

@@ -178,6 +178,7 @@ class _ClipReader:
         self._preprocess = Preprocess.from_json(request["preprocess"])
         self._within = None if request["within"] is None else ClipSpan(*request["within"])
         self._first_clip: int = request["first_clip"]
+        self._stop_clip: int | None = request["stop_clip"]
         self._seed_start_s: float | None = request["seed_start_s"]
         self._detector = None if request["still_255"] is None else StillDetector(request["still_255"])
         spans = self._spans(decoder.info.duration_s)
@@ -192,14 +193,15 @@ class _ClipReader:
             for clip in self._filled((seed,)):
                 self._detector.is_still(clip.rgb_THWC)
         num_done = self._first_clip
+        wanted = len(spans[: self._stop_clip])
         for pace in dict.fromkeys((self._pace, EVERY_FRAME)):  # what key frames do not fill, all frames may
             self._pace = pace
-            for clip in self._filled(spans[num_done:]) if num_done < len(spans) else ():
+            for clip in self._filled(spans[num_done:wanted]) if num_done < wanted else ():
                 num_done += 1
                 yield self._without_the_still(clip)
-        if num_done < len(spans):
+        if num_done < wanted:
             decodable = self._spans(self._decoder.decoded_until_s)
-            yield from map(self._without_the_still, self._filled(decodable[num_done:]))
+            yield from map(self._without_the_still, self._filled(decodable[num_done : self._stop_clip]))
 
     def _spans(self, duration_s: float) -> tuple[ClipSpan, ...]:
         return clips_within(duration_s, self._sampling, self._within)

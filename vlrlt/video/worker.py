@@ -155,6 +155,8 @@ class ClipRequest:
     """The part that is cut into clips; None: all of the video."""
     first_clip: int = 0
     """Begin with this one; those before it are known."""
+    stop_clip: int | None = None
+    """End before this one; None: with the last."""
     seed_start_s: float | None = None
     """Where the last clip before first_clip starts that was stored: what begins still is compared with it."""
     still_255: float | None = None

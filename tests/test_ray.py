@@ -1,0 +1,160 @@
+"""Indexing on Ray gives the library of a local run, bit for bit, whatever dies meanwhile. Run by `make test-ray`."""
+
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from colour import write_colours
+
+from vlrlt.embed import Embedder, load_embedder
+from vlrlt.errors import ConfigError
+from vlrlt.index import indexer
+from vlrlt.index.build import index_paths, settings_of
+from vlrlt.index.catalog import Catalog
+from vlrlt.index.engine_ray import RayEngine
+from vlrlt.index.store import read_segment
+
+pytestmark = [
+    pytest.mark.ray,
+    # Not imported before it is needed: Ray looks for its token then.
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: make test-ray"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+CHUNK_S = 8.0
+"""Short, so that videos have several."""
+
+
+@pytest.fixture(autouse=True)
+def _short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexer, "CHUNK_S", CHUNK_S)
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    return load_embedder(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def engine(embedder: Embedder) -> Iterator[RayEngine]:
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves on a busy machine
+    with RayEngine(settings_of(embedder), num_cpus=6) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def archive(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Moving video, a still stretch across chunks, a change just at a chunk's edge, and broken files."""
+    folder = tmp_path_factory.mktemp("archive")
+    for video in sorted((toy_data / "videos").rglob("*.mp4")):
+        (folder / video.name).symlink_to(video)
+    write_colours(folder / "still.mp4", [("red", 3), ("blue", 30), ("green", 5)])
+    write_colours(folder / "edge.mp4", [("red", 8), ("blue", 8), ("green", 8)])
+    whole = (folder / "edge.mp4").read_bytes()
+    (folder / "broken.mp4").write_bytes(b"no video")
+    (folder / "cut.ts").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+def contents(library_dir: Path) -> dict[str, Any]:
+    """Every file with its state, spans and the bytes of its vectors."""
+    with Catalog.open_reader(library_dir) as catalog:
+        snapshot = catalog.snapshot()
+        problems = {str(video.path): (video.state, video.stage, video.reason) for video in catalog.problems()}
+    clips, dim = snapshot.clips, snapshot.settings.embed_dim
+    vectors_ND = np.concatenate([read_segment(library_dir, part, embed_dim=dim) for part in snapshot.segments])
+    order_N = np.argsort(clips.ids_N)
+    return {
+        "clips": [
+            (clips.videos[clips.video_N[n]], clips.start_s_N[n], clips.end_s_N[n], vectors_ND[n].tobytes())
+            for n in order_N
+        ],
+        "problems": problems,
+    }
+
+
+@pytest.fixture(scope="module")
+def local(archive: Path, embedder: Embedder, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    library_dir = tmp_path_factory.mktemp("local") / "library"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(indexer, "CHUNK_S", CHUNK_S)
+        index_paths([archive], library_dir=library_dir, embedder=embedder)
+    return contents(library_dir)
+
+
+def test_gives_the_library_of_a_local_run(
+    archive: Path, library_dir: Path, embedder: Embedder, engine: RayEngine, local: dict[str, Any]
+) -> None:
+    report = index_paths([archive], library_dir=library_dir, embedder=embedder, engine=engine)
+    assert report.tokens < report.dense_tokens
+    assert report.still_clips > 0
+    assert contents(library_dir) == local
+    again = index_paths([archive], library_dir=library_dir, embedder=embedder, engine=engine)
+    assert (again.indexed, again.clips) == (0, 0)
+
+
+def test_videos_pass_through_shared_storage(
+    archive: Path, library_dir: Path, tmp_path: Path, embedder: Embedder, engine: RayEngine, local: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(engine, "_shared", f"file://{tmp_path}/shared")
+    index_paths([archive], library_dir=library_dir, embedder=embedder, engine=engine)
+    assert contents(library_dir)["clips"] == local["clips"]
+    assert list((tmp_path / "shared").iterdir()) == []
+
+
+def test_nobody_without_the_token_can_talk_to_it(engine: RayEngine) -> None:
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert len(os.environ["RAY_AUTH_TOKEN"]) >= 32
+
+
+def workers_of(name: str) -> list[int]:
+    """Processes of this run's cluster whose title begins with ray::NAME."""
+    token = os.environ["RAY_AUTH_TOKEN"].encode()
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                title, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+            except OSError:
+                continue
+            if title.startswith(f"ray::{name}".encode()) and token in environment:
+                found.append(int(process.name))
+    return found
+
+
+@pytest.mark.parametrize("victim", ["DecodeActor", "EncodeActor"])
+def test_workers_are_killed(
+    archive: Path, library_dir: Path, embedder: Embedder, engine: RayEngine, local: dict[str, Any], victim: str
+) -> None:
+    killed: list[int] = []
+    done = threading.Event()
+
+    def kill() -> None:
+        while len(killed) < 2 and not done.wait(1.0):
+            if pids := workers_of(victim):
+                killed.append(random.choice(pids))
+                os.kill(killed[-1], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    index_paths([archive], library_dir=library_dir, embedder=embedder, engine=engine)
+    done.set()
+    killer.join()
+    assert killed
+    assert contents(library_dir) == local
+
+
+def test_a_cluster_that_is_not_there(embedder: Embedder) -> None:
+    with pytest.raises(ConfigError, match=r"no Ray cluster at 127\.0\.0\.1:1"):
+        RayEngine(settings_of(embedder), address="127.0.0.1:1")
