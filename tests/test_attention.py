@@ -53,7 +53,13 @@ def runs_of(packing: Packing, *, has_cls: bool) -> list[tuple[int, set[int]]]:
     """Clip and steps of every packed token, written out."""
     runs = []
     if has_cls:
-        runs = [(clip, {step}) for clip in range(packing.num_clips) for step in range(packing.num_steps)]
+        for clip, keep_Shw in enumerate(packing.keep_BShw):
+            pictures: list[set[int]] = []
+            for step in range(packing.num_steps):
+                if keep_Shw[step].any():
+                    pictures.append(set())
+                pictures[-1].add(step)
+            runs += [(clip, picture) for picture in pictures]
     for clip, step, length in zip(
         packing.clip_N.tolist(), packing.step_N.tolist(), packing.run_length_N.tolist(), strict=True
     ):
@@ -74,7 +80,7 @@ def attend(form: Form, packing: Packing, tokens: list[Tensor], *, has_cls: bool)
     if form == "frames":
         return frames.attend(*tokens)
     q_MHE, k_MHE, v_MHE = tokens
-    return flex_frame_attention(q_MHE, k_MHE, v_MHE, frames.alive_FA, compiled=False)
+    return flex_frame_attention(q_MHE, k_MHE, v_MHE, frames, compiled=False)
 
 
 @FORMS
@@ -97,7 +103,7 @@ def test_run_overlap_equals_a_double_loop(form: Form, has_cls: bool) -> None:
 
 
 def test_frame_gradients_pass_gradcheck() -> None:
-    packing = pack(ragged_keep(0.3, num_steps=3, side=2))
+    packing = pack(ragged_keep(0.3, 0.0, num_steps=3, side=2))
     frames = frame_attention(packing, has_cls=True)
     tokens = random_tokens(len(frames.clip_M))
     assert torch.autograd.gradcheck(frames.attend, tuple(tokens))
@@ -139,7 +145,7 @@ def test_nothing_dropped_needs_no_bias() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "expected"), [(0.0, RowAttention), (0.02, RowAttention), (0.5, FrameAttention), (1.0, FrameAttention)]
+    ("share", "expected"), [(0.0, FrameAttention), (0.02, RowAttention), (0.5, FrameAttention), (1.0, FrameAttention)]
 )
 def test_the_form_with_fewer_pairs_is_chosen(share: float, expected: type[Sequences]) -> None:
     packing = pack(ragged_keep(share, share, num_steps=16, side=4))
@@ -148,8 +154,11 @@ def test_the_form_with_fewer_pairs_is_chosen(share: float, expected: type[Sequen
 
 def test_every_place_of_every_frame_is_covered_once() -> None:
     keep_BShw = ragged_keep(0.2, 0.7)
+    keep_BShw[:, :, 0, 0] = True
+    keep_BShw[0, 2:4] = False
     packing = pack(keep_BShw)
-    alive_BSP = frame_attention(packing, has_cls=False).alive_FA.view(2, 5, 9)
+    alive_BSP = frame_attention(packing, has_cls=False).alive_FA[packing.picture_BS]
+    assert packing.picture_BS.tolist() == [[0, 1, 1, 1, 2], [3, 4, 5, 6, 7]]
     for clip in range(2):
         for step in range(5):
             for place in range(9):

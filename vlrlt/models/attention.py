@@ -11,12 +11,15 @@ FrameAttention  run_overlap only. In every frame exactly one token stands at eac
                 runs share for m frames is met m times, which is the bias log m of run_overlap without any bias. It
                 never costs more than encoding frame by frame.
 
+In run_overlap, frames in which nothing changes show the picture before them, so they share its CLS: a run too, exactly.
+A picture is computed once and counts for as many frames as it lasts.
+
 RowAttention compares each pair of a clip's tokens once, FrameAttention each pair of alive tokens of each frame, so the
 number of pairs decides (measured in benchmarks/encode_speed.py).
 
-Shape legend: M packed tokens (all CLS first, then N kept tokens in (clip, t, h, w) order), B clips, S steps, F = B * S
-frames, P = h * w places, A = CLS + P tokens alive in a frame, R rows padded together, L tokens of the longest of them,
-H heads, E width of a head.
+Shape legend: M packed tokens (all CLS first, then N kept tokens in (clip, t, h, w) order), B clips, S steps,
+F pictures, P = h * w places, A = CLS + P tokens alive in a picture, R rows padded together, L tokens of the longest of
+them, H heads, E width of a head.
 """
 
 from collections.abc import Sequence
@@ -96,30 +99,33 @@ class FrameAttention:
     num_clips: int
     alive_FA: Tensor
     """See `alive_tokens`."""
+    length_F: Tensor
+    """Frames that show each picture."""
 
     def attend(self, q_MHE: Tensor, k_MHE: Tensor, v_MHE: Tensor) -> Tensor:
         """See `Sequences.attend`."""
         if q_MHE.device.type == "cpu":
-            attended: Tensor = _CpuFrameAttention.apply(q_MHE, k_MHE, v_MHE, self.alive_FA)
+            attended: Tensor = _CpuFrameAttention.apply(q_MHE, k_MHE, v_MHE, self.alive_FA, self.length_F)
             return attended
-        return flex_frame_attention(q_MHE, k_MHE, v_MHE, self.alive_FA, compiled=True)
+        return flex_frame_attention(q_MHE, k_MHE, v_MHE, self, compiled=True)
 
 
 def joint_attention(packing: Packing, *, num_cls: int, dtype: torch.dtype, log_run_length: bool = True) -> RowAttention:
     """All tokens of a clip and its num_cls CLS meet; a key weighs as much as the run it stands for, or all the same."""
     cls_clip = torch.arange(packing.num_clips, device=packing.clip_N.device).repeat_interleave(num_cls)
+    num_cls_B = torch.full_like(packing.num_tokens_B, num_cls)
     weight_N = packing.run_length_N if log_run_length else torch.ones_like(packing.run_length_N)
     log_length_M = torch.cat([torch.ones_like(cls_clip), weight_N]).to(dtype).log()
     is_weighted = len(log_length_M) > 0 and bool(log_length_M.max() > 0)
 
     def rows(clips: list[int]) -> _Rows:
-        index_RL, is_real_RL = _row_index(packing, clips, num_cls_per_clip=num_cls)
+        index_RL, is_real_RL = _row_index(packing, clips, num_cls_B)
         bias = None
         if is_weighted or not bool(is_real_RL.all()):
             bias = log_length_M[index_RL].masked_fill(~is_real_RL, -torch.inf)[:, None, None]
         return _Rows(index_RL, is_real_RL.flatten().nonzero()[:, 0], bias)
 
-    lengths = [length + num_cls for length in packing.num_tokens_B.tolist()]
+    lengths = (packing.num_tokens_B + num_cls_B).tolist()
     clip_M = torch.cat([cls_clip, packing.clip_N])
     return RowAttention(clip_M, packing.num_clips, tuple(map(rows, _similar(lengths))))
 
@@ -129,41 +135,41 @@ def run_overlap_attention(packing: Packing, *, has_cls: bool, dtype: torch.dtype
     if packing.clip_N.device.type not in ("cpu", "cuda"):  # nothing else has a kernel that tells the logsumexp
         return overlap_rows(packing, has_cls=has_cls, dtype=dtype)
     frames = frame_attention(packing, has_cls=has_cls)
-    num_cls = packing.num_steps if has_cls else 0
-    groups = _similar([length + num_cls for length in packing.num_tokens_B.tolist()])
-    num_row_pairs = sum(len(clips) * (int(packing.num_tokens_B[clips[0]]) + num_cls) ** 2 for clips in groups)
+    lengths = (packing.num_tokens_B + _num_cls_B(packing, has_cls=has_cls)).tolist()
+    num_row_pairs = sum(len(clips) * lengths[clips[0]] ** 2 for clips in _similar(lengths))
     num_frame_pairs = frames.alive_FA.shape[0] * frames.alive_FA.shape[1] ** 2
     return frames if num_frame_pairs <= num_row_pairs else overlap_rows(packing, has_cls=has_cls, dtype=dtype)
 
 
 def frame_attention(packing: Packing, *, has_cls: bool) -> FrameAttention:
     """run_overlap frame by frame."""
-    clip_M = packing.clip_N
-    if has_cls:
-        clip_B = torch.arange(packing.num_clips, device=clip_M.device)
-        clip_M = torch.cat([clip_B.repeat_interleave(packing.num_steps), clip_M])
-    return FrameAttention(clip_M, packing.num_clips, alive_tokens(packing, has_cls=has_cls))
+    clip_M = torch.cat([packing.picture_clip_F, packing.clip_N]) if has_cls else packing.clip_N
+    alive_FA = alive_tokens(packing, has_cls=has_cls)
+    return FrameAttention(clip_M, packing.num_clips, alive_FA, packing.picture_length_F)
 
 
 def alive_tokens(packing: Packing, *, has_cls: bool) -> Tensor:
-    """(F, A): the packed tokens that stand for each frame: its CLS, if any, then one for each place, row by row."""
-    num_frames = packing.num_clips * packing.num_steps
+    """(F, A): the packed tokens that stand for each picture: its CLS, if any, then one for each place, row by row."""
     token_BShw = (packing.keep_BShw.flatten().cumsum(0) - 1).view(packing.keep_BShw.shape)
-    alive_FA = torch.where(packing.keep_BShw, token_BShw, -1).cummax(1).values.view(num_frames, -1)
+    alive_BSP = torch.where(packing.keep_BShw, token_BShw, -1).cummax(1).values.flatten(2)
+    alive_FP = alive_BSP[packing.picture_clip_F, packing.picture_step_F]
     if not has_cls:
-        return alive_FA
-    return torch.cat([torch.arange(num_frames, device=alive_FA.device)[:, None], alive_FA + num_frames], 1)
+        return alive_FP
+    return torch.cat([torch.arange(len(alive_FP), device=alive_FP.device)[:, None], alive_FP + len(alive_FP)], 1)
 
 
 def overlap_rows(packing: Packing, *, has_cls: bool, dtype: torch.dtype) -> RowAttention:
     """run_overlap clip by clip, with the bias log |run_i & run_j|; also the reference form for tests."""
-    num_cls = packing.num_steps if has_cls else 0
-    step_C = torch.arange(num_cls, device=packing.clip_N.device).repeat(packing.num_clips)
-    start_M = torch.cat([step_C, packing.step_N])
-    end_M = torch.cat([step_C + 1, packing.step_N + packing.run_length_N])
+    num_cls_B = _num_cls_B(packing, has_cls=has_cls)
+    clip_M, start_M, length_M = packing.clip_N, packing.step_N, packing.run_length_N
+    if has_cls:
+        clip_M = torch.cat([packing.picture_clip_F, clip_M])
+        start_M = torch.cat([packing.picture_step_F, start_M])
+        length_M = torch.cat([packing.picture_length_F, length_M])
+    end_M = start_M + length_M
 
     def rows(clips: list[int]) -> _Rows:
-        index_RL, is_real_RL = _row_index(packing, clips, num_cls_per_clip=num_cls)
+        index_RL, is_real_RL = _row_index(packing, clips, num_cls_B)
         start_RL, end_RL = start_M[index_RL], end_M[index_RL].masked_fill(~is_real_RL, 0)  # padding is never alive
         met_RLL = torch.minimum(end_RL[:, :, None], end_RL[:, None]) - torch.maximum(
             start_RL[:, :, None], start_RL[:, None]
@@ -173,19 +179,19 @@ def overlap_rows(packing: Packing, *, has_cls: bool, dtype: torch.dtype) -> RowA
         bias_RLL[..., 0].masked_fill_(~is_real_RL, 0.0)
         return _Rows(index_RL, is_real_RL.flatten().nonzero()[:, 0], bias_RLL[:, None])
 
-    lengths = [length + num_cls for length in packing.num_tokens_B.tolist()]
-    cls_clip = torch.arange(packing.num_clips, device=packing.clip_N.device).repeat_interleave(num_cls)
-    clip_M = torch.cat([cls_clip, packing.clip_N])
+    lengths = (packing.num_tokens_B + num_cls_B).tolist()
     return RowAttention(clip_M, packing.num_clips, tuple(map(rows, _similar(lengths))))
 
 
-def flex_frame_attention(q_MHE: Tensor, k_MHE: Tensor, v_MHE: Tensor, alive_FA: Tensor, *, compiled: bool) -> Tensor:
+def flex_frame_attention(
+    q_MHE: Tensor, k_MHE: Tensor, v_MHE: Tensor, frames: FrameAttention, *, compiled: bool
+) -> Tensor:
     """FrameAttention through FlexAttention, for CUDA; compiled except where results are to be compared."""
     attend = _compiled_flex_attention() if compiled else flex_attention
     out_FHAE, aux = attend(
-        *(_gather(x_MHE, alive_FA) for x_MHE in (q_MHE, k_MHE, v_MHE)), return_aux=AuxRequest(lse=True)
+        *(_gather(x_MHE, frames.alive_FA) for x_MHE in (q_MHE, k_MHE, v_MHE)), return_aux=AuxRequest(lse=True)
     )
-    return _merge(out_FHAE, aux.lse, alive_FA, num_tokens=len(q_MHE))[0]
+    return _merge(out_FHAE, aux.lse, frames.alive_FA, frames.length_F, num_tokens=len(q_MHE))[0]
 
 
 class _CpuFrameAttention(torch.autograd.Function):
@@ -197,17 +203,24 @@ class _CpuFrameAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, q_MHE: Tensor, k_MHE: Tensor, v_MHE: Tensor, alive_FA: Tensor) -> Tensor:  # noqa: ANN401
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        q_MHE: Tensor,
+        k_MHE: Tensor,
+        v_MHE: Tensor,
+        alive_FA: Tensor,
+        length_F: Tensor,
+    ) -> Tensor:
         q_FHAE, k_FHAE, v_FHAE = (_gather(x_MHE, alive_FA) for x_MHE in (q_MHE, k_MHE, v_MHE))
         out_FHAE, lse_FHA = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q_FHAE, k_FHAE, v_FHAE)
-        out_MHE, lse_MH = _merge(out_FHAE, lse_FHA, alive_FA, num_tokens=len(q_MHE))
-        ctx.save_for_backward(q_MHE, k_MHE, v_MHE, alive_FA, out_MHE, lse_MH)
+        out_MHE, lse_MH = _merge(out_FHAE, lse_FHA, alive_FA, length_F, num_tokens=len(q_MHE))
+        ctx.save_for_backward(q_MHE, k_MHE, v_MHE, alive_FA, length_F, out_MHE, lse_MH)
         return out_MHE
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_MHE: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        q_MHE, k_MHE, v_MHE, alive_FA, out_MHE, lse_MH = ctx.saved_tensors
+        q_MHE, k_MHE, v_MHE, alive_FA, length_F, out_MHE, lse_MH = ctx.saved_tensors
         grad_FHAE, q_FHAE, k_FHAE, v_FHAE, out_FHAE = (
             _gather(x_MHE, alive_FA) for x_MHE in (grad_MHE, q_MHE, k_MHE, v_MHE, out_MHE)
         )
@@ -218,16 +231,19 @@ class _CpuFrameAttention(torch.autograd.Function):
         token_O = alive_FA.flatten()
         grads_MHE = (
             torch.zeros_like(q_MHE, memory_format=torch.contiguous_format).index_add_(
-                0, token_O, grad_FHAE.transpose(1, 2).flatten(0, 1)
+                0, token_O, (grad_FHAE * length_F[:, None, None, None]).transpose(1, 2).flatten(0, 1)
             )
             for grad_FHAE in grads_FHAE
         )
-        return (*grads_MHE, None)
+        return (*grads_MHE, None, None)
 
 
-def _merge(out_FHAE: Tensor, lse_FHA: Tensor, alive_FA: Tensor, *, num_tokens: int) -> tuple[Tensor, Tensor]:
+def _merge(
+    out_FHAE: Tensor, lse_FHA: Tensor, alive_FA: Tensor, length_F: Tensor, *, num_tokens: int
+) -> tuple[Tensor, Tensor]:
     """Outputs (M, H, E) and logsumexps (M, H) of tokens over all frames in which they are alive."""
     token_O = alive_FA.flatten()
+    lse_FHA = lse_FHA + length_F.to(lse_FHA.dtype).log()[:, None, None]
     out_OHE, lse_OH = out_FHAE.transpose(1, 2).flatten(0, 1), lse_FHA.transpose(1, 2).flatten(0, 1)
     with torch.no_grad():  # a shift for numerical range only
         shift_MH = lse_OH.new_full((num_tokens, lse_OH.shape[1]), -torch.inf)
@@ -244,14 +260,21 @@ def _gather(x_MHE: Tensor, index: Tensor) -> Tensor:
     return x_MHE.index_select(0, index.flatten()).view(*index.shape, *x_MHE.shape[1:]).transpose(1, 2)
 
 
-def _row_index(packing: Packing, clips: list[int], *, num_cls_per_clip: int) -> tuple[Tensor, Tensor]:
+def _num_cls_B(packing: Packing, *, has_cls: bool) -> Tensor:
+    """CLS of each clip in run_overlap: one for each picture."""
+    return torch.bincount(packing.picture_clip_F, minlength=packing.num_clips) * int(has_cls)
+
+
+def _row_index(packing: Packing, clips: list[int], num_cls_B: Tensor) -> tuple[Tensor, Tensor]:
     """Packed token of each slot of some clips (CLS first), and which slots are no padding."""
     device = packing.clip_N.device
     clip_R1 = torch.tensor(clips, device=device)[:, None]
-    length_R1 = packing.num_tokens_B[clips][:, None] + num_cls_per_clip
+    num_cls_R1 = num_cls_B[clip_R1]
+    length_R1 = packing.num_tokens_B[clip_R1] + num_cls_R1
     slot_L = torch.arange(int(length_R1.max()), device=device)
-    token_RL = packing.num_clips * num_cls_per_clip + packing.cu_seqlens[clip_R1] + slot_L - num_cls_per_clip
-    index_RL = torch.where(slot_L < num_cls_per_clip, clip_R1 * num_cls_per_clip + slot_L, token_RL)
+    cls_RL = (num_cls_B.cumsum(0) - num_cls_B)[clip_R1] + slot_L
+    token_RL = num_cls_B.sum() + packing.cu_seqlens[clip_R1] + slot_L - num_cls_R1
+    index_RL = torch.where(slot_L < num_cls_R1, cls_RL, token_RL)
     is_real_RL = slot_L < length_R1
     return torch.where(is_real_RL, index_RL, index_RL[:, :1]), is_real_RL
 
