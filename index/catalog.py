@@ -5,7 +5,6 @@ by the writer (WAL); the one writer is a Ledger (ledger.py).
 """
 
 import json
-import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from vlrlt.index.schema import connect_reader, mapped_errors
 from vlrlt.types import ClipSpan, Float64Array
 from vlrlt.video.sampling import ClipSampling
 
+_CLIP_ROW = np.dtype([("id", "i8"), ("video", "i8"), ("start_s", "f8"), ("end_s", "f8"), ("moving", "f8")])
 VideoState = Literal["unfinished", "indexed", "partial", "failed"]
 Bindings = tuple[Any, ...] | dict[str, Any]
 
@@ -308,18 +308,21 @@ class Catalog:
             "FROM videos v WHERE fingerprint = ? AND state <> 'failed' ORDER BY v.id",
             mark,
         )
-        position = {video_id: index for index, (video_id, *_) in enumerate(videos)}
-        clips = self._rows(
-            "SELECT c.id, video, start_s, end_s, moving FROM clips c "
-            "JOIN segments s ON s.id = segment WHERE fingerprint = ? ORDER BY segment, row",
-            mark,
-        )
+        with mapped_errors(self.library_dir / "catalog.db"):  # row by row: a list of tuples takes six times the memory
+            clips_N = np.fromiter(
+                self._connection.execute(
+                    "SELECT c.id, video, start_s, end_s, ifnull(moving, -1) FROM clips c "
+                    "JOIN segments s ON s.id = segment WHERE fingerprint = ? ORDER BY segment, row",
+                    mark,
+                ),
+                dtype=_CLIP_ROW,
+            )
         return ClipTable(
-            ids_N=np.array([clip[0] for clip in clips], dtype=np.int64),
-            video_N=np.array([position[clip[1]] for clip in clips], dtype=np.int64),
-            start_s_N=np.array([clip[2] for clip in clips], dtype=np.float64),
-            end_s_N=np.array([clip[3] for clip in clips], dtype=np.float64),
-            moving_N=np.array([math.nan if clip[4] is None else clip[4] for clip in clips], dtype=np.float64),
+            ids_N=clips_N["id"].copy(),
+            video_N=np.searchsorted([video_id for video_id, *_ in videos], clips_N["video"]).astype(np.int64),
+            start_s_N=clips_N["start_s"].copy(),
+            end_s_N=clips_N["end_s"].copy(),
+            moving_N=np.where(clips_N["moving"] < 0, np.nan, clips_N["moving"]),
             videos=tuple(os.fsdecode(path) for _, _, path in videos),
             video_ids=tuple(content_hash for _, content_hash, _ in videos),
         )
