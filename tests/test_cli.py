@@ -12,13 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import islice, permutations
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
-from colour import write_colours
+from colour import COLOURS, write_colours
 from typer.testing import CliRunner, Result
 
 from vlrlt import doctor, progress
@@ -38,6 +39,8 @@ from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
 
 HALF = (0.5, 0.5, 0.5)
+NUM_BIG = 32
+"""Videos of the archive whose indexing is interrupted."""
 COMMANDS = (
     "index",
     "watch",
@@ -495,10 +498,10 @@ def wait_for_a_commit(library_dir: Path, process: subprocess.Popen[str]) -> int:
 
 @pytest.fixture(scope="module")
 def big_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight different videos of 12 s, each of two still stretches."""
+    """Different videos of 12 s, each of two still stretches; so many that no signal comes too late."""
     archive = tmp_path_factory.mktemp("archive")
-    for number in range(8):
-        write_colours(archive / f"{number}.mp4", [("red", 11 + number / 8), ("blue", 1 - number / 8)])
+    for number, (first, second) in enumerate(islice(permutations(COLOURS, 2), NUM_BIG)):
+        write_colours(archive / f"{number}.mp4", [(first, 11), (second, 1)])
     return archive
 
 
@@ -510,13 +513,13 @@ def test_kill_9_loses_nothing_that_was_committed(big_archive: Path, library_dir:
     result = vlrlt("index", big_archive, "--library", library_dir, "--json")
     report = last_json(result)
     assert result.exit_code == 0
-    assert report["indexed"] + report["skipped"] == 8
+    assert report["indexed"] + report["skipped"] == NUM_BIG
     assert report["skipped"] >= num_committed
     assert report["indexed"] > 0, "it was killed too late to prove anything"
     with Catalog.open_reader(library_dir) as catalog:
         folders = {folder.name for folder in (library_dir / "segments").iterdir()}
         assert folders == {segment.uuid for segment in catalog.segments()}
-        assert catalog.counts().clips == 8 * 2
+        assert catalog.counts().clips == NUM_BIG * 2
 
 
 def test_control_c_says_how_to_go_on(big_archive: Path, library_dir: Path, model: str) -> None:
@@ -529,7 +532,7 @@ def test_control_c_says_how_to_go_on(big_archive: Path, library_dir: Path, model
     assert stderr == "vlrlt: interrupted; what is committed is kept, run the same command again to go on\n"
     assert vlrlt("index", big_archive, "--library", library_dir).exit_code == 0
     with Catalog.open_reader(library_dir) as catalog:
-        assert catalog.counts().indexed == 8
+        assert catalog.counts().indexed == NUM_BIG
 
 
 def test_a_second_writer_is_refused_and_readers_are_served(archive: Path, indexed: Path) -> None:
