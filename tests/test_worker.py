@@ -336,6 +336,12 @@ def cpu_seconds(pid: int | None) -> float:
 # The child's half, in this process.
 
 
+@pytest.fixture(autouse=True)
+def _no_limit_for_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU limit is for the child; here it would end the tests."""
+    monkeypatch.setattr(child, "_limit_cpu", lambda _seconds: None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CountingPreprocess(Preprocess):
     """Counts the frames that it resizes."""
@@ -352,8 +358,10 @@ def answers_to(request: dict[str, Any]) -> list[dict[str, Any]]:
     reader, writer = os.pipe()
 
     def answer() -> None:
-        child._answer(request, writer)
-        os.close(writer)
+        try:
+            child._answer(request, writer)
+        finally:
+            os.close(writer)  # else a fault of the child would hang the test
 
     thread = threading.Thread(target=answer)
     thread.start()
@@ -374,6 +382,7 @@ def request_for(path: Path) -> dict[str, Any]:
         "preprocess": PREPROCESS.as_json(),
         "within": None,
         "first_clip": 0,
+        "stop_clip": None,
         "seed_start_s": None,
         "still_255": None,
         "max_shift_s": 0.0,
