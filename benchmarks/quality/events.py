@@ -205,7 +205,9 @@ def _to_and_fro(rgb_THWC: UInt8Array, num_frames: int) -> UInt8Array:
 def _through_codec(rgb_THWC: UInt8Array, *, name: str, scene: str) -> Footage:
     """Frames after H.264, with the key frames that its encoder chose."""
     buffer = io.BytesIO()
-    options = {"crf": "23", "preset": "veryfast", "threads": "1", "g": str(round(_KEY_FRAMES_EVERY_S * GRID_FPS))}
+    gop = str(round(_KEY_FRAMES_EVERY_S * GRID_FPS))
+    # Without mbtree, or two runs differ: x264's lookahead is not deterministic here, not even in one thread.
+    options = {"crf": "23", "preset": "veryfast", "threads": "1", "g": gop, "x264-params": "mbtree=0"}
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=round(GRID_FPS), options=options)
         stream.width, stream.height, stream.pix_fmt = rgb_THWC.shape[2], rgb_THWC.shape[1], "yuv420p"
