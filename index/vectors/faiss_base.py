@@ -85,7 +85,6 @@ def new_index(plan: IndexPlan, *, embed_dim: int, training_MD: Float32Array) -> 
     index.cp.niter = _TRAINING_ITERATIONS
     index.cp.min_points_per_centroid = 1  # fewer is only a warning on stderr
     index.train(training_MD)
-    index.parallel_mode = 1  # the lists of one query are shared out among the threads
     return index
 
 
@@ -171,8 +170,6 @@ def read_base(folder: Path, *, mapped: bool = True) -> Base | None:
         if any(_xxh3(folder / name) != expected[name] for name in _FILES):
             return None
         index = faiss.read_index(str(folder / "index.faiss"), faiss.IO_FLAG_MMAP_IFC if mapped else 0)
-        if not facts.plan.exact:
-            index.parallel_mode = 1
         return Base(
             index=index,
             ids_R=np.fromfile(folder / "ids.i64", np.dtype("<i8")),
