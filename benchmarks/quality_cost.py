@@ -29,7 +29,7 @@ from bridge import BridgeEmbedder
 from quality.archive import Footage, Source, find_sources, read_footage
 from quality.arms import PATCHES_PER_FRAME, Arm, encode_all
 from quality.events import Event, EventKind, EventMaker, toy_clips
-from quality.report import Row, as_rows, draw, print_rows, print_verdicts, trained_rows
+from quality.report import Row, as_rows, draw, print_closeness, print_rows, print_verdicts, trained_rows
 from quality.tasks import Result, entry_of, search_events, search_scene, search_text
 
 from vlrlt.progress import count_progress
@@ -88,7 +88,7 @@ EVENT_ARMS = [
     *(capped(4.0, max_frames) for max_frames in (2, 4)),
     *(long_runs(fps) for fps in (8.0, 4.0)),
 ]
-CHOSEN = (capped(4.0, 4).name, "run lengths 10 @ 4 fps", "run lengths 10 @ 2 fps")
+CHOSEN = (*(f"run lengths 10 @ {fps} fps" for fps in (1, 2, 4, 8)), capped(4.0, 4).name)
 """Compared with every control in the verdicts."""
 
 DRAWN = ("all", "fixed", "head-mounted", *(f"{kind}, best frame" for kind in get_args(EventKind)))
@@ -119,6 +119,7 @@ def search_archive(args: argparse.Namespace, embedder: BridgeEmbedder, maker: Ev
     video_s, decode_s = (sum(getattr(entry, name) for entry in entries) for name in ("duration_s", "decode_s"))
     print(f"archive: {len(entries)} videos, {video_s / 60:.1f} minutes; ", end="")
     print(f"decoding and resizing {decode_s / video_s * 60:.2f} s per video minute")
+    print_closeness(entries)
     return [*search_text(entries, embedder), *search_scene(entries)]
 
 

@@ -57,9 +57,10 @@ def test_time_at_which_the_quality_of_dense_is_reached() -> None:
             "cheap @ 1 fps": (2.0, [0.8]),
         }
     )
-    assert share_of_dense_time(result, "runs", 2.0) == pytest.approx(2 / 16)
-    assert share_of_dense_time(result, "cheap", 2.0) == pytest.approx(2 / 16)
-    assert share_of_dense_time(result, "worse", 2.0) is None
+    dense = "fewer frames @ 2 fps"
+    assert share_of_dense_time(result, "runs", dense) == pytest.approx(2 / 16)
+    assert share_of_dense_time(result, "cheap", dense) == pytest.approx(2 / 16)
+    assert share_of_dense_time(result, "worse", dense) is None
 
 
 def test_an_interval_holds_the_mean_and_shrinks_with_certainty() -> None:

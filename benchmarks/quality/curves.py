@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from quality.arms import FEWER, KEYS, RANDOM, arm_name
+from quality.arms import FEWER, KEYS, RANDOM
 from quality.tasks import Result
 from vlrlt.types import Float64Array
 
@@ -97,9 +97,8 @@ def interval(difference_Q: Float64Array, rng: np.random.Generator) -> tuple[floa
     return float(low), float(high)
 
 
-def share_of_dense_time(result: Result, family: str, dense_fps: float) -> float | None:
+def share_of_dense_time(result: Result, family: str, dense: str) -> float | None:
     """Encode time, over that of dense, at which a family first reaches dense's quality; None if it never does."""
-    dense = arm_name(FEWER, dense_fps)
     wanted = result.values_Q[dense].mean()
     arms = families(list(result.values_Q))[family]
     points = sorted((result.costs[arm].encode_s_per_video_minute, result.values_Q[arm].mean()) for arm in arms)

@@ -8,9 +8,10 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from quality.arms import FEWER, KEYS, RANDOM
+from quality.archive import CAMERAS
+from quality.arms import FEWER, KEYS, RANDOM, arm_name
 from quality.curves import DENSE_FPS, LOSS_ALLOWED, compare, families, share_of_dense_time
-from quality.tasks import Result
+from quality.tasks import Entry, Result, clip_vectors, measure_costs
 
 mpl.use("agg")
 from matplotlib import pyplot as plt
@@ -54,11 +55,30 @@ def trained_rows(path: Path) -> list[Row]:
 def print_rows(rows: Sequence[Row]) -> None:
     """A table for each task and split, cheapest first."""
     for task, split in dict.fromkeys((row["task"], row["split"]) for row in rows):
-        print(f"\n{task}: {split}\n{'':36}{'kept':>8}{'s per video minute':>20}{'quality':>10}")
+        print(f"\n{task}: {split}\n{'':44}{'kept':>8}{'s per video minute':>20}{'quality':>10}")
         here = [row for row in rows if (row["task"], row["split"]) == (task, split)]
         for row in sorted(here, key=lambda row: row["encode_s_per_video_minute"]):
             seconds = row["encode_s_per_video_minute"]
-            print(f"{row['arm']:36}{row['kept']:8.3f}{seconds:20.3f}{row['quality']:10.3f}")
+            print(f"{row['arm']:44}{row['kept']:8.3f}{seconds:20.3f}{row['quality']:10.3f}")
+
+
+def print_closeness(entries: Sequence[Entry]) -> None:
+    """How far the clip vectors of each arm are from those of dense at the finest rate: finer than any ranking."""
+    for camera in CAMERAS:
+        here = [entry for entry in entries if entry.camera == camera]
+        if here:
+            costs = measure_costs(here)
+            dense = finest_dense(list(costs))
+            dense_ND = np.concatenate([clip_vectors(entry, dense) for entry in here])
+            print(f"\ncloseness to {dense}, {camera}\n{'':44}{'s per video minute':>20}{'1 - cosine':>12}")
+            for arm, cost in sorted(costs.items(), key=lambda item: item[1].encode_s_per_video_minute):
+                cosine_N = (np.concatenate([clip_vectors(entry, arm) for entry in here]) * dense_ND).sum(1)
+                print(f"{arm:44}{cost.encode_s_per_video_minute:20.3f}{1 - cosine_N.mean():12.4f}")
+
+
+def finest_dense(arms: Sequence[str]) -> str:
+    """Of the arms that look at fewer frames, the one that looks at most."""
+    return max(families(arms)[FEWER], key=lambda arm: float(arm.rpartition("@ ")[2].removesuffix(" fps")))
 
 
 def print_verdicts(results: Sequence[Result], arms: Sequence[str], *, seed: int) -> None:
@@ -75,10 +95,10 @@ def print_verdicts(results: Sequence[Result], arms: Sequence[str], *, seed: int)
     )
     for result in results:
         parts = []
-        finest_fps = max(float(arm.rpartition("@ ")[2].removesuffix(" fps")) for arm in _fewer(result))
+        dense = (arm_name(FEWER, DENSE_FPS), finest_dense(list(result.values_Q)))
         for family in dict.fromkeys((*(arm.partition(" @ ")[0] for arm in arms), FEWER)):
             if family in families(list(result.values_Q)):
-                shares = [share_of_dense_time(result, family, fps) for fps in (DENSE_FPS, finest_fps)]
+                shares = [share_of_dense_time(result, family, arm) for arm in dense]
                 parts.append(f"{family} {' and '.join('never' if s is None else f'{s:.2f}' for s in shares)}")
         print(f"  {result.task}: {result.split}: {'; '.join(parts)}")
 
@@ -111,7 +131,3 @@ def draw(results: Sequence[Result], path: Path) -> None:
 
 def _target() -> str:
     return f"to win, or to lose at most {100 * LOSS_ALLOWED:g}"
-
-
-def _fewer(result: Result) -> list[str]:
-    return families(list(result.values_Q))[FEWER]
