@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--videos", type=Path, default=SHARED / "videos", metavar="DIR", help="any folder of videos")
     parser.add_argument("--weights", type=Path, default=SHARED / "weights", metavar="DIR", help="of the bridge")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets the vectors and the picture")
-    parser.add_argument("--trained", type=Path, metavar="FILE", help="what train_cost.py wrote with --out")
+    parser.add_argument("--trained", type=Path, metavar="FILE", help="train_cost.json of train_cost.py")
     parser.add_argument("--quick", action="store_true", help="fewer videos and arms, under 10 minutes on 2 cores")
     parser.add_argument("--seed", type=int, default=0, help="of the events, the toy kitchens and the resampling")
     parser.add_argument("--json", action="store_true", help="print all rows as one last line of JSON")

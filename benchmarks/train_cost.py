@@ -1,7 +1,7 @@
 """What run lengths save in training: the same small model on the toy kitchen, dense and with dropped tokens.
 
     vlrlt toy make --out build/toy --videos 320 --seed 1
-    python benchmarks/train_cost.py --data build/toy --cache build/toy-cache [--steps 400] [--out FILE.json] [--json]
+    python benchmarks/train_cost.py --data build/toy --cache build/toy-cache [--ablate] [--out DIR] [--json]
 
 Arms, all from the same initial weights and, step for step, on the same batches:
 
@@ -10,11 +10,14 @@ Arms, all from the same initial weights and, step for step, on the same batches:
     dense, equal time every token, with as many steps (and a learning-rate schedule) as fit the time of run lengths
     fewer frames      every token of so few frames that they are as many tokens as run lengths keep
     random drop       as many tokens as run lengths keep, at random places
+    no embedding      run lengths that the model is not told by its embedding (with --ablate)
+    no log length     run lengths that attention does not weigh keys by (with --ablate)
 
 They take turns step by step, and a step costs the CPU seconds of one thread, so other work on the machine does not
 matter. Quality is EPIC-KITCHENS-100 multi-instance retrieval on the toy test split: kitchens never seen in training.
 
 Rows: arm, steps, kept, step_s, train_s, time_vs_dense, mAP, nDCG, encode_s_per_video_minute, curve (train_s, mAP).
+--out gets them as train_cost.json, and the curves as train_cost.png.
 
 Shape legend: B clips, T frames, E embedding.
 """
@@ -25,9 +28,11 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -48,6 +53,9 @@ from vlrlt.train.frames import CachedFrames
 from vlrlt.train.sampler import Draw
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
+
+mpl.use("agg")
+from matplotlib import pyplot as plt
 
 NUM_FRAMES, TUBELET_SIZE, SIZE_PX = 16, 2, 96
 RUN_LENGTHS = TokenPolicy(threshold_255=10.0)
@@ -122,6 +130,17 @@ def schedule(step: int, num_steps: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, num_steps - warmup))))
+
+
+def untold(model: DualEncoder, *, embedding: bool = True, log_length: bool = True) -> DualEncoder:
+    """A copy that starts with the same weights and does not know run lengths in one of the two ways."""
+    config = replace(model.video.config, run_length_embedding=embedding, log_run_length=log_length)
+    video = VideoEncoder(config, mean=model.inference.preprocess.mean, std=model.inference.preprocess.std)
+    weights = model.video.state_dict()
+    video.load_state_dict({name: weights[name] for name in video.state_dict()})
+    copied = copy.deepcopy(model)
+    copied.video = video
+    return copied
 
 
 def video_config(num_frames: int) -> VideoEncoderConfig:
@@ -212,7 +231,7 @@ def calibrate(arms: list[Arm], batches: Iterator[Batch]) -> tuple[float, float]:
     return run_lengths.train_s / dense.train_s, sum(run_lengths.kept) / len(run_lengths.kept)
 
 
-def as_row(arm: Arm, dense: Arm, test: SpanClips, module: ClipDataModule) -> dict[str, object]:
+def as_row(arm: Arm, dense: Arm, test: SpanClips, module: ClipDataModule) -> dict[str, Any]:
     """Final scores of an arm."""
     mean_ap, ndcg, encode_s = evaluate(arm, test, module)
     return {
@@ -229,6 +248,20 @@ def as_row(arm: Arm, dense: Arm, test: SpanClips, module: ClipDataModule) -> dic
     }
 
 
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Mean average precision over training time; the last point of an arm is its end."""
+    figure, axis = plt.subplots(figsize=(7, 4.5))
+    for row in rows:
+        times_s, mean_aps = zip(*row["curve"], strict=True)
+        axis.plot(times_s, mean_aps, marker="o", markersize=4, label=f"{row['arm']}: {row['mAP']:.3f}")
+    axis.set_xlabel("training time (CPU seconds of one thread)")
+    axis.set_ylabel("mAP, test kitchens")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+    plt.close(figure)
+
+
 def main() -> None:
     """Train, evaluate, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -236,7 +269,8 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="decoded frames")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="gets the JSON too")
+    parser.add_argument("--ablate", action="store_true", help="two more arms: run lengths that the model is not told")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="gets the JSON and a picture of the curves")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -262,8 +296,15 @@ def main() -> None:
     )
     model, batches = make_model(module.captions, seed=arguments.seed), endless(module)
 
-    def arm(name: str, policy: TokenPolicy, *, num_frames: int = NUM_FRAMES, steps: int = arguments.steps) -> Arm:
-        return Arm(name, copy.deepcopy(model), policy, num_frames, steps, module.table)
+    def arm(
+        name: str,
+        policy: TokenPolicy,
+        *,
+        of: DualEncoder = model,
+        num_frames: int = NUM_FRAMES,
+        steps: int = arguments.steps,
+    ) -> Arm:
+        return Arm(name, copy.deepcopy(of), policy, num_frames, steps, module.table)
 
     dense, run_lengths = arm("dense", DENSE), arm("run lengths", RUN_LENGTHS)
     time_ratio, kept = calibrate([dense, run_lengths], batches)
@@ -275,12 +316,17 @@ def main() -> None:
         arm("fewer frames", DENSE, num_frames=TUBELET_SIZE * max(1, round(kept * NUM_FRAMES / TUBELET_SIZE))),
         arm("random drop", TokenPolicy(kind="random", budget_tokens=budget_tokens)),
     ]
+    if arguments.ablate:
+        arms.append(arm("no embedding", RUN_LENGTHS, of=untold(model, embedding=False)))
+        arms.append(arm("no log length", RUN_LENGTHS, of=untold(model, log_length=False)))
     print(f"run lengths keep {kept:.3f} of the tokens; a step takes {time_ratio:.3f} of a dense one", flush=True)
     train(arms, batches, test, module)
     rows = [as_row(each, dense, test, module) for each in arms]
     report = {"seed": arguments.seed, "video": asdict(video_config(NUM_FRAMES)), "rows": rows}
     if arguments.out:
-        arguments.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "train_cost.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        draw(rows, arguments.out / "train_cost.png")
     if arguments.json:
         print(json.dumps(report))
         return

@@ -133,16 +133,15 @@ def _keep_above(
 ) -> tuple[Tensor, Tensor]:
     """Keep mask and scores for one threshold per clip; the first step scores infinity."""
     score_BShw = torch.full(first_BShwF.shape[:-1], torch.inf, device=first_BShwF.device)
-    threshold_B111 = threshold_B[:, None, None, None]
-    if reference == "previous":
-        score_BShw[:, 1:] = _difference(last_BShwF[:, 1:], first_BShwF[:, :-1])
-        return score_BShw > threshold_B111, score_BShw
-    carried_BhwF = first_BShwF[:, 0]
-    for step in range(1, first_BShwF.shape[1]):
-        score_BShw[:, step] = _difference(last_BShwF[:, step], carried_BhwF)
-        changed_Bhw = score_BShw[:, step] > threshold_B[:, None, None]
-        carried_BhwF = _where(changed_Bhw, first_BShwF[:, step], carried_BhwF)
-    return score_BShw > threshold_B111, score_BShw
+    reference_BhwF = first_BShwF[:, 0]
+    for step in range(1, first_BShwF.shape[1]):  # step by step: what is compared stays in the cache
+        score_BShw[:, step] = _difference(last_BShwF[:, step], reference_BhwF)
+        if reference == "previous":
+            reference_BhwF = first_BShwF[:, step]
+        else:
+            changed_Bhw = score_BShw[:, step] > threshold_B[:, None, None]
+            reference_BhwF = _where(changed_Bhw, first_BShwF[:, step], reference_BhwF)
+    return score_BShw > threshold_B[:, None, None, None], score_BShw
 
 
 def _look_less_often(
