@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import xxhash
 
-from vlrlt import errors
+import vlrlt.errors
 from vlrlt.errors import ConfigError, DecodeError, DecodeTimeoutError
 from vlrlt.extras import require
 from vlrlt.index.catalog import LibrarySettings
@@ -51,22 +51,9 @@ _NO_TIMES = np.zeros(0)
 _ANY_SPAN = ClipSpan(0.0, 1.0)
 
 
-@dataclass(frozen=True)
-class RemoteClip(Clip):
-    """A clip whose frames are elsewhere."""
-
-    batch: "Any | None" = None
-    """Reference to what the encoder makes of its batch; None: it is still."""
-
-    @property
-    def is_still(self) -> bool:
-        """As Clip has it."""
-        return self.batch is None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Encoded:
-    """A batch of vectors, and what they cost."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Encoded:
+    """A batch of vectors, and what it cost."""
 
     vectors_BD: Float32Array
     kept_B: list[float]
@@ -74,6 +61,19 @@ class _Encoded:
     tokens: int
     dense_tokens: int
     encode_s: float
+
+
+@dataclass(frozen=True)
+class RemoteClip(Clip):
+    """A clip whose frames are elsewhere."""
+
+    batch: Encoded | None = None
+    """What the encoder has made of its batch; None: it is still."""
+
+    @property
+    def is_still(self) -> bool:
+        """As Clip has it."""
+        return self.batch is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,8 @@ class RayEngine:
                 f"the Ray cluster has {num_cpus} CPUs and {int(resources.get('GPU', 0))} GPUs; --engine ray needs two "
                 "CPUs, and a GPU for --device cuda"
             )
-        lasting = {"num_cpus": 1, "max_restarts": -1}
+        # No num_cpus: what runs on a machine that is lost starts again on those that are left, however full they are.
+        lasting = {"max_restarts": -1, "scheduling_strategy": "SPREAD"}
         encode_actor = self._ray.remote(EncodeActor).options(
             **lasting, max_task_retries=_MAX_TRIES, num_gpus=int(on_gpu)
         )
@@ -179,12 +180,14 @@ class RayEngine:
         return self._threads.submit(self._chunk, request, batch_clips)
 
     def _chunk(self, request: ClipRequest, batch_clips: int) -> _ChunkDone:
-        lost = self._ray.exceptions
+        errors = self._ray.exceptions
         for _ in range(_MAX_TRIES):
             actor = self._free.get()
             try:
                 return self._chunk_on(actor, request, batch_clips)
-            except (lost.RayActorError, lost.WorkerCrashedError, lost.ObjectLostError) as error:
+            except errors.RayTaskError as error:
+                raise error.cause from None
+            except errors.RayError as error:
                 reason = f"its Ray worker was lost: {str(error).splitlines()[0]}"
             finally:
                 self._free.put(actor)
@@ -193,8 +196,8 @@ class RayEngine:
     def _chunk_on(self, actor: Any, request: ClipRequest, batch_clips: int) -> _ChunkDone:  # noqa: ANN401
         """Let an actor decode; give its batches to encoding actors as they come."""
         done = _ChunkDone()
-        clips: list[RemoteClip] = []
-        batches = []
+        batches: list[Any] = []
+        placed: list[tuple[ClipSpan, int | None]] = []
         stream = actor.chunk.options(num_returns="streaming").remote(
             request, batch_clips, clips_per_chunk(request.sampling), self._shared
         )
@@ -203,20 +206,15 @@ class RayEngine:
             if message["kind"] == "info":
                 done = replace(done, info=replace(message["info"], path=request.path))
             elif message["kind"] == "batch":
-                vectors = None
+                placed += [(span, len(batches) if moves else None) for span, moves in message["clips"]]
                 if any(moves for _, moves in message["clips"]):  # the frames come next; they are not fetched by us
-                    vectors = next(self._next_encoder).encode.remote(next(stream))
-                    batches.append(vectors)
-                clips += [
-                    RemoteClip(span, _NO_FRAMES, _NO_TIMES, vectors if moves else None)
-                    for span, moves in message["clips"]
-                ]
+                    batches.append(next(self._next_encoder).encode.remote(next(stream)))
             elif message["kind"] == "error":
                 done = replace(done, error=_decode_error(request.path, message))
             else:
                 done = replace(done, end=message)
-        if batches:
-            self._ray.wait(batches, num_returns=len(batches))
+        encoded = self._ray.get(batches)
+        clips = (RemoteClip(span, _NO_FRAMES, _NO_TIMES, None if at is None else encoded[at]) for span, at in placed)
         return replace(done, clips=tuple(clips))
 
     def close(self) -> None:
@@ -310,12 +308,7 @@ class RayEncoder(Encoder):
 
     def encode(self, clips: Sequence[Clip]) -> tuple[Float32Array, list[float]]:
         """As Encoder; the clips are one batch of a RemoteVideo."""
-        ray = require("ray", extra="ray")
-        (batch,) = {clip.batch for clip in clips if isinstance(clip, RemoteClip)}
-        try:
-            encoded: _Encoded = ray.get(batch)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
+        (encoded,) = {clip.batch for clip in clips if isinstance(clip, RemoteClip) and clip.batch is not None}
         self._tally.tokens += encoded.tokens
         self._tally.dense_tokens += encoded.dense_tokens
         self._tally.encode_s += encoded.encode_s
@@ -370,11 +363,11 @@ class EncodeActor:
         self._tally = Tally()
         self._encoder = Encoder(embedder, self._tally)
 
-    def encode(self, rgb_BTHWC: UInt8Array) -> _Encoded:
+    def encode(self, rgb_BTHWC: UInt8Array) -> Encoded:
         """What the encoding stage makes of a batch."""
         before = replace(self._tally)
         vectors_BD, kept_B = self._encoder.encode([Clip(_ANY_SPAN, rgb_THWC, _NO_TIMES) for rgb_THWC in rgb_BTHWC])
-        return _Encoded(
+        return Encoded(
             vectors_BD=vectors_BD,
             kept_B=kept_B,
             tokens=self._tally.tokens - before.tokens,
@@ -391,7 +384,7 @@ def _messages(batch: list[Clip]) -> Iterator[Any]:
 
 
 def _decode_error(path: Path, message: dict[str, Any]) -> DecodeError:
-    kind: type[DecodeError] = getattr(errors, message["error"])
+    kind: type[DecodeError] = getattr(vlrlt.errors, message["error"])
     error = kind(path, stage=message["stage"], reason=message["reason"])
     error.may_pass = message["may_pass"]
     return error

@@ -63,7 +63,8 @@ class Ledger(Catalog):
         """Open a library to write to it, or create it.
 
         Raises:
-            LibraryError: another process is writing, the folder holds other things, or it cannot be written.
+            LibraryBusyError: another process is writing.
+            LibraryError: the folder holds other things, or it cannot be written.
         """
         lock_fd = lock_library(library_dir)
         try:
@@ -340,7 +341,8 @@ def library_models(library_dir: Path) -> tuple[LibrarySettings, ...]:
     """The models of a library, asked before writing to it, the active one first; none where there is no library yet.
 
     Raises:
-        LibraryError: it cannot be written now: locked, damaged or of a newer version of vlrlt.
+        LibraryBusyError: another process is writing.
+        LibraryError: it is damaged, or of a newer version of vlrlt.
     """
     if not (library_dir / "catalog.db").exists():
         return ()

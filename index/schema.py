@@ -8,7 +8,7 @@ from pathlib import Path
 
 import apsw
 
-from vlrlt.errors import LibraryError
+from vlrlt.errors import LibraryBusyError, LibraryError
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -237,7 +237,8 @@ def lock_library(library_dir: Path) -> int:
     """Create the folder if need be and become its only writer, until the returned file descriptor is closed.
 
     Raises:
-        LibraryError: another process is writing, the folder holds other things, or it cannot be written.
+        LibraryBusyError: another process is writing.
+        LibraryError: the folder holds other things, or it cannot be written.
     """
     try:
         library_dir.mkdir(parents=True, exist_ok=True)
@@ -252,7 +253,7 @@ def lock_library(library_dir: Path) -> int:
     except OSError:
         owner = os.pread(lock_fd, 20, 0).decode()
         os.close(lock_fd)
-        raise LibraryError(
+        raise LibraryBusyError(
             f"{library_dir} is being written by another vlrlt (process {owner}); wait until it has finished or stop it"
         ) from None
     os.ftruncate(lock_fd, 0)

@@ -535,6 +535,19 @@ def test_control_c_says_how_to_go_on(big_archive: Path, library_dir: Path, model
         assert catalog.counts().indexed == NUM_BIG
 
 
+def test_watch_waits_for_another_writer_and_ends_with_control_c(archive: Path, indexed: Path) -> None:
+    with Ledger.open(indexed):
+        watcher = start("watch", archive, "--library", indexed, "--settle-seconds", 0, "--exclude", "b.mp4")
+        assert watcher.stderr is not None
+        while "being written by another vlrlt" not in (line := watcher.stderr.readline()):
+            assert line, "it ended"
+    while "1 skipped" not in (line := watcher.stderr.readline()):
+        assert line, "it ended"
+    os.killpg(watcher.pid, signal.SIGINT)
+    assert watcher.communicate(timeout=30)[0] == ""
+    assert watcher.returncode == 130
+
+
 def test_a_second_writer_is_refused_and_readers_are_served(archive: Path, indexed: Path) -> None:
     with Ledger.open(indexed):
         second = vlrlt("index", archive, "--library", indexed)

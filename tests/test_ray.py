@@ -92,6 +92,11 @@ def local(archive: Path, embedder: Embedder, tmp_path_factory: pytest.TempPathFa
     return contents(library_dir)
 
 
+def test_a_cluster_that_is_not_there(embedder: Embedder) -> None:
+    with pytest.raises(ConfigError, match=r"no Ray cluster at 127\.0\.0\.1:1"):
+        RayEngine(settings_of(embedder), address="127.0.0.1:1")
+
+
 def test_gives_the_library_of_a_local_run(
     archive: Path, library_dir: Path, embedder: Embedder, engine: RayEngine, local: dict[str, Any]
 ) -> None:
@@ -155,6 +160,18 @@ def test_workers_are_killed(
     assert contents(library_dir) == local
 
 
-def test_a_cluster_that_is_not_there(embedder: Embedder) -> None:
-    with pytest.raises(ConfigError, match=r"no Ray cluster at 127\.0\.0\.1:1"):
-        RayEngine(settings_of(embedder), address="127.0.0.1:1")
+def test_a_machine_is_lost(
+    archive: Path, library_dir: Path, embedder: Embedder, engine: RayEngine, local: dict[str, Any]
+) -> None:
+    engine.close()  # one cluster for each process; this test is the last one that needs it
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, "include_dashboard": False})
+    lost = cluster.add_node(num_cpus=3)
+    with RayEngine(settings_of(embedder), address=cluster.address) as two_machines:
+        killer = threading.Timer(3.0, cluster.remove_node, [lost], {"allow_graceful": False})
+        killer.start()
+        index_paths([archive], library_dir=library_dir, embedder=embedder, engine=two_machines)
+        killer.join()
+    cluster.shutdown()  # type: ignore[no-untyped-call]
+    assert contents(library_dir) == local

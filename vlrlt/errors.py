@@ -92,6 +92,10 @@ class LibraryError(VlrltError):
     """A library folder is absent, damaged or locked."""
 
 
+class LibraryBusyError(LibraryError):
+    """Another process writes to the library."""
+
+
 class IndexMismatchError(LibraryError):
     """The library holds vectors of one model and the query comes from another."""
 

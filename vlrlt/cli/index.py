@@ -13,8 +13,11 @@ from vlrlt.cli.root import (
     SOME_FAILED,
     Budget,
     Device,
+    Exclude,
+    Include,
     Json,
     Library,
+    MaxShift,
     Model,
     Policy,
     Threshold,
@@ -44,20 +47,13 @@ def index(  # noqa: PLR0913  one for each option
     store: Annotated[
         str | None, typer.Option(metavar="STORE", help="Where vectors are searched: faiss, or qdrant://HOST:PORT/NAME.")
     ] = None,
-    include: Annotated[
-        list[str] | None, typer.Option(help="Only files that match, such as '2026-*' or 'cam1/*'. Repeatable.")
-    ] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="Not the files and folders that match. Repeatable.")] = None,
+    include: Include = None,
+    exclude: Exclude = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try files again that failed before.")] = False,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="Most tokens of a batch, counted as if none were dropped: bounds memory.")
     ] = None,
-    max_shift_seconds: Annotated[
-        float,
-        typer.Option(
-            min=0, help="How far a frame may lie from its time, so that key frames suffice: cheaper, coarser."
-        ),
-    ] = 0.0,
+    max_shift_seconds: MaxShift = 0.0,
     workers: Annotated[int | None, typer.Option(min=1, help="Decoder processes; otherwise one a core.")] = None,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="Where the work is done: on this machine, or on a Ray cluster.")

@@ -1,13 +1,18 @@
 """Commands that keep a library in order: watch, failures, use, verify, compact, prune, pause, resume, stop."""
 
 import json
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
-from vlrlt.cli.root import INTERRUPTED, SOME_FAILED, Device, Json, Library, Model, app
-from vlrlt.errors import ConfigError
+from vlrlt.cli.root import INTERRUPTED, SOME_FAILED, Device, Exclude, Include, Json, Library, MaxShift, Model, app
+from vlrlt.errors import ConfigError, LibraryBusyError
+
+_Made = TypeVar("_Made")
 
 
 @app.command()
@@ -16,9 +21,14 @@ def watch(
     library: Library,
     model: Model = None,
     device: Device = "auto",
+    include: Include = None,
+    exclude: Exclude = None,
+    max_shift_seconds: MaxShift = 0.0,
     settle_seconds: Annotated[float, typer.Option(min=0, help="Index when nothing has changed for so long.")] = 30.0,
 ) -> None:
     """Index PATH now and whenever something changes below it, until Ctrl-C.
+
+    While another vlrlt writes to the library, it waits. What a network share does not tell is found within an hour.
 
     Example: vlrlt watch /mnt/camera --library lib
     """
@@ -28,11 +38,23 @@ def watch(
     from vlrlt.index.watch import changes
     from vlrlt.progress import index_progress
 
-    embedder = embedder_for(library, model=model, device=device, policy=None, sampling={})
+    wait_s = max(1.0, settle_seconds)
+    load = partial(embedder_for, library, model=model, device=device, policy=None, sampling={})
     try:
-        for _ in changes(paths, settle_s=settle_seconds):
+        embedder = _when_free(load, wait_s=wait_s)
+        for _ in changes(paths, library_dir=library, settle_s=settle_seconds):
             with index_progress() as show:
-                report = index_paths(paths, library_dir=library, embedder=embedder, on_progress=show)
+                run = partial(
+                    index_paths,
+                    paths,
+                    library_dir=library,
+                    embedder=embedder,
+                    include=include or (),
+                    exclude=exclude or (),
+                    max_shift_s=max_shift_seconds,
+                    on_progress=show,
+                )
+                report = _when_free(run, wait_s=wait_s)
             typer.echo(report.as_text(), err=True)
     except (KeyboardInterrupt, StoppedError):
         raise typer.Exit(INTERRUPTED) from None
@@ -163,6 +185,16 @@ def stop(library: Library) -> None:
     Example: vlrlt stop --library lib
     """
     _flag(library, "stop")
+
+
+def _when_free(act: Callable[[], _Made], *, wait_s: float) -> _Made:
+    """What it gives as soon as no other vlrlt writes to the library."""
+    while True:
+        try:
+            return act()
+        except LibraryBusyError as error:
+            typer.echo(f"vlrlt: {error}", err=True)
+            time.sleep(wait_s)
 
 
 def _flag(library: Path, name: str) -> None:

@@ -58,6 +58,14 @@ Budget = Annotated[
     int | None,
     typer.Option("--budget-tokens", help="Tokens per clip: at most for 'threshold', exact for 'budget' and 'random'."),
 ]
+Include = Annotated[
+    list[str] | None, typer.Option(help="Only files that match, such as '2026-*' or 'cam1/*'. Repeatable.")
+]
+Exclude = Annotated[list[str] | None, typer.Option(help="Not the files and folders that match. Repeatable.")]
+MaxShift = Annotated[
+    float,
+    typer.Option(min=0, help="How far a frame may lie from its time, so that key frames suffice: cheaper, coarser."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON on stdout.")]
 
 
