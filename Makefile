@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-api test-crash test-ray lint types layers unit browser docs package lock train-toy clean help
+.PHONY: demo test test-api test-crash test-ray lint types layers unit browser docs package lock train-toy reproduce-toy clean help
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -72,6 +72,17 @@ train-toy: $(VENV)/.demo  ## rebuild the embedded default model (75 minutes on 2
 	$(BIN)/vlrlt train fit -c configs/train/toy_relevancy.yaml
 	rm -rf vlrlt/default_model
 	cp -r runs/toy-relevancy/best vlrlt/default_model
+
+reproduce-toy: $(VENV)/.dev build/toy-proof/.made  ## the claims for training, on 600 training videos: dense, RLT, controls, ablations (5 hours)
+	$(BIN)/python benchmarks/train_cost.py --data build/toy-proof --cache build/toy-proof-cache --steps 1000 --ablate \
+		--out build/proof
+	$(BIN)/python benchmarks/ablations.py --data build/toy-proof --out build/proof/ablations
+	$(BIN)/vlrlt eval epic-mir --data build/toy-proof
+	@echo "Look at build/proof/train_cost.png"
+
+build/toy-proof/.made: | $(VENV)/.demo
+	$(BIN)/vlrlt toy make --out build/toy-proof --videos 800 --seed 1
+	@touch $@
 
 clean:  ## remove what was built, but not the virtual environment
 	rm -rf build dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
