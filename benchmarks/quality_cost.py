@@ -88,7 +88,9 @@ EVENT_ARMS = [
     *(capped(4.0, max_frames) for max_frames in (2, 4)),
     *(long_runs(fps) for fps in (8.0, 4.0)),
 ]
-CHOSEN = (*(f"run lengths 10 @ {fps} fps" for fps in (1, 2, 4, 8)), capped(4.0, 4).name)
+DEFAULT = run_lengths(5.76, 2.0).name
+"""What `vlrlt index` does with an image tower."""
+CHOSEN = (DEFAULT, *(f"run lengths 10 @ {fps} fps" for fps in (1, 2, 4, 8)), capped(4.0, 4).name)
 """Compared with every control in the verdicts."""
 
 DRAWN = ("all", "fixed", "head-mounted", *(f"{kind}, best frame" for kind in get_args(EventKind)))
@@ -160,7 +162,7 @@ def main() -> None:
     rows: list[Row] = as_rows(results) + (trained_rows(args.trained) if args.trained else [])
     print_rows(rows)
     print_verdicts(results, CHOSEN, seed=args.seed)
-    draw([result for result in results if result.split in DRAWN], args.out / "quality_cost.png")
+    draw([result for result in results if result.split in DRAWN], args.out / "quality_cost.png", default=DEFAULT)
     print(f"\npicture: {args.out / 'quality_cost.png'}")
     if args.json:
         print(json.dumps(rows))

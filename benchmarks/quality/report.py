@@ -19,6 +19,7 @@ from matplotlib import pyplot as plt
 Row = dict[str, Any]
 TRAINED_TASK = "toy EPIC-MIR"
 _COLOURS = {FEWER: "black", RANDOM: "tab:red", KEYS: "tab:gray"}
+_OTHER_COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:purple", "tab:brown", "tab:pink", "tab:cyan", "tab:olive")
 
 
 def as_rows(results: Sequence[Result]) -> list[Row]:
@@ -103,18 +104,28 @@ def print_verdicts(results: Sequence[Result], arms: Sequence[str], *, seed: int)
         print(f"  {result.task}: {result.split}: {'; '.join(parts)}")
 
 
-def draw(results: Sequence[Result], path: Path) -> None:
-    """Quality over encode time, a panel for each task and split."""
+def draw(results: Sequence[Result], path: Path, *, default: str) -> None:
+    """Quality over encode time, a panel for each task and split; a star marks the default's arm."""
     num_columns = 3
     num_rows = -(-len(results) // num_columns)
     figure, axes = plt.subplots(num_rows, num_columns, figsize=(4 * num_columns, 3 * num_rows), squeeze=False)
+    names = dict.fromkeys(family for result in results for family in families(list(result.values_Q)))
+    others = [family for family in names if family not in _COLOURS]
+    colours = _COLOURS | dict(zip(others, _OTHER_COLOURS, strict=False))
     lines: dict[str, Any] = {}
     for axis, result in zip(axes.flat, results, strict=False):
+        points = {
+            arm: (cost.encode_s_per_video_minute, float(result.values_Q[arm].mean()))
+            for arm, cost in result.costs.items()
+        }
         for family, arms in families(list(result.values_Q)).items():
-            points = sorted((result.costs[a].encode_s_per_video_minute, result.values_Q[a].mean()) for a in arms)
-            control = family in _COLOURS
-            style = {"color": _COLOURS[family], "linestyle": "--"} if control else {}
-            (lines[family],) = axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=family, **style)
+            curve = sorted(points[arm] for arm in arms)
+            style = "--" if family in _COLOURS else "-"
+            (lines[family],) = axis.plot(
+                *zip(*curve, strict=True), style, color=colours[family], marker="o", markersize=3, label=family
+            )
+        if default in points:
+            lines["the default"] = axis.scatter(*points[default], marker="*", s=130, color="gold", edgecolor="black")
         axis.set_xscale("log")
         axis.set_title(f"{result.task}: {result.split}", fontsize=9)
         axis.tick_params(labelsize=7)
