@@ -15,7 +15,7 @@ from vlrlt.errors import ConfigError
 from vlrlt.index.catalog import ClipTable
 from vlrlt.index.query.embed import mean_direction
 from vlrlt.index.query.language import ClipQuery, parse_clip
-from vlrlt.index.query.moments import Found, Scores, grow_moments
+from vlrlt.index.query.moments import CORE_HEIGHT, Found, Scores, grow_moments
 from vlrlt.index.vectors.protocol import Hits, Mask, PositionArray, StoreInfo, best
 from vlrlt.times import format_time, parse_time
 from vlrlt.types import ClipSpan, Float32Array
@@ -77,8 +77,8 @@ def spans_of(moments: tuple[Found, ...], clips: ClipTable) -> list[tuple[str, fl
 
 def test_the_docstrings_example() -> None:
     clips = table(10)
-    moments = find_moments(scores(0.1, 0.6, 0.9, 0.7, 0.1, 0.1, 0.6, 0.1, 0.1, 0.1), clips, k=2)
-    assert spans_of(moments, clips) == [("a", 1, 4), ("a", 6, 7)]
+    moments = find_moments(scores(0.1, 0.6, 0.9, 0.8, 0.1, 0.1, 0.6, 0.1, 0.1, 0.1), clips, k=2)
+    assert spans_of(moments, clips) == [("a", 2, 4), ("a", 6, 7)]
     assert [moment.score for moment in moments] == pytest.approx([0.9, 0.6])
     assert [moment.percentile for moment in moments] == pytest.approx([90, 60])
 
@@ -94,6 +94,13 @@ def test_overlapping_neighbours_are_swallowed_even_if_they_score_low() -> None:
     clips = table(6, clip_s=2, stride_s=1)
     moments = find_moments(scores(0.2, 0.1, 0.9, 0.1, 0.3), clips, k=9)
     assert spans_of(moments, clips) == [("a", 2, 4), ("a", 4, 6), ("a", 0, 2)]
+
+
+def test_overlapping_neighbours_move_the_ends() -> None:
+    """The median is .1, half way .5: .4 and .2 above it, 1 s apart; the clip at .1 has no say."""
+    clips = table(6, clip_s=2, stride_s=1)
+    ((_, start_s, end_s),) = spans_of(find_moments(scores(0, 0, 0.9, 0.7, 0.1), clips, k=1), clips)
+    assert (start_s, end_s) == pytest.approx((2 + 1 / 3, 4 + 1 / 3), abs=1e-3)
 
 
 def test_a_moment_does_not_grow_into_a_better_one() -> None:
@@ -136,9 +143,29 @@ def test_a_search_looks_no_deeper_than_it_must() -> None:
 def test_what_does_not_take_part_is_neither_found_nor_grown_into() -> None:
     clips = table(5)
     within_N = np.array([True, True, False, True, True])
-    scores = Scores(Numbers(np.array([0.7, 0.8, 0.9, 0.1, 0.1], np.float32)), ONE, within_N)
+    scores = Scores(Numbers(np.array([0.75, 0.8, 0.9, 0.1, 0.1], np.float32)), ONE, within_N)
     assert spans_of(tuple(islice(grow_moments(scores, clips), 1)), clips) == [("a", 0, 2)]
     assert scores.num_searched == 4
+
+
+def slow_core(
+    inside: list[int], seed: int, values: Float32Array, spans: list[tuple[int, float, float]], *, median: float
+) -> tuple[float, float]:
+    """The ends of the core, weighed with the clips of the moment that overlap its first and last clip."""
+    peak = float(values[seed])
+    low = [clip for clip in inside if clip != seed and float(values[clip]) < median + CORE_HEIGHT * (peak - median)]
+    core = [clip for clip in inside if not any(min(clip, seed) <= other <= max(clip, seed) for other in low)]
+    ends = []
+    for clip, end in ((min(core), 1), (max(core), 2)):
+        start_s, end_s = spans[clip][1:]
+        near = [
+            other
+            for other in inside
+            if abs(other - clip) <= 1 and spans[other][1] < end_s - 1e-3 and spans[other][2] > start_s + 1e-3
+        ]
+        weights = [max(float(values[other]) - (peak + median) / 2, 1e-6) for other in near]
+        ends.append(sum(w * spans[other][end] for w, other in zip(weights, near, strict=True)) / sum(weights))
+    return ends[0], ends[1]
 
 
 def slow_moments(values: Float32Array, clips: ClipTable, k: int) -> list[tuple[str, float, float]]:
@@ -150,6 +177,7 @@ def slow_moments(values: Float32Array, clips: ClipTable, k: int) -> list[tuple[s
         seed = min(free, key=lambda clip: (-values[clip], clip))
         half_way = (float(values[seed]) + float(np.median(values))) / 2
         video, start_s, end_s = spans[seed]
+        median = float(np.median(values))
         grown = True
         while grown:
             grown = False
@@ -164,12 +192,17 @@ def slow_moments(values: Float32Array, clips: ClipTable, k: int) -> list[tuple[s
                 )
                 if touches and extends and nearest and np.float32(values[clip]) >= np.float32(half_way):
                     start_s, end_s, grown = min(start_s, clip_start_s), max(end_s, clip_end_s), True
+        inside = [
+            clip
+            for clip in sorted(free, key=lambda clip: spans[clip])
+            if spans[clip][0] == video and start_s <= spans[clip][1] and spans[clip][2] <= end_s
+        ]
+        found.append((clips.videos[video], *slow_core(inside, seed, values, spans, median=median)))
         free -= {
             clip
             for clip in free
             if spans[clip][0] == video and spans[clip][1] < end_s - 1e-3 and spans[clip][2] > start_s + 1e-3
         }
-        found.append((clips.videos[video], float(start_s), float(end_s)))
     return found
 
 
@@ -183,11 +216,15 @@ def test_equals_the_slow_version(durations_s: list[int], stride_s: float, k: int
     clips = table(*durations_s, clip_s=3.0, stride_s=stride_s)
     values = np.random.default_rng(seed).integers(0, 8, len(clips.ids_N)).astype(np.float32) / np.float32(8)
     moments = find_moments(values, clips, k=k)
-    assert spans_of(moments, clips) == slow_moments(values, clips, k)
+    for (video, *ends), (slow_video, *slow_ends) in zip(
+        spans_of(moments, clips), slow_moments(values, clips, k), strict=True
+    ):
+        assert video == slow_video
+        assert ends == pytest.approx(slow_ends)
     for moment in moments:
         assert moment.percentile == pytest.approx(100 * np.mean(values < moment.score))
     for first, second in combinations(spans_of(moments, clips), 2):
-        assert first[0] != second[0] or first[2] <= second[1] or second[2] <= first[1]
+        assert first[0] != second[0] or first[2] <= second[1] + 1e-9 or second[2] <= first[1] + 1e-9
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 
 from vlrlt.index.catalog import ClipTable
 from vlrlt.index.vectors.protocol import SAMPLE_CLIPS, Hits, Mask, VectorStore, evenly
-from vlrlt.types import ClipSpan, Float32Array
+from vlrlt.types import ClipSpan, Float32Array, Float64Array
 
 TOUCH_S = 1e-3
 """Clips that lie no further apart than this touch each other; clips that share less than this do not overlap."""
@@ -19,6 +19,8 @@ _FIRST_DEPTH = 256
 _DEEPER = 8
 _WINDOW = 8
 """Clips on either side whose scores are looked up together."""
+CORE_HEIGHT = 0.85
+"""A clip is of a moment's core from this height on, where 0 is the library's median and 1 the seed's score."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +103,14 @@ def grow_moments(scores: Scores, clips: ClipTable) -> Iterator[Found]:
 
     The best hit that is not taken yet is the seed of the next moment. The moment grows from it to both sides, clip by
     clip, as long as the neighbour touches or overlaps it in time, is not taken and scores at least half way between the
-    library's median and the seed. Then every clip that overlaps the moment is taken. The seed's score is the moment's.
+    library's median and the seed. All these clips, and every clip that overlaps them, are taken: no other moment
+    begins there. The seed's score is the moment's, and its core alone is its span: the clips around the seed that score
+    nearly as much (CORE_HEIGHT). Where clips overlap, each end is then moved towards the neighbours that score well.
 
         clip of one video     0    1    2    3    4    5    6    7    8    9      clips end to end, library median .1
-        score                .1   .6   .9   .7   .1   .1   .6   .1   .1   .1
+        score                .1   .6   .9   .8   .1   .1   .6   .1   .1   .1
 
-        seed 2 (.9): half way to .1 is .5, so it takes 1 (.6) and 3 (.7)   ->  #1  clips 1 to 3, score .9
+        seed 2 (.9): half way to .1 is .5, so it takes 1 (.6) and 3 (.8)   ->  #1  clips 2 and 3, score .9
         seed 6 (.6): half way to .1 is .35, so it stays alone              ->  #2  clip 6, score .6
 
     Args:
@@ -120,15 +124,36 @@ def grow_moments(scores: Scores, clips: ClipTable) -> Iterator[Found]:
     for seed, score in _descending(scores):
         if seed in taken:
             continue
-        first, last = _grow(seed, clips, _joins(taken, scores, (score + scores.median) / 2))
+        half = (score + scores.median) / 2
+        first, last = _grow(seed, clips, _joins(taken, scores, half))
+        start_s, end_s = _tight_span(seed, range(first, last + 1), scores, clips, half=half)
         taken.update(_overlapping(first, last, clips))
-        yield Found(
-            seed=seed,
-            score=score,
-            percentile=scores.percentile(score),
-            start_s=float(clips.start_s_N[first]),
-            end_s=float(clips.end_s_N[last]),
-        )
+        yield Found(seed=seed, score=score, percentile=scores.percentile(score), start_s=start_s, end_s=end_s)
+
+
+def _tight_span(seed: int, grown: range, scores: Scores, clips: ClipTable, *, half: float) -> tuple[float, float]:
+    """Start and end of the core of a grown moment (docs/experiments.md, tight moments)."""
+    core = scores.median + CORE_HEIGHT * (scores.of(seed) - scores.median)
+    first, last = _grow(seed, clips, lambda clip: clip in grown and scores.of(clip) >= core)
+    return (
+        _shifted(first, grown, scores, clips, clips.start_s_N, half=half),
+        _shifted(last, grown, scores, clips, clips.end_s_N, half=half),
+    )
+
+
+def _shifted(
+    clip: int, grown: range, scores: Scores, clips: ClipTable, time_s_N: Float64Array, *, half: float
+) -> float:
+    """A time of a clip, averaged with those of its neighbours that overlap it; weights are heights above half way."""
+    around = [
+        other
+        for other in (clip - 1, clip, clip + 1)
+        if other in grown
+        and min(clips.end_s_N[other], clips.end_s_N[clip]) - max(clips.start_s_N[other], clips.start_s_N[clip])
+        > TOUCH_S
+    ]
+    heights = np.maximum([scores.of(other) - half for other in around], 1e-6)
+    return float(time_s_N[clip] + np.average(time_s_N[around] - time_s_N[clip], weights=heights))
 
 
 def _descending(scores: Scores) -> Iterator[tuple[int, float]]:
