@@ -1,6 +1,6 @@
 """Retrieval quality against encode time: run-length tokens, and every cheaper way that they must beat.
 
-    python benchmarks/quality_cost.py --out DIR [--videos DIR] [--weights DIR] [--quick] [--seed N] [--json]
+    python benchmarks/quality_cost.py [--out DIR] [--videos DIR] [--weights DIR] [--quick] [--seed N] [--json]
 
 The model is the bridge (see bridge.py), the videos any folder; a manifest.tsv in it brings captions, scenes of several
 files and head-mounted cameras. Tasks:
@@ -144,7 +144,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=Path, default=SHARED / "videos", metavar="DIR", help="any folder of videos")
     parser.add_argument("--weights", type=Path, default=SHARED / "weights", metavar="DIR", help="of the bridge")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets the vectors and the picture")
+    out = Path("build/quality_cost")
+    parser.add_argument("--out", type=Path, default=out, metavar="DIR", help=f"vectors and picture; default: {out}")
     parser.add_argument("--trained", type=Path, metavar="FILE", help="train_cost.json of train_cost.py")
     parser.add_argument("--quick", action="store_true", help="fewer videos and arms, under 10 minutes on 2 cores")
     parser.add_argument("--seed", type=int, default=0, help="of the events, the toy kitchens and the resampling")

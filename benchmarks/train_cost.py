@@ -1,8 +1,8 @@
 """What run lengths save in training: the same small model on the toy kitchen, dense and with dropped tokens.
 
-    vlrlt toy make --out build/toy --videos 320 --seed 1
-    python benchmarks/train_cost.py --data build/toy --cache build/toy-cache [--ablate] [--out DIR] [--json]
+    python benchmarks/train_cost.py [--data build/toy] [--cache build/toy-cache] [--ablate] [--out DIR] [--json]
 
+--data is made when it is not there: 320 videos, 12 minutes on 2 cores. Then about an hour of one thread.
 Arms, all from the same initial weights and, step for step, on the same batches:
 
     dense             every token, all steps
@@ -45,7 +45,9 @@ from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.text import SentencePieceText, fit_vocabulary
 from vlrlt.models.video_encoder import VideoEncoder
+from vlrlt.progress import count_progress
 from vlrlt.tokens.run_length import DENSE, TokenPolicy
+from vlrlt.toy.make import make_toy_kitchen
 from vlrlt.train.augment import Augmentation
 from vlrlt.train.clips import Batch, SpanClips, collate
 from vlrlt.train.datamodule import ClipDataModule
@@ -62,6 +64,7 @@ RUN_LENGTHS = TokenPolicy(threshold_255=10.0)
 BATCH_SIZE = 48
 PEAK_LEARNING_RATE = 1.5e-3
 WARMUP_SHARE = 0.05
+_NUM_VIDEOS = 320
 _CALIBRATION_STEPS = 8
 _NUM_POINTS = 5
 """Of a curve."""
@@ -265,8 +268,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     """Train, evaluate, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a toy kitchen with both splits")
-    parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="decoded frames")
+    parser.add_argument("--data", type=Path, default=Path("build/toy"), metavar="DIR", help="default: build/toy")
+    parser.add_argument("--cache", type=Path, default=Path("build/toy-cache"), metavar="DIR", help="decoded frames")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ablate", action="store_true", help="two more arms: run lengths that the model is not told")
@@ -274,6 +277,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if not arguments.data.exists():
+        with count_progress("videos rendered") as show:
+            make_toy_kitchen(arguments.data, num_videos=_NUM_VIDEOS, seed=1, progress=show)
     data = EpicData(arguments.data)
     module = ClipDataModule(
         data,
