@@ -95,5 +95,5 @@ $(VENV)/.demo: pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet --editable '.[cpu,ui,ask,serve,dev,docs]'
+	$(BIN)/python -m pip install --quiet --editable '.[cpu,ui,ask,serve,edit,dev,docs]'
 	@touch $@

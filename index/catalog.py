@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from vlrlt.errors import IndexMismatchError, LibraryError
+from vlrlt.errors import ConfigError, IndexMismatchError, LibraryError
 from vlrlt.index.annotations import Annotations
 from vlrlt.index.files import FileStamp
 from vlrlt.index.schema import connect_reader, mapped_errors
-from vlrlt.types import ClipSpan, Float64Array
+from vlrlt.types import ClipSpan, Float64Array, Moment
 from vlrlt.video.sampling import ClipSampling
 
 _CLIP_ROW = np.dtype([("id", "i8"), ("video", "i8"), ("start_s", "f8"), ("end_s", "f8"), ("moving", "f8")])
@@ -107,6 +108,38 @@ class ClipTable:
     """(V,) paths."""
     video_ids: tuple[str, ...]
     """(V,) content hashes: what clients know videos by."""
+
+    def position(self, clip_id: int) -> int:
+        """Where a clip is in the table.
+
+        Raises:
+            ConfigError: the library has no such clip.
+        """
+        sorted_ids_N, order_N = self._sorted_ids
+        at = int(np.searchsorted(sorted_ids_N, clip_id))
+        if at == len(sorted_ids_N) or sorted_ids_N[at] != clip_id:
+            raise ConfigError(f"no clip {clip_id:016x} in this library; every hit of a search has one")
+        return int(order_N[at])
+
+    def moment(self, position: int) -> Moment:
+        """The clip at a position as a moment."""
+        video = int(self.video_N[position])
+        return Moment(
+            rank=1,
+            score=1.0,
+            percentile=100.0,
+            clip_id=int(self.ids_N[position]),
+            video=self.videos[video],
+            video_id=self.video_ids[video],
+            start_s=float(self.start_s_N[position]),
+            end_s=float(self.end_s_N[position]),
+        )
+
+    @cached_property
+    def _sorted_ids(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Clip ids, ascending, and the position of each."""
+        order_N = np.argsort(self.ids_N)
+        return self.ids_N[order_N], order_N
 
     def take(self, positions_K: npt.NDArray[np.int64]) -> Self:
         """Some of the clips; their positions must ascend."""

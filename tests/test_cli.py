@@ -53,6 +53,8 @@ COMMANDS = (
     "resume",
     "stop",
     "search",
+    "cut",
+    "export",
     "import",
     "ask",
     "status",

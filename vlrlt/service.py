@@ -8,7 +8,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -17,6 +17,11 @@ import numpy as np
 import xxhash
 
 from vlrlt.errors import ConfigError, LibraryError, PageExpiredError
+from vlrlt.export.cut import Cut, CutMode, cut_video
+from vlrlt.export.export import export_file
+from vlrlt.export.output import check_outside
+from vlrlt.export.pictures import write_animation
+from vlrlt.export.piece import piece_of
 from vlrlt.index.annotations import TextHit
 from vlrlt.index.catalog import Catalog, LibrarySettings, Snapshot, Video, mismatch
 from vlrlt.index.query.confidence import background_texts
@@ -25,7 +30,7 @@ from vlrlt.index.query.searcher import Ranking, Searcher, SearchOptions, is_matc
 from vlrlt.index.vectors.choice import open_store, store_info
 from vlrlt.index.vectors.protocol import StoreInfo, VectorStore
 from vlrlt.times import format_time
-from vlrlt.types import Float32Array, Moment
+from vlrlt.types import ClipSpan, Float32Array, Moment
 from vlrlt.video import media
 
 if TYPE_CHECKING:
@@ -288,8 +293,9 @@ class Service:
         Raises:
             ConfigError: there is no such clip.
         """
-        searcher, _ = self._open_searcher()
-        return searcher.clip(clip_id)
+        with self._lock:
+            clips = self._refresh().snapshot.clips
+        return clips.moment(clips.position(clip_id))
 
     def status(self) -> LibraryStatus:
         """What the library holds at this moment."""
@@ -330,6 +336,58 @@ class Service:
         return self._cached(
             moment, "mp4", lambda out: media.cut_preview(Path(moment.video), moment.start_s, end_s, out)
         )
+
+    def animation(self, moment: Moment) -> Path:
+        """A moment as an animated WebP, its first seconds, cached under the library.
+
+        Raises:
+            LibraryError: the moment is not of a video of this library.
+            DecodeError: the video cannot be read any more.
+        """
+        span = ClipSpan(moment.start_s, moment.end_s)
+        return self._cached(moment, "webp", lambda out: write_animation(Path(moment.video), span, out))
+
+    def cut(self, moment: Moment, out: Path, *, mode: CutMode = "exact", force: bool = False) -> Cut:
+        """Cut a moment out of its video, with its sound.
+
+        Args:
+            moment: of a search, or `clip(...).within(span)`.
+            out: the film; its suffix is the container.
+            mode: "exact" encodes again, "copy" copies from the key frame before it: what it has written it says.
+            force: whether a file that is there may be replaced.
+
+        Raises:
+            LibraryError: the moment is not of a video of this library.
+            ConfigError: out lies in the archive, exists, or cannot be written.
+            DecodeError: the video cannot be read any more.
+        """
+        self._known_video(moment)
+        check_outside(out, self.paths())
+        return cut_video(Path(moment.video), ClipSpan(moment.start_s, moment.end_s), out, mode=mode, force=force)
+
+    def export(self, moments: Sequence[Moment], out: Path, *, title: str, force: bool = False) -> tuple[Path, ...]:
+        """Write moments as a playlist, table, timeline, chapters or storyboard: what the suffix of out says.
+
+        Args:
+            moments: in the order in which they are to come.
+            out: .m3u, .csv, .json, .vtt, .edl, .fcpxml, .otio or .png; or a folder for the chapters of each video.
+            title: of the whole: the query.
+            force: whether files that are there may be replaced.
+
+        Raises:
+            LibraryError: a moment is not of a video of this library.
+            ConfigError: the moments do not fit the format; out lies in the archive, exists, or cannot be written.
+            DecodeError: a video cannot be read any more.
+        """
+        for moment in moments:
+            self._known_video(moment)
+        check_outside(out, self.paths())
+        return export_file([piece_of(moment, title=title) for moment in moments], out, title=title, force=force)
+
+    def paths(self) -> tuple[Path, ...]:
+        """Of the searchable videos."""
+        with self._lock:
+            return tuple(map(Path, self._refresh().snapshot.clips.videos))
 
     def close(self) -> None:
         """Close the library."""
@@ -422,12 +480,17 @@ class Service:
             )
         return self._embedder
 
-    def _cached(self, moment: Moment, suffix: str, write: Callable[[Path], None]) -> Path:
-        """A file of the cache, written first if it is absent. Only videos of this library are ever read."""
+    def _known_video(self, moment: Moment) -> Video:
+        """The video of a moment: only videos of this library are ever read."""
         with self._lock:
             video = self._catalog.video_at(Path(moment.video))
         if video is None or video.state == "failed":
             raise LibraryError(f"{moment.video} is not a video of {self.library_dir}")
+        return video
+
+    def _cached(self, moment: Moment, suffix: str, write: Callable[[Path], None]) -> Path:
+        """A file of the cache, written first if it is absent."""
+        video = self._known_video(moment)
         key = xxhash.xxh3_128_hexdigest(f"{video.content_hash} {moment.start_s:.3f} {moment.end_s:.3f}".encode())
         path = self.library_dir / "cache" / f"{key}.{suffix}"
         if not path.exists():

@@ -26,7 +26,6 @@ from vlrlt.index.query.language import (
     SimilarQuery,
     SimpleQuery,
     TextQuery,
-    format_clip_id,
 )
 from vlrlt.index.query.moments import Found, Scores, grow_moments
 from vlrlt.index.query.refine import collapse_duplicates, cut_tail, diversify, fuse_text, limit_per_video
@@ -146,18 +145,9 @@ class Searcher:
             return self._vector_at(self.position(query.clip_id))
         return embed_query(query, self._embedder)
 
-    def clip(self, clip_id: int) -> Moment:
-        """A clip as a moment.
-
-        Raises:
-            ConfigError: the library has no such clip.
-        """
-        return self.clip_at(self.position(clip_id))
-
     def clip_at(self, position: int) -> Moment:
         """The clip at a position of the table as a moment."""
-        start_s, end_s = float(self.clips.start_s_N[position]), float(self.clips.end_s_N[position])
-        return self._to_moment(1, Found(seed=position, score=1.0, percentile=100.0, start_s=start_s, end_s=end_s))
+        return self.clips.moment(position)
 
     def clips_between(self, video: str, start_s: float, end_s: float) -> Int64Array:
         """Positions of the clips of a video whose middle lies in [start_s, end_s), by start."""
@@ -199,10 +189,7 @@ class Searcher:
         Raises:
             ConfigError: the library has no such clip.
         """
-        at = int(np.searchsorted(self._sorted_ids[0], clip_id))
-        if at == len(self._sorted_ids[0]) or self._sorted_ids[0][at] != clip_id:
-            raise ConfigError(f"no clip {format_clip_id(clip_id)} in this library; every hit of a search has one")
-        return int(self._sorted_ids[1][at])
+        return self.clips.position(clip_id)
 
     def score(self, query: SimpleQuery | CombinedQuery, within_N: Mask | None = None) -> Scores:
         """The scores of the clips that may be found."""
@@ -303,12 +290,6 @@ class Searcher:
     @cached_property
     def _confidence(self) -> Confidence:
         return Confidence(self._background_MD, captions=getattr(self._embedder, "captions", ()))
-
-    @cached_property
-    def _sorted_ids(self) -> tuple[Int64Array, Int64Array]:
-        """Clip ids, ascending, and the position of each."""
-        order_N = np.argsort(self.clips.ids_N)
-        return self.clips.ids_N[order_N], order_N
 
     @cached_property
     def _clips_of(self) -> dict[str, tuple[int, int]]:

@@ -24,17 +24,29 @@ _CODECS = (
 )
 """FFmpeg's names of the decoders that may run: what cameras, phones, editors and the web have written."""
 
+_SOUND_CODECS = (
+    "aac,aac_latm,mp3float,mp3,mp2float,mp2,mp1float,opus,libopus,vorbis,libvorbis,flac,alac,ac3,eac3,dca,wmav1,wmav2,wmapro,"
+    "amrnb,amrwb,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_u8,pcm_s8,pcm_alaw,"
+    "pcm_mulaw,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,adpcm_swf,nellymoser,speex,gsm_ms,truehd,mlp"
+)
+"""Those for sound, which run only where a film is cut."""
+
 _MAX_PIXELS = 2**27
 """Of a frame: 16,384 x 8,192. A header that claims more is damaged, or a trap for memory."""
 
 
-def open_container(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
+def open_container(path: Path, *, with_sound: bool = False) -> tuple[av.container.InputContainer, av.VideoStream]:
     """Open a regular local file and pick its video stream: never a cover picture.
+
+    Args:
+        path: the file.
+        with_sound: let the decoders of sound run too.
 
     Raises:
         NotAVideoError: not a regular file, no known container, or no video stream.
         CorruptVideoError: no decoder may read it, or its pictures are absurdly large.
     """
+    codecs = f"{_CODECS},{_SOUND_CODECS}" if with_sound else _CODECS
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise NotAVideoError(path, stage="open", reason="it is not a regular file")
@@ -42,7 +54,7 @@ def open_container(path: Path) -> tuple[av.container.InputContainer, av.VideoStr
         container = av.open(
             str(path.absolute()),
             mode="r",
-            options={"protocol_whitelist": "file", "format_whitelist": _CONTAINERS, "codec_whitelist": _CODECS},
+            options={"protocol_whitelist": "file", "format_whitelist": _CONTAINERS, "codec_whitelist": codecs},
             metadata_errors="replace",
         )
     except NotAVideoError:

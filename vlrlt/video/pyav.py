@@ -25,7 +25,7 @@ from vlrlt.types import Float64Array, Frame, UInt8Array, VideoInfo
 from vlrlt.video.container import one_line, open_container
 from vlrlt.video.pace import LONGEST_GAP_FRAMES, Pace
 
-_SEEKABLE_CONTAINERS = ("mov", "matroska", "flv", "mpegts")
+SEEKABLE_CONTAINERS = ("mov", "matroska", "flv", "mpegts")
 """They store a presentation time for every frame, so the times after a seek are those of a full decode."""
 
 _SEEK_GAP_S = 5.0
@@ -58,6 +58,7 @@ class PyAVDecoder:
         info: what the file holds.
         partial_reason: why frames that the file promises are missing, or None; final once frames_at is exhausted.
         decoded_until_s: where the last frame decoded so far ends.
+        pixel_aspect: width of a pixel by its height, as the file says; None: it does not.
         key_times_s: (K,) about when the key frames come, ascending; empty where the container has no index of them.
 
     Raises:
@@ -86,6 +87,7 @@ class PyAVDecoder:
                 with _Pass(path, on_packet, clock=video.clock) as whole:
                     end_s = whole.packets_end_s()
             self.info = _video_info(path, video, first, duration_s=max(first.end_s, end_s))
+            self.pixel_aspect = video.stream.sample_aspect_ratio
             self.key_times_s = video.key_times_s()
             self._clock = video.clock
         duration_s = self.info.duration_s
@@ -124,6 +126,23 @@ class PyAVDecoder:
                 if picture is None or picture.pts_s != shown.pts_s:
                     picture = Frame(_upright_rgb(shown.frame, self._path), shown.pts_s)
                 yield picture
+
+    def pictures_between(self, start_s: float, end_s: float) -> Iterator[tuple[av.VideoFrame, float, float]]:
+        """Every picture on screen in [start_s, end_s), as it is stored, with the seconds at which it comes and goes."""
+        self.close()
+        with _Pass(self._path, self._on_packet, clock=self._clock) as video:
+            self._pass = video
+            shown: _TimedFrame | None = video.first()
+            if start_s > _SEEK_GAP_S and video.can_jump:
+                shown = video.jump(start_s, here_s=0.0)
+            while shown is not None and shown.pts_s < end_s:
+                coming = video.next()
+                goes_s = shown.end_s if coming is None else coming.pts_s
+                if goes_s > start_s:
+                    yield shown.frame, max(shown.pts_s, start_s), min(goes_s, end_s)
+                if coming is None and goes_s < end_s:
+                    self._ends_early(video, goes_s)
+                shown = coming
 
     def _key_frames_near(self, times_s: Iterable[float]) -> Iterator[Frame]:
         """Ends with the last key frame at the latest where decoding fails: other paces get further."""
@@ -207,7 +226,7 @@ class _Pass:
         self._clock = clock
         self._pace = pace
         self._start()
-        self.can_jump = self._container.format.name.split(",")[0] in _SEEKABLE_CONTAINERS
+        self.can_jump = self._container.format.name.split(",")[0] in SEEKABLE_CONTAINERS
 
     def _start(self) -> None:
         self._container, self.stream = open_container(self._path)

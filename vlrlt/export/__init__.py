@@ -1,0 +1,1 @@
+"""Results to take away: films, pictures, and lists that players and editors read. The archive is only read."""

@@ -1,0 +1,77 @@
+"""A list of pieces as a file; its suffix names the kind."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from vlrlt.errors import ConfigError
+from vlrlt.export import lists
+from vlrlt.export.output import new_file
+from vlrlt.export.pictures import write_storyboard
+from vlrlt.export.piece import Piece, by_video
+from vlrlt.export.timeline import as_timeline
+
+_Writer = Callable[[Sequence[Piece], str], str]
+TEXT_FORMATS: dict[str, _Writer] = {
+    "m3u": lambda pieces, _title: lists.as_m3u(pieces),
+    "csv": lambda pieces, _title: lists.as_csv(pieces),
+    "json": lambda pieces, title: lists.as_json(pieces, title=title),
+    "vtt": lambda pieces, _title: lists.as_chapters(pieces),
+    "edl": lambda pieces, title: as_timeline(pieces, title=title, kind="edl"),
+    "fcpxml": lambda pieces, title: as_timeline(pieces, title=title, kind="fcpxml"),
+    "otio": lambda pieces, title: as_timeline(pieces, title=title, kind="otio"),
+}
+FORMATS = (*TEXT_FORMATS, "png")
+
+
+def export_text(pieces: Sequence[Piece], *, title: str, kind: str) -> str:
+    """The pieces as the text of a playlist, table, timeline or chapters.
+
+    Args:
+        pieces: in the order in which they are to come.
+        title: of the whole: the query.
+        kind: one of TEXT_FORMATS.
+
+    Raises:
+        ConfigError: kind is none of them, or the pieces do not fit it.
+        DecodeError: a timeline needs to know a video that cannot be read.
+    """
+    if kind not in TEXT_FORMATS:
+        raise ConfigError(f"a list is written as one of {', '.join(FORMATS)}, got {kind!r}")
+    return TEXT_FORMATS[kind](pieces, title)
+
+
+def export_file(pieces: Sequence[Piece], out: Path, *, title: str, force: bool = False) -> tuple[Path, ...]:
+    """Write the pieces to a file: .m3u, .csv, .json, .vtt, .edl, .fcpxml, .otio, or .png for a storyboard.
+
+    Args:
+        pieces: in the order in which they are to come.
+        out: the file; or an existing folder, which gets the WebVTT chapters of each video.
+        title: of the whole: the query.
+        force: whether files that are there may be replaced.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        ConfigError: the suffix is none of these, the pieces do not fit it, or a file exists or cannot be written.
+        DecodeError: a video cannot be read.
+    """
+    if out.is_dir():
+        outs = {}
+        for number, (video, found) in enumerate(by_video(pieces).items(), start=1):
+            name = f"{video.stem}.vtt"
+            outs[out / name if out / name not in outs else out / f"{video.stem}-{number}.vtt"] = found
+        for chapters, found in outs.items():
+            _write(chapters, export_text(found, title=title, kind="vtt"), force=force)
+        return tuple(outs)
+    kind = out.suffix.lower().removeprefix(".")
+    if kind == "png":
+        write_storyboard(pieces, out, force=force)
+    else:
+        _write(out, export_text(pieces, title=title, kind="m3u" if kind == "m3u8" else kind), force=force)
+    return (out,)
+
+
+def _write(out: Path, text: str, *, force: bool) -> None:
+    with new_file(out, force=force) as unfinished:
+        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")

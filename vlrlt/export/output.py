@@ -1,0 +1,48 @@
+"""Where results are written: never over anything unasked, never into the archive, and only when they are complete."""
+
+import contextlib
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from vlrlt.errors import ConfigError
+
+
+@contextlib.contextmanager
+def new_file(out: Path, *, force: bool = False) -> Iterator[Path]:
+    """A file to write, which gets its name when the block ends well.
+
+    Args:
+        out: the name.
+        force: whether it may replace a file of that name.
+
+    Raises:
+        ConfigError: there is a file of that name, or it cannot be written.
+    """
+    if out.exists() and not force:
+        raise ConfigError(f"{out} exists; choose another name, or replace it with --force (HTTP, Python: force)")
+    unfinished = out.with_name(f".{uuid.uuid4().hex}{out.suffix}")
+    try:
+        yield unfinished
+        unfinished.replace(out)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written: {error.strerror}; try a folder with free space") from error
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def check_outside(out: Path, archive: Iterable[Path]) -> None:
+    """Refuse to write into the archive.
+
+    Args:
+        out: a file or folder to write.
+        archive: videos; their folders, with all that is below, are the archive.
+
+    Raises:
+        ConfigError: out lies in it.
+    """
+    place = out.resolve()
+    for folder in {video.resolve().parent for video in archive}:
+        if place == folder or folder in place.parents:
+            raise ConfigError(f"{out} lies in the archive ({folder}), which is only read; write to another folder")
