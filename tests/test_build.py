@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from fractions import Fraction
@@ -591,7 +592,7 @@ def test_patterns_choose_files(archive: Path, library_dir: Path, index: Index) -
     assert len(searchable(library_dir)) == 2, "what is not chosen now is not gone"
 
 
-def test_a_run_can_be_stopped_and_paused_from_outside(archive: Path, library_dir: Path, index: Index) -> None:
+def test_a_run_can_be_stopped_from_outside(archive: Path, library_dir: Path, index: Index) -> None:
     def stop(progress: IndexProgress) -> None:
         if progress.path.name == "b.MKV" and not progress.looking:
             (library_dir / "stop").touch()
@@ -601,6 +602,21 @@ def test_a_run_can_be_stopped_and_paused_from_outside(archive: Path, library_dir
         index(archive, on_progress=stop)
     assert searchable(library_dir) == {"a.mp4": 3}
     assert counts(index(archive)) == (1, 1, 0, 3), "an old request to stop is forgotten"
+
+
+def test_a_paused_run_waits_until_it_may_go_on(archive: Path, library_dir: Path, index: Index) -> None:
+    paused_s: list[float] = []
+
+    def pause(progress: IndexProgress) -> None:
+        if progress.path.name == "b.MKV" and not progress.looking:
+            if not paused_s:
+                (library_dir / "pause").touch()
+                threading.Timer(1.5, (library_dir / "pause").unlink).start()
+                time.sleep(0.6)  # it looks for the file twice a second
+            paused_s.append(time.monotonic())
+
+    assert counts(index(archive, on_progress=pause)) == (2, 0, 0, 6)
+    assert max(np.diff(paused_s)) > 0.5
 
 
 def test_memory_that_runs_out_halves_the_batches(archive: Path, embedder: ColourEmbedder, index: Index) -> None:

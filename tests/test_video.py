@@ -17,6 +17,7 @@ from PIL import Image
 
 from vlrlt.errors import ConfigError, CorruptVideoError, DecodeError, NotAVideoError
 from vlrlt.types import VideoInfo
+from vlrlt.video import container
 from vlrlt.video.decode import DecoderName, open_decoder, probe
 from vlrlt.video.media import cut_preview, thumbnail
 from vlrlt.video.pyav import PyAVDecoder
@@ -405,6 +406,15 @@ def test_what_is_no_video_is_refused_with_a_reason(
         open_decoder(path, backend=backend)
     assert caught.value.path == path
     assert "\n" not in caught.value.reason
+
+
+def test_only_usual_decoders_and_sizes_may_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rare = write_video(tmp_path / "rare.mov", Recipe(codec="jpeg2000"))
+    with pytest.raises(CorruptVideoError, match="the decoder 'jpeg2000' is not among those that may run"):
+        probe(rare)
+    monkeypatch.setattr(container, "_MAX_PIXELS", 128 * 96 - 1)
+    with pytest.raises(CorruptVideoError, match="its pictures of 128 x 96 pixels are larger than 12287 pixels"):
+        probe(write_video(tmp_path / "large.mp4"))
 
 
 @pytest.mark.parametrize(

@@ -302,6 +302,12 @@ def test_the_child_is_limited_and_light(process: DecodeProcess, video: Path) -> 
     assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text()
 
 
+def test_a_decoder_that_works_for_too_long_is_killed() -> None:
+    code = "from vlrlt.video import child; child._limit_cpu(0.1)\nwhile True: pass"
+    ended = subprocess.run([sys.executable, "-c", code], timeout=60, check=False, cwd=Path(__file__).parents[1])
+    assert ended.returncode == -signal.SIGXCPU
+
+
 def test_nothing_in_the_working_directory_is_imported(
     video: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -18,7 +18,6 @@ from typing import Self, cast
 
 import av
 import numpy as np
-from av.stream import Discard
 
 from vlrlt.errors import ConfigError, CorruptVideoError
 from vlrlt.types import Float64Array, Frame, UInt8Array, VideoInfo
@@ -33,6 +32,9 @@ _SEEK_GAP_S = 5.0
 
 _SEEK_MARGINS_S = (1.0, 10.0)
 """How long before a wanted time to aim, in turn: decoding times run ahead, and mpegts finds any packet, not a key."""
+
+_KEY_TOLERANCE_S = 0.5
+"""Indexes that count decoding times are so far off at most."""
 
 _END_TOLERANCE_S = 0.25
 """Frames may end this much before the packets do: decoders withhold a frame or two of some healthy files."""
@@ -145,21 +147,20 @@ class PyAVDecoder:
                 shown = coming
 
     def _key_frames_near(self, times_s: Iterable[float]) -> Iterator[Frame]:
-        """Ends with the last key frame at the latest where decoding fails: other paces get further."""
+        """Ends where a key frame is not what the container's index promises: other paces get further."""
         self.close()
+        keys_s = np.append(self.key_times_s, self.info.duration_s)
         with _Pass(self._path, self._on_packet, clock=self._clock, pace="key frames") as video:
             self._pass = video
-            shown, coming = video.next(), video.next()
-            picture: Frame | None = None
+            shown: int | None = None
+            picture: Frame
             for time_s in times_s:
-                if shown is None:
-                    return
-                while coming is not None and coming.pts_s - time_s < time_s - shown.pts_s:
-                    shown, coming = coming, video.next()
-                if video.error is not None and coming is None:
-                    return
-                if picture is None or picture.pts_s != shown.pts_s:
-                    picture = Frame(_upright_rgb(shown.frame, self._path), shown.pts_s)
+                nearest = int(np.abs(keys_s[:-1] - time_s).argmin())
+                if nearest != shown:
+                    found = video.key_frame(keys_s[nearest], until_s=keys_s[nearest + 1])
+                    if found is None:
+                        return
+                    shown, picture = nearest, Frame(_upright_rgb(found.frame, self._path), found.pts_s)
                 yield picture
 
     def close(self) -> None:
@@ -232,8 +233,6 @@ class _Pass:
         self._container, self.stream = open_container(self._path)
         if self._pace == "reference frames":
             self.stream.codec_context.skip_frame = "NONREF"
-        elif self._pace == "key frames":
-            self.stream.discard = Discard.nonkey
         self._time_base = cast(Fraction, self.stream.time_base)  # None only for output
         self._frames = self._decode()
         self._first_dts_ticks = 0
@@ -290,6 +289,15 @@ class _Pass:
         # Not ahead: the key frames lie further apart than the wanted times, so decoding on costs less.
         self.can_jump = found.pts_s > here_s
         return found
+
+    def key_frame(self, time_s: float, *, until_s: float) -> _TimedFrame | None:
+        """The key frame at a time of the container's index, and no other; None where it cannot be had.
+
+        Demuxers that leave out packets themselves (AVDISCARD) give wrong times in mp4, so each is sought.
+        """
+        found = self.next() if self.seek((time_s + until_s) / 2) else None
+        is_it = found is not None and abs(found.pts_s - time_s) <= max(_KEY_TOLERANCE_S, (until_s - time_s) / 2)
+        return found if is_it else None
 
     def seek(self, time_s: float) -> bool:
         """Move to the key frame before time_s, where FFmpeg can."""
@@ -352,19 +360,21 @@ class _Pass:
             self.error = one_line(error)
 
     def _decode(self) -> Iterator[av.VideoFrame]:
-        """Every frame in display order; after a seek, decoders begin with a key frame."""
+        """Every frame in display order, or the first key frame; after a seek, decoders begin with a key frame."""
         for index, packet in enumerate(self._packets()):
             if index == 0:
                 self._first_dts_ticks = packet.dts or 0
-            if self._pace == "key frames" and packet.size and not packet.is_keyframe:
-                continue  # where a demuxer does not discard them itself
+            if self._pace == "key frames" and not packet.is_keyframe:
+                continue
             try:
                 frames = packet.decode()
             except Exception as error:  # as above
                 self.error = one_line(error)
                 break
             yield from frames
-        if self.error is not None:
+            if self._pace == "key frames":
+                break
+        if self.error is not None or self._pace == "key frames":
             yield from self._delayed()
 
     def _delayed(self) -> list[av.VideoFrame]:
