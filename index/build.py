@@ -104,7 +104,12 @@ def index_paths(  # noqa: PLR0913  one for each option
             exclude=exclude,
             is_known=lambda root: any(root == path or root in path.parents for path in known),
         )
-        tell = on_progress or (lambda _progress: None)
+
+        def tell(progress: IndexProgress) -> None:
+            control.tell(progress)
+            if on_progress is not None:
+                on_progress(progress)
+
         candidates = choose(walk.files, ledger, tally, retry_failed=retry_failed, tell=tell)
         sweep([Path(os.path.realpath(path)) for path in paths], walk, ledger, tally, grace_s=grace_s)
         tally.look_s = time.perf_counter() - started_s

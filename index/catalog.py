@@ -302,6 +302,21 @@ class Catalog:
             video_s=video_s,
         )
 
+    def moving_s(self, *, bins: int) -> tuple[float, ...]:
+        """Seconds of clips by the share of their tokens that move: equal bins of [0, 1]; clips overlap as sampled."""
+        rows = self._rows(
+            "SELECT min(cast(moving * ? AS INTEGER), ?), total(end_s - start_s) FROM clips c "
+            "JOIN segments s ON s.id = segment WHERE fingerprint = ? AND moving IS NOT NULL GROUP BY 1",
+            (bins, bins - 1, self._fingerprint()),
+        )
+        known = dict(rows)
+        return tuple(known.get(bin_, 0.0) for bin_ in range(bins))
+
+    def reports(self) -> tuple[dict[str, Any], ...]:
+        """What finished runs said, as JSON (IndexReport.as_json), the latest first."""
+        rows = self._rows("SELECT report FROM runs WHERE report IS NOT NULL ORDER BY id DESC")
+        return tuple(json.loads(report) for (report,) in rows)
+
     def _fingerprint(self) -> str:
         """Of the model whose vectors and states are meant: the active one."""
         settings = self.settings()

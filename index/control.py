@@ -1,14 +1,21 @@
-"""Pausing and stopping a run from outside: files in the library that the run looks for."""
+"""Following, pausing and stopping a run from outside: files in the library that it writes or looks for."""
 
 import contextlib
+import json
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from vlrlt.index.report import IndexProgress
+
 _POLL_S = 0.5
+_TELL_EVERY_S = 1.0
+SILENT_S = 120.0
+"""A run that was not heard of for so long, and does not pause, was killed."""
 
 
 class StoppedError(Exception):
@@ -24,7 +31,10 @@ class RunControl:
 
     def __init__(self, library_dir: Path) -> None:
         self._stop, self._pause = library_dir / "stop", library_dir / "pause"
+        self._progress = library_dir / "progress.json"
         self._checked_s = 0.0
+        self._told_s = 0.0
+        self._indexing_since: float | None = None
         self._terminated = False
 
     def check(self) -> None:
@@ -43,6 +53,19 @@ class RunControl:
                 return
             time.sleep(_POLL_S)
 
+    def tell(self, progress: IndexProgress) -> None:
+        """Write down how far the run is, once a second; a disk that is full must not stop the work."""
+        if self._indexing_since is None and not progress.looking:
+            self._indexing_since = time.time()
+        if time.monotonic() - self._told_s < _TELL_EVERY_S:
+            return
+        self._told_s = time.monotonic()
+        facts = vars(progress) | {"since": self._indexing_since}
+        partial = self._progress.with_suffix(".part")
+        with contextlib.suppress(OSError):
+            partial.write_text(json.dumps(facts, default=str), encoding="utf-8")
+            partial.rename(self._progress)
+
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Take SIGTERM for a request to stop; an old request to stop is forgotten."""
@@ -57,6 +80,40 @@ class RunControl:
         try:
             yield
         finally:
-            self._stop.unlink(missing_ok=True)
+            for left in (self._stop, self._progress):
+                left.unlink(missing_ok=True)
             if before is not None:
                 signal.signal(signal.SIGTERM, before)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunView:
+    """A run, seen from outside."""
+
+    progress: IndexProgress
+    left_s: float | None
+    """Until it ends, judged by bytes; None: not known yet."""
+    paused: bool
+    stopping: bool
+
+
+def view_run(library_dir: Path) -> RunView | None:
+    """The run that works on a library, in whatever process; None: there is none."""
+    path = library_dir / "progress.json"
+    paused = (library_dir / "pause").exists()
+    try:
+        told_at = path.stat().st_mtime
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        since = facts.pop("since")
+        progress = IndexProgress(**facts | {"path": Path(facts["path"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    if time.time() - told_at > SILENT_S and not paused:
+        return None
+    done, total = progress.bytes_done, progress.bytes_total
+    return RunView(
+        progress=progress,
+        left_s=(told_at - since) * (total / done - 1) if since and done else None,
+        paused=paused,
+        stopping=(library_dir / "stop").exists(),
+    )

@@ -158,7 +158,7 @@ MIGRATIONS: tuple[str, ...] = (
 _BUSY_TIMEOUT_MS = 10_000
 _OUR_FILES = frozenset(
     {
-        *("catalog.db", "catalog.db-wal", "catalog.db-shm", "lock", "store", "pause", "stop"),
+        *("catalog.db", "catalog.db-wal", "catalog.db-shm", "lock", "store", "pause", "stop", "progress.json"),
         *("segments", "faiss", "cache", "quarantine", "log"),
     }
 )

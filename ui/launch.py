@@ -1,27 +1,37 @@
-"""Starts the search page: Streamlit as a child process that answers this machine only."""
+"""Starts the application: Streamlit as a child process that answers this machine only, unless login is set up."""
 
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import vlrlt
 from vlrlt.extras import require
+from vlrlt.serve.launch import parse_root
 from vlrlt.service import Service
+from vlrlt.ui.access import check_access
 
 LIBRARY_VARIABLE = "VLRLT_UI_LIBRARY"
-"""Environment variable that tells the page its library."""
+"""Environment variable that tells the application its library."""
 MODEL_VARIABLE = "VLRLT_UI_MODEL"
-"""Environment variable that tells the page which model to ask; absent: the library's own."""
+"""Which model to ask; absent: the library's own."""
+ROOTS_VARIABLE = "VLRLT_UI_ROOTS"
+"""NAME=DIR of folders that may be indexed from the application, one a line."""
+RUNS_VARIABLE = "VLRLT_UI_RUNS"
+"""Folder of finished evaluations and trainings."""
+AUTH_VARIABLE = "VLRLT_UI_AUTH"
+"""File of the OIDC provider and the allow-list; absent: no login."""
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _APP = Path(__file__).with_name("app.py")
 _OPTIONS = {
-    "server.address": "127.0.0.1",
     "server.headless": "true",
     "server.enableXsrfProtection": "true",
     "server.enableCORS": "true",
+    "server.enableStaticServing": "false",
+    "server.maxUploadSize": "10",
     "server.fileWatcherType": "none",  # it would import and walk all of torch to look for changed files
     "browser.gatherUsageStats": "false",
     "client.showErrorDetails": "type",
@@ -30,30 +40,57 @@ _OPTIONS = {
 }
 
 
-def launch_ui(library_dir: Path, *, port: int = 8501, model: str | None = None) -> int:
-    """Serve the search page of a library at http://127.0.0.1:PORT until it is interrupted.
+def launch_ui(
+    library_dir: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8501,
+    model: str | None = None,
+    roots: Sequence[str] = (),
+    runs_dir: Path | None = None,
+    auth_file: Path | None = None,
+) -> int:
+    """Serve the application on a library at http://HOST:PORT until it is interrupted.
 
     Args:
         library_dir: an existing library.
-        port: of this machine, 1 to 65535.
+        host: address to listen on.
+        port: 1 to 65535.
         model: what load_embedder takes; None: the model that the library was indexed with.
+        roots: NAME=DIR of folders that may be indexed from the application.
+        runs_dir: where finished evaluations and trainings are; None: there are none to compare.
+        auth_file: OIDC provider and allow-list (see vlrlt.ui.access); None: no login.
 
     Returns:
         The exit code of Streamlit; 0 after an interruption or SIGTERM.
 
     Raises:
+        ConfigError: others could reach it without login, a setting weakens it, or a root is malformed.
         LibraryError: there is no library there.
         MissingExtraError: streamlit is not installed.
     """
     require("streamlit", extra="ui")
+    check_access(host, auth_file, environment=os.environ)
+    for root in roots:
+        parse_root(root)
     Service(library_dir).close()  # a wrong path is an error here, not on a page that nobody has opened yet
     paths = [str(Path(vlrlt.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), LIBRARY_VARIABLE: str(library_dir.resolve())}
-    if model is not None:
-        environment[MODEL_VARIABLE] = model
-    options = [f"--{name}={value}" for name, value in (_OPTIONS | {"server.port": str(port)}).items()]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        LIBRARY_VARIABLE: str(library_dir.resolve()),
+        ROOTS_VARIABLE: "\n".join(roots),
+    }
+    given = {MODEL_VARIABLE: model, RUNS_VARIABLE: runs_dir, AUTH_VARIABLE: auth_file}
+    environment |= {name: str(value) for name, value in given.items() if value is not None}
+    secrets = {} if auth_file is None else {"secrets.files": str(auth_file.resolve())}
+    options = _OPTIONS | {"server.address": host, "server.port": str(port)} | secrets
     # -P: nothing in the working directory may stand in for a module of Streamlit.
-    command = [sys.executable, "-P", "-m", "streamlit", "run", str(_APP), *options]
+    command = [sys.executable, "-P", "-m", "streamlit", "run", str(_APP)]
+    return _run([*command, *(f"--{name}={value}" for name, value in options.items())], environment)
+
+
+def _run(command: Sequence[str], environment: dict[str, str]) -> int:
+    """The exit code of a child that gets the signals which this process gets."""
     with subprocess.Popen(command, env=environment) as page:  # noqa: S603  our own command
         handlers = {number: signal.signal(number, lambda *_: page.terminate()) for number in _STOP_SIGNALS}
         try:

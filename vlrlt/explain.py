@@ -3,9 +3,11 @@
 Shape legend: T frames, S steps, h x w patch grid, H = W image size, C = 3.
 """
 
+import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +99,8 @@ def explain(path: Path, out: Path, *, embedder: DualEncoderEmbedder, span: ClipS
     if suffix not in PICTURE_SUFFIXES + FILM_SUFFIXES:
         allowed = ", ".join(PICTURE_SUFFIXES + FILM_SUFFIXES)
         raise ConfigError(f"--out must end in one of {allowed}, got {out.name!r}; try {out.stem}.png")
-    tokens = []
-    with DecodeProcess() as decoder:
-        decoded = decoder.clips(path, sampling=embedder.sampling, preprocess=embedder.preprocess, within=span)
-        for clip in decoded:
-            tokens.append(clip_tokens(clip, embedder))
-            if suffix in PICTURE_SUFFIXES:
-                break
+    with contextlib.closing(read_tokens(path, embedder=embedder, span=span)) as clips:
+        tokens = list(islice(clips, 1 if suffix in PICTURE_SUFFIXES else None))
     if not tokens:
         raise DecodeError(path, stage="decode", reason=f"no clip between {span.start_s} and {span.end_s} s")
     try:
@@ -114,6 +111,17 @@ def explain(path: Path, out: Path, *, embedder: DualEncoderEmbedder, span: ClipS
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written: {error}; try another folder") from error
     return tuple(tokens)
+
+
+def read_tokens(path: Path, *, embedder: DualEncoderEmbedder, span: ClipSpan) -> Generator[ClipTokens]:
+    """The clips of a video that begin inside a span, with their tokens.
+
+    Raises:
+        DecodeError: the video cannot be read there.
+    """
+    with DecodeProcess() as decoder:
+        decoded = decoder.clips(path, sampling=embedder.sampling, preprocess=embedder.preprocess, within=span)
+        yield from (clip_tokens(clip, embedder) for clip in decoded)
 
 
 def clip_tokens(clip: Clip, embedder: DualEncoderEmbedder) -> ClipTokens:

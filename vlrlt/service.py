@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from vlrlt.tokens.run_length import TokenPolicy
 
 THUMBNAIL_WIDTH_PX = 480
+STRIP_FRAMES = 4
 PREVIEW_MAX_S = 30.0
 """A preview of a longer moment shows its beginning."""
 KEPT_RANKINGS = 32
@@ -266,7 +267,8 @@ class Service:
 
     def videos(self) -> list[dict[str, Any]]:
         """The searchable videos: id, name, length and number of clips."""
-        clips = self.searcher().clips
+        with self._lock:
+            clips = self._refresh().snapshot.clips
         counts_V = np.bincount(clips.video_N, minlength=len(clips.videos))
         ends_s_V = np.zeros(len(clips.videos))
         np.maximum.at(ends_s_V, clips.video_N, clips.end_s_N)
@@ -280,12 +282,36 @@ class Service:
             for video_id, path, end_s, count in zip(clips.video_ids, clips.videos, ends_s_V, counts_V, strict=True)
         ]
 
+    def path_of(self, video_id: str) -> str:
+        """The file of a searchable video.
+
+        Raises:
+            ConfigError: there is no such video.
+        """
+        with self._lock:
+            clips = self._refresh().snapshot.clips
+        if video_id not in clips.video_ids:
+            raise ConfigError(f"no video {video_id!r} in this library")
+        return clips.videos[clips.video_ids.index(video_id)]
+
+    def narrations(self, *, limit: int) -> tuple[str, ...]:
+        """The commonest narrations of the library."""
+        with self._lock:
+            return self._catalog.annotations.vocabulary(limit=limit)
+
     def vocabulary(self, *, limit: int) -> tuple[str, ...]:
         """What actions may be called: the commonest narrations of the library, else the captions of its model."""
+        return self.narrations(limit=limit) or tuple(getattr(self.embedder(), "captions", ()))[:limit]
+
+    def embedder(self) -> "Embedder":
+        """The library's model.
+
+        Raises:
+            IndexMismatchError: the library belongs to another model.
+            LibraryError: nothing was ever indexed.
+        """
         with self._lock:
-            narrations = self._catalog.annotations.vocabulary(limit=limit)
-            embedder = self._find_embedder(self._refresh().snapshot.settings)
-        return narrations or tuple(getattr(embedder, "captions", ()))[:limit]
+            return self._find_embedder(self._refresh().snapshot.settings)
 
     def clip(self, clip_id: int) -> Moment:
         """A clip of the library as a moment.
@@ -311,6 +337,16 @@ class Service:
             search=store_info(self.library_dir, settings.fingerprint) if settings else None,
         )
 
+    def moving_s(self, *, bins: int) -> tuple[float, ...]:
+        """Seconds of clips by the share of their tokens that move, in equal bins of [0, 1]."""
+        with self._lock:
+            return self._catalog.moving_s(bins=bins)
+
+    def reports(self) -> tuple[dict[str, Any], ...]:
+        """What finished index runs said, the latest first; the documented shape of `vlrlt index --json`."""
+        with self._lock:
+            return self._catalog.reports()
+
     def thumbnail(self, moment: Moment) -> bytes:
         """A JPEG of the middle of a moment.
 
@@ -324,6 +360,21 @@ class Service:
             media.thumbnail(Path(moment.video), middle_s, width_px=THUMBNAIL_WIDTH_PX).save(out, "JPEG", quality=85)
 
         return self._cached(moment, f"{THUMBNAIL_WIDTH_PX}.jpg", write).read_bytes()
+
+    def strip(self, moment: Moment) -> bytes:
+        """A JPEG of four frames of a moment, from its start to its end, side by side.
+
+        Raises:
+            LibraryError: the moment is not of a video of this library.
+            DecodeError: the video cannot be read any more.
+        """
+        part_s = (moment.end_s - moment.start_s) / STRIP_FRAMES
+        times_s = [moment.start_s + (part + 0.5) * part_s for part in range(STRIP_FRAMES)]
+
+        def write(out: Path) -> None:
+            media.strip(Path(moment.video), times_s, width_px=THUMBNAIL_WIDTH_PX).save(out, "JPEG", quality=80)
+
+        return self._cached(moment, f"strip-{THUMBNAIL_WIDTH_PX}.jpg", write).read_bytes()
 
     def preview(self, moment: Moment) -> Path:
         """A short mp4 of a moment that any browser plays.

@@ -108,12 +108,24 @@ def serve(
 @app.command()
 def ui(
     library: Library,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the web page, on this machine only.")] = 8501,
+    host: Annotated[str, typer.Option(help="Beyond this machine only with --auth.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8501,
+    root: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=DIR", help="A folder that visitors may have indexed.")
+    ] = None,
+    runs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Finished evaluations and trainings, to compare.")
+    ] = None,
+    auth: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="OIDC provider and who may come in: docs/how-to/deploy.md.")
+    ] = None,
+    model: Model = None,
 ) -> None:
-    """Open the search page of a library in the browser.
+    """Open the application on a library in the browser: search, ask, look inside, compare.
 
-    Example: vlrlt ui --library lib
+    Example: vlrlt ui --library lib --root videos=$HOME/Videos
     """
     from vlrlt.ui.launch import launch_ui
 
-    raise typer.Exit(launch_ui(library, port=port))
+    code = launch_ui(library, host=host, port=port, model=model, roots=root or (), runs_dir=runs, auth_file=auth)
+    raise typer.Exit(code)

@@ -59,11 +59,22 @@ class Jobs:
         self._keys: dict[str, Job] = {}
         self._lock = threading.Lock()
 
-    def start(self, root: str, *, retry_failed: bool, key: str | None) -> Job:
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Names of the folders that may be indexed."""
+        return tuple(self._roots)
+
+    def start(self, root: str, *, folder: str = "", retry_failed: bool, key: str | None = None) -> Job:
         """Start a job, or find the one that was started with the same idempotency key.
 
+        Args:
+            root: name of a folder that may be indexed.
+            folder: a folder below it; empty: all of it.
+            retry_failed: whether to try again what failed and has not changed.
+            key: of idempotency.
+
         Raises:
-            ConfigError: no such root.
+            ConfigError: no such root, or no such folder below it.
             LibraryError: a job is running already.
         """
         with self._lock:
@@ -73,8 +84,9 @@ class Jobs:
                 raise ConfigError(f"no root {root!r}; this server has {', '.join(self._roots) or 'none'}")
             if any(job.state == "running" for job in self._jobs.values()):
                 raise LibraryError("an index job is running already; wait for it or cancel it")
+            path = below(self._roots[root], folder)
             job = Job(id=uuid.uuid4().hex, root=root)
-            command = [sys.executable, "-m", "vlrlt", "index", str(self._roots[root]), "--json"]
+            command = [sys.executable, "-m", "vlrlt", "index", str(path), "--json"]
             command += ["--library", str(self._library_dir), *(["--retry-failed"] if retry_failed else [])]
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
             self._jobs[job.id], self._processes[job.id] = job, process
@@ -83,6 +95,10 @@ class Jobs:
             self._forget_old()
         threading.Thread(target=self._follow, args=(job, process), daemon=True).start()
         return job
+
+    def latest(self) -> Job | None:
+        """The job that was started last."""
+        return next(reversed(self._jobs.values()), None)
 
     def get(self, job_id: str) -> Job | None:
         """A job by its id."""
@@ -141,3 +157,15 @@ class Jobs:
         for job in ended[:-MAX_JOBS]:
             del self._jobs[job.id], self._processes[job.id]
             self._keys = {key: known for key, known in self._keys.items() if known is not job}
+
+
+def below(root: Path, folder: str) -> Path:
+    """A folder of a root, links followed.
+
+    Raises:
+        ConfigError: it does not lie below the root, or is no folder.
+    """
+    path = (root / folder).resolve()
+    if not path.is_relative_to(root.resolve()) or not path.is_dir():
+        raise ConfigError(f"{folder!r} is no folder below {root}")
+    return path

@@ -1,7 +1,7 @@
 """What people look at: a still of a moment, and a short clip of it that every browser plays."""
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import chain, groupby, pairwise
 from pathlib import Path
@@ -45,6 +45,30 @@ def thumbnail(path: Path, time_s: float, *, width_px: int = 320) -> Image.Image:
             raise CorruptVideoError(path, stage="decode", reason=reason)
     image = Image.fromarray(frame.rgb_HWC)
     return image.resize((width_px, max(1, round(image.height * width_px / image.width))), Image.Resampling.BICUBIC)
+
+
+def strip(path: Path, times_s: Sequence[float], *, width_px: int = 320) -> Image.Image:
+    """The frames on screen at some ascending times, side by side, upright.
+
+    Args:
+        path: the video.
+        times_s: seconds since its first frame; beyond the end, the last frame.
+        width_px: of all of them together.
+
+    Raises:
+        DecodeError: no frame can be decoded there.
+    """
+    with PyAVDecoder(path) as decoder:
+        pictures = [Image.fromarray(frame.rgb_HWC) for frame in decoder.frames_at(times_s)]
+        if not pictures:
+            reason = decoder.partial_reason or f"there is no frame at {times_s[0]:.2f} s"
+            raise CorruptVideoError(path, stage="decode", reason=reason)
+    each_px = width_px // len(times_s)
+    height_px = max(1, round(pictures[0].height * each_px / pictures[0].width))
+    sheet = Image.new("RGB", (each_px * len(pictures), height_px))
+    for number, picture in enumerate(pictures):
+        sheet.paste(picture.resize((each_px, height_px), Image.Resampling.BICUBIC), (number * each_px, 0))
+    return sheet
 
 
 def cut_preview(path: Path, start_s: float, end_s: float, out: Path, *, height_px: int = 360) -> None:

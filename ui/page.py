@@ -1,0 +1,84 @@
+"""What every page stands on: the open library, and how names, times and errors of the archive are shown.
+
+Names and messages of the archive are shown by st.text and st.code only: those take no Markdown and no HTML.
+"""
+
+import os
+import string
+from pathlib import Path
+
+import streamlit as st
+
+from vlrlt.errors import CheckpointError, IndexMismatchError, LibraryError, VlrltError
+from vlrlt.service import Service
+from vlrlt.times import format_time
+from vlrlt.types import Moment
+from vlrlt.ui.launch import LIBRARY_VARIABLE, MODEL_VARIABLE
+
+STYLE = """
+<style>
+[data-testid="stMainBlockContainer"] { padding-top: 4rem; max-width: 90rem; }
+[data-testid="stVideo"] { max-height: 45vh; background: black; border-radius: 0.5rem; }
+[data-testid="stDialog"] [data-testid="stVideo"] { width: 100%; }
+.vlrlt-timeline { position: relative; height: 0.6rem; border-radius: 0.3rem; background: rgba(128, 128, 128, 0.25); }
+.vlrlt-timeline i { position: absolute; top: 0; bottom: 0; min-width: 4px; border-radius: 0.3rem; background: #e8590c; }
+.vlrlt-timeline i.other { opacity: 0.45; }
+</style>
+"""
+_TITLES: tuple[tuple[type[VlrltError], str], ...] = (
+    (IndexMismatchError, "This library was indexed with another model"),
+    (CheckpointError, "The library's model cannot be loaded"),
+)
+
+
+def library_dir() -> Path:
+    """The library that this application shows.
+
+    Raises:
+        LibraryError: it was started without one.
+    """
+    folder = os.environ.get(LIBRARY_VARIABLE)
+    if folder is None:
+        raise LibraryError("this application shows one library; start it with: vlrlt ui --library DIR")
+    return Path(folder)
+
+
+def open_library() -> Service:
+    """The library; one service, and one model in memory, for everybody.
+
+    Raises:
+        LibraryError: there is none, or it cannot be opened.
+    """
+    return _open(library_dir(), os.environ.get(MODEL_VARIABLE))
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _open(library_dir: Path, model: str | None) -> Service:
+    return Service(library_dir, model=model)
+
+
+def show_error(error: VlrltError, *, title: str = "That did not work") -> None:
+    """What went wrong; our errors say what to try."""
+    titles = (known for kind, known in _TITLES if isinstance(error, kind))
+    st.error(next(titles, title), icon=":material/error:")
+    st.code(readable(str(error)), language=None, wrap_lines=True)
+
+
+def readable(text: Path | str) -> str:
+    """Valid Unicode of a path or a message; file names need not be."""
+    return os.fsencode(text).decode(errors="replace")
+
+
+def video_name(moment: Moment) -> str:
+    """The name of its file."""
+    return readable(Path(moment.video).name)
+
+
+def time_range(moment: Moment) -> str:
+    """For example 00:12.0 - 00:14.5."""
+    return f"{format_time(moment.start_s, decimals=1)} - {format_time(moment.end_s, decimals=1)}"
+
+
+def plain(text: str) -> str:
+    """Text for a label, which would take it for Markdown: every mark is escaped."""
+    return "".join(f"\\{char}" if char in string.punctuation else char for char in readable(text).replace("\n", " "))

@@ -1,0 +1,141 @@
+"""One moment in a dialog: its film, what comes before and after, the video's other hits, and a link to it."""
+
+from collections.abc import Sequence
+from urllib.parse import urlencode, urljoin
+
+import streamlit as st
+
+from vlrlt.errors import VlrltError
+from vlrlt.service import PREVIEW_MAX_S, Service
+from vlrlt.times import format_time
+from vlrlt.types import ClipSpan, Moment
+from vlrlt.ui import basket, page
+from vlrlt.ui.request import PLAY, Request, format_play, parse_play
+
+CONTEXTS_S = (1.0, 3.0, 10.0)
+_KEY = "open moment"
+
+
+def open_player(moment: Moment) -> None:
+    """Have a moment shown by the run at hand and all that follow, until the dialog is closed."""
+    st.session_state[_KEY] = moment
+
+
+def close_player() -> None:
+    """The dialog was closed."""
+    st.session_state.pop(_KEY, None)
+
+
+def opened() -> Moment | None:
+    """The moment that is to be shown."""
+    moment: Moment | None = st.session_state.get(_KEY)
+    return moment
+
+
+def open_linked(service: Service, link: str) -> None:
+    """Open the moment that a link names; one that is not there is told."""
+    try:
+        clip, span = parse_play(link)
+        open_player(service.clip(clip).within(span))
+    except VlrltError as error:
+        page.show_error(error, title="The moment of this link cannot be shown")
+
+
+def show_player(service: Service, hits: Sequence[Moment]) -> None:
+    """The dialog, if a moment is open."""
+    if opened() is not None:
+        _dialog(service, tuple(hits))
+
+
+@st.dialog("Moment", width="medium", icon=":material/play_arrow:", on_dismiss=close_player)
+def _dialog(service: Service, hits: tuple[Moment, ...]) -> None:
+    moment = opened()
+    if moment is None:
+        st.rerun()
+    show_film(service, moment, key="player")
+    st.text(page.readable(moment.video))
+    _show_neighbours(service, moment, hits)
+    _show_buttons(moment, hits)
+    st.caption("A link to this search and this moment")
+    st.code(link(), language=None, wrap_lines=True)
+
+
+def show_film(service: Service, moment: Moment, *, key: str) -> None:
+    """A player that starts at the moment; its film is short and made for browsers, the archive's file stays unread."""
+    before_s = st.segmented_control(
+        "Seconds before and after",
+        CONTEXTS_S,
+        default=CONTEXTS_S[0],
+        required=True,
+        format_func=lambda seconds: f"± {seconds:g} s",
+        key=f"{key}-context",
+        label_visibility="collapsed",
+    )
+    padded = pad(moment, before_s or CONTEXTS_S[0])
+    try:
+        with st.spinner("Cutting a preview"):
+            film = service.preview(padded)
+    except VlrltError as error:
+        page.show_error(error, title="The video cannot be read any more")
+        return
+    st.video(
+        film,
+        start_time=moment.start_s - padded.start_s,
+        autoplay=True,
+        muted=True,
+        loop=True,
+        alt=f"The moment {page.time_range(moment)}",
+    )
+    st.markdown(f"**{page.time_range(moment)}**")
+
+
+def pad(moment: Moment, seconds: float) -> Moment:
+    """The moment with seconds before and after it, as far as a preview reaches."""
+    start_s = max(0.0, moment.start_s - seconds)
+    return moment.within(ClipSpan(start_s, min(moment.end_s + seconds, start_s + PREVIEW_MAX_S)))
+
+
+def _show_neighbours(service: Service, moment: Moment, hits: tuple[Moment, ...]) -> None:
+    """The video's other hits on its timeline, and the ways to the next and the one before."""
+    own = [hit for hit in hits if hit.video_id == moment.video_id] or [moment]
+    length_s = next(v["duration_s"] for v in service.videos() if v["video_id"] == moment.video_id)
+    show_timeline(own, length_s=length_s, current=moment)
+
+
+def _show_buttons(moment: Moment, hits: tuple[Moment, ...]) -> None:
+    """To the hit before and the next one, also by the arrow keys; into the basket."""
+    at = next((number for number, hit in enumerate(hits) if format_play(hit) == format_play(moment)), None)
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
+        if at is not None:
+            _step("Previous", "Left", hits[at - 1])
+        st.button(basket.label(moment), icon=":material/shopping_basket:", on_click=basket.toggle, args=(moment,))
+        if at is not None:
+            _step("Next", "Right", hits[(at + 1) % len(hits)])
+
+
+def _step(name: str, key: str, target: Moment) -> None:
+    st.button(name, shortcut=key, on_click=open_player, args=(target,))
+
+
+def show_timeline(hits: Sequence[Moment], *, length_s: float, current: Moment | None = None) -> None:
+    """Where in its video each hit is; only numbers go into the page."""
+    marks = "".join(
+        f'<i class="{"other" if current is not None and hit.start_s != current.start_s else ""}" '
+        f'style="left:{100 * hit.start_s / length_s:.2f}%;width:{100 * (hit.end_s - hit.start_s) / length_s:.2f}%"></i>'
+        for hit in hits
+    )
+    times = ", ".join(format_time(hit.start_s) for hit in hits)
+    label = f"{len(hits)} moments in a video of {format_time(length_s)}: {times}"
+    st.html(f'<div class="vlrlt-timeline" role="img" aria-label="{label}" title="{label}">{marks}</div>')
+
+
+def params() -> dict[str, list[str]]:
+    """What a link says of the moment that is open."""
+    moment = opened()
+    return {} if moment is None else {PLAY: [format_play(moment)]}
+
+
+def link() -> str:
+    """The address that opens this search with this moment."""
+    request: Request = st.session_state.get("request", Request())
+    return f"{urljoin(st.context.url or '', '.')}?{urlencode(request.params() | params(), doseq=True)}"

@@ -1,0 +1,1 @@
+"""The pages of the application; each has one function, show, that draws it."""

@@ -1,0 +1,128 @@
+"""Ask: a conversation over the library, in which every answer names its evidence."""
+
+import os
+
+import streamlit as st
+
+from vlrlt.ask.answer import SHOWN_CITATIONS, Answer
+from vlrlt.ask.question import MAX_QUESTION_CHARS, Question, parse_question
+from vlrlt.ask.retrieval import RetrievalAnswerer
+from vlrlt.ask.vlm import Endpoint, VlmAnswerer
+from vlrlt.errors import VlrltError
+from vlrlt.service import Service
+from vlrlt.times import format_time
+from vlrlt.types import Moment
+from vlrlt.ui import page, player
+from vlrlt.ui.results import STYLE, show_pictures, show_sureness
+
+FORMS = ("When did I {}?", "How many times did I {}?", "What happened after I {}?")
+_TOLD = "conversation"
+_COMES = "coming question"
+
+
+def show() -> None:
+    """The page."""
+    service = page.open_library()
+    st.html(STYLE)
+    told: list[Answer] = st.session_state.setdefault(_TOLD, [])
+    answerer = _choose_answerer(service)
+    if not told:
+        _show_examples(service)
+    for number, turn in enumerate(told):
+        _show_turn(service, turn, number)
+    question = st.chat_input("Ask about the videos", max_chars=MAX_QUESTION_CHARS)
+    question = question or st.session_state.pop(_COMES, None)
+    if question:
+        _answer(answerer, question)
+    player.show_player(service, _citations(told))
+
+
+def _choose_answerer(service: Service) -> VlmAnswerer | RetrievalAnswerer:
+    """A language model only if one is set up and this visitor wants it."""
+    if "VLRLT_VLM_URL" not in os.environ:
+        return RetrievalAnswerer(service)
+    try:
+        answerer = VlmAnswerer(service, Endpoint.from_environment())
+    except VlrltError as error:
+        page.show_error(error)
+        return RetrievalAnswerer(service)
+    if st.toggle("Ask the language model", key="vlm"):
+        st.caption(page.plain(answerer.notice()))
+        return answerer
+    return RetrievalAnswerer(service)
+
+
+def _show_examples(service: Service) -> None:
+    """Questions about what this library is narrated with."""
+    st.title("Ask the archive", anchor=False)
+    st.write("When, where, whether, how often, how long, what before and after: answers cite the moments they rest on.")
+    actions = service.narrations(limit=len(FORMS)) or ("open the fridge", "pour milk", "wash the plate")
+    examples = [form.format(action) for form, action in zip(FORMS, actions, strict=False)]
+    chosen = st.pills("Try", examples, key="example question", format_func=page.plain)
+    if chosen is not None:
+        st.session_state[_COMES] = chosen
+
+
+def _answer(answerer: VlmAnswerer | RetrievalAnswerer, text: str) -> None:
+    """Ask, show the reply as it comes, and add it to the conversation."""
+    with st.chat_message("user"):
+        st.text(text)
+    with st.chat_message("assistant"):
+        try:
+            with st.spinner("Looking; the first question loads the model"):
+                answer = _stream(answerer, parse_question(text))
+        except VlrltError as error:
+            page.show_error(error, title="The question could not be answered")
+            return
+    st.session_state[_TOLD].append(answer)
+    st.rerun()
+
+
+def _stream(answerer: VlmAnswerer | RetrievalAnswerer, question: Question) -> Answer:
+    """The answer; the pieces of a language model's reply are shown as they come, as text and never as Markdown."""
+    if isinstance(answerer, RetrievalAnswerer):
+        return answerer.answer(question)
+    reply, shown = "", st.empty()
+    for part in answerer.stream(question):
+        if isinstance(part, Answer):
+            return part
+        reply += part
+        shown.text(reply)
+    raise AssertionError("the stream ends with an answer")
+
+
+def _show_turn(service: Service, answer: Answer, number: int) -> None:
+    with st.chat_message("user"):
+        st.text(answer.question)
+    with st.chat_message("assistant"):
+        if not answer.found:
+            st.badge("not found", icon=":material/search_off:", color="orange")
+        st.text(page.readable(answer.text))
+        for candidate in answer.candidates:
+            st.progress(candidate.confidence, text=page.plain(candidate.text))
+        if answer.citations:
+            st.caption("This is what it rests on" if answer.found else "This is what was looked at")
+        with st.container(horizontal=True, gap="small"):
+            for place, moment in enumerate(answer.citations[:SHOWN_CITATIONS], start=1):
+                _show_citation(service, moment, place, f"{number}-{place}")
+        length = format_time(answer.searched_video_s)
+        st.caption(f"Searched {answer.searched_clips:,} clips of {answer.searched_videos:,} videos, {length}")
+
+
+def _show_citation(service: Service, moment: Moment, place: int, key: str) -> None:
+    with st.container(key=f"card-{key}", border=True, width=196, gap="xsmall"):
+        show_pictures(service, moment, key=key)
+        st.text(f"[{place}] {page.video_name(moment)}")
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.markdown(f"**{page.time_range(moment)}**", width="content")
+            show_sureness(moment)
+        st.button("Play", key=f"play-{key}", icon=":material/play_arrow:", on_click=player.open_player, args=(moment,))
+
+
+def _citations(told: list[Answer]) -> tuple[Moment, ...]:
+    """What the player goes through: the evidence of the answer that is being looked at."""
+    moment = player.opened()
+    for answer in reversed(told):
+        if moment in answer.citations:
+            return answer.citations[:SHOWN_CITATIONS]
+    return ()

@@ -1,0 +1,215 @@
+"""Look inside: what run-length tokens make of a clip, and how the library's clips lie to each other."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import numpy as np
+import streamlit as st
+
+from vlrlt.embed import DualEncoderEmbedder
+from vlrlt.errors import ConfigError, DecodeError, VlrltError
+from vlrlt.explain import ClipTokens, darken_dropped, draw_run_lengths, read_tokens
+from vlrlt.index.vectors.protocol import evenly
+from vlrlt.service import Service
+from vlrlt.times import format_time
+from vlrlt.types import ClipSpan, Float32Array, Moment
+from vlrlt.ui import page, player
+from vlrlt.ui.charts import charted
+from vlrlt.ui.results import STYLE, show_pictures
+
+FRAME_PX = 448
+MAP_CLIPS = 2000
+MAX_CHOSEN = 8
+MAX_COLOURS = 20
+LOOK_S = 30.0
+"""How far behind the chosen second a clip may begin."""
+
+
+def show() -> None:
+    """The page."""
+    service = page.open_library()
+    st.html(STYLE)
+    st.title("Look inside", anchor=False)
+    if not service.status().clips:
+        st.info("This library has no clips yet.")
+        return
+    tokens, clips = st.tabs(("One clip, token by token", "A map of the clips"), key="inside", on_change="rerun")
+    if tokens.open:
+        with tokens:
+            _show_tokens(service)
+    else:
+        with clips:
+            _show_map(service)
+    player.show_player(service, ())
+
+
+def _show_tokens(service: Service) -> None:
+    videos = {video["video_id"]: video for video in service.videos()}
+    left, right = st.columns((2, 3))
+    video = left.selectbox("Video", tuple(videos), format_func=lambda video: videos[video]["video"], key="inside-video")
+    latest_s = max(1.0, videos[video]["duration_s"] - 1.0)
+    start_s = right.slider("From second", 0.0, latest_s, step=0.5, key=f"inside-start-{video}")
+    path = Path(service.path_of(video))
+    try:
+        with st.spinner("Encoding the clip twice, with and without dropping; the first time loads the model"):
+            tokens = _read_tokens(service, path, start_s)
+    except VlrltError as error:
+        page.show_error(error, title="This clip cannot be looked at")
+        return
+    _show_costs(tokens)
+    _show_step(tokens)
+    _show_tokens_per_step(tokens)
+
+
+@st.cache_resource(show_spinner=False, max_entries=32, hash_funcs={Service: lambda service: service.library_dir})
+def _read_tokens(service: Service, path: Path, start_s: float) -> ClipTokens:
+    """The first clip from a second on.
+
+    Raises:
+        ConfigError: the library's model has no tokens to show.
+        DecodeError: the video cannot be read there.
+    """
+    embedder = service.embedder()
+    if not isinstance(embedder, DualEncoderEmbedder):
+        raise ConfigError(f"{embedder.name} does not say which tokens it keeps")
+    found = next(iter(read_tokens(path, embedder=embedder, span=ClipSpan(start_s, start_s + LOOK_S))), None)
+    if found is None:
+        raise DecodeError(path, stage="decode", reason=f"no clip begins after {start_s:g} s")
+    return found
+
+
+def _show_costs(tokens: ClipTokens) -> None:
+    facts = tokens.as_json()
+    with st.container(horizontal=True):
+        st.metric(
+            "Clip",
+            f"{format_time(facts['start_s'], decimals=1)}, {tokens.clip.span.duration_s:g} s",
+            width=190,
+            border=True,
+        )
+        st.metric(
+            "Tokens",
+            f"{facts['tokens']:,}",
+            f"{facts['kept'] - 1:.0%} of {facts['dense_tokens']:,}",
+            delta_color="inverse",
+            width=190,
+            border=True,
+        )
+        ratio = facts["encode_s"] / facts["dense_s"] - 1
+        st.metric(
+            "Encoding",
+            f"{1000 * facts['encode_s']:.0f} ms",
+            f"{ratio:+.0%} of {1000 * facts['dense_s']:.0f} ms",
+            delta_color="inverse",
+            width=190,
+            border=True,
+            help="Once, here and now; the change is against the dense model.",
+        )
+        st.metric("Mean run", f"{facts['mean_run_length']:.1f} steps", width=190, border=True)
+
+
+def _show_step(tokens: ClipTokens) -> None:
+    num_steps = len(tokens.keep_Shw)
+    step = st.slider("Step", 1, num_steps, key="inside-step", help="The arrow keys move it.") - 1
+    frame = step * (len(tokens.clip.rgb_THWC) // num_steps)
+    kept, lengths = st.columns(2)
+    with kept:
+        st.image(
+            darken_dropped(tokens.clip.rgb_THWC[frame], tokens.keep_Shw[step]),
+            width=FRAME_PX,
+            caption=f"At {tokens.clip.pts_s[frame]:.2f} s: {int(tokens.keep_Shw[step].sum())} patches are kept, "
+            "the dark ones are what an earlier step has shown already",
+            alt="Kept patches",
+        )
+    with lengths:
+        st.image(
+            draw_run_lengths(tokens.run_length_Shw[step], num_steps=num_steps, size_px=FRAME_PX),
+            width=FRAME_PX,
+            caption=f"For how long each stands: from violet (1 step) to yellow ({num_steps} steps)",
+            alt="Run lengths",
+        )
+
+
+def _show_tokens_per_step(tokens: ClipTokens) -> None:
+    per_step = enumerate(tokens.keep_Shw.sum((1, 2)).tolist(), start=1)
+    runs, counts = np.unique(tokens.run_length_Shw[tokens.run_length_Shw > 0], return_counts=True)
+    left, right = st.columns(2)
+    with left:
+        _show_bars("step", per_step, alt_text="Tokens that each step keeps")
+    with right:
+        _show_bars("run length", zip(runs.tolist(), counts.tolist(), strict=True), alt_text="Tokens by run length")
+
+
+def _show_bars(name: str, counts: Iterable[tuple[int, int]], *, alt_text: str) -> None:
+    rows = [{name: at, "tokens": count} for at, count in counts]
+    bars = alt.Chart(charted(rows)).mark_bar(cornerRadiusEnd=3)
+    axis = alt.Axis(labelAngle=0)
+    st.altair_chart(bars.encode(x=alt.X(f"{name}:O", axis=axis), y="tokens:Q"), height=200, alt=alt_text)
+
+
+def _show_map(service: Service) -> None:
+    searcher = service.searcher()
+    clips = searcher.clips
+    positions = evenly(len(clips.ids_N), most=MAP_CLIPS)
+    shown = f"{len(positions):,}" + (f" of {len(clips.ids_N):,}" if len(positions) < len(clips.ids_N) else "")
+    st.write(f"{shown} clips where their vectors lie, seen along the two directions in which they differ most.")
+    st.caption("Click a point, or draw a box around some, to see them.")
+    xy_N2 = _project(searcher.vectors(positions))
+    points = [
+        {
+            "x": x,
+            "y": y,
+            "number": number,
+            "video": page.readable(Path(clips.videos[clips.video_N[position]]).name),
+            "time": format_time(clips.start_s_N[position]),
+        }
+        for number, (position, (x, y)) in enumerate(zip(positions, xy_N2.tolist(), strict=True))
+    ]
+    with st.container(horizontal=True, gap="small"):
+        chosen = _choose(points)
+        for number in chosen[:MAX_CHOSEN]:
+            _show_point(service, searcher.clip_at(int(positions[number])))
+
+
+def _choose(points: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The map; gives the numbers of the points that are chosen."""
+    point = alt.selection_point(name="point", fields=["number"])
+    many = len({row["video"] for row in points}) > MAX_COLOURS
+    chart = (
+        alt.Chart(charted(points))
+        .mark_circle(size=60)
+        .encode(
+            x=alt.X("x:Q", axis=None),
+            y=alt.Y("y:Q", axis=None),
+            color=alt.value("#e8590c") if many else alt.Color("video:N", legend=None),
+            opacity=alt.condition(point, alt.value(0.85), alt.value(0.25)),
+            tooltip=["video:N", "time:N"],
+        )
+        .add_params(point, alt.selection_interval(name="box"))
+    )
+    event = st.altair_chart(chart, height=480, on_select="rerun", key="map", alt="A map of the library's clips")
+    picked = [int(row["number"]) for row in event.selection.get("point", [])]
+    box = event.selection.get("box", {})
+    if picked or not {"x", "y"} <= set(box):
+        return picked
+    (left, right), (bottom, top) = sorted(box["x"]), sorted(box["y"])
+    return [row["number"] for row in points if left <= row["x"] <= right and bottom <= row["y"] <= top]
+
+
+def _project(vectors_ND: Float32Array) -> Float32Array:
+    """Principal components of some vectors: the two directions in which they differ most, (N, 2)."""
+    centred_ND = vectors_ND - vectors_ND.mean(axis=0)
+    _, directions_DD = np.linalg.eigh(centred_ND.T @ centred_ND)
+    xy_N2: Float32Array = centred_ND @ directions_DD[:, :-3:-1]
+    return xy_N2
+
+
+def _show_point(service: Service, moment: Moment) -> None:
+    key = f"map-{moment.clip_id:016x}"
+    with st.container(key=f"card-{key}", border=True, width=216, gap="xsmall"):
+        show_pictures(service, moment, key=key)
+        st.text(page.video_name(moment))
+        st.markdown(f"**{page.time_range(moment)}**")
+        st.button("Play", key=f"play-{key}", icon=":material/play_arrow:", on_click=player.open_player, args=(moment,))

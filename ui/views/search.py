@@ -1,0 +1,250 @@
+"""Search: one box, what narrows it, and the moments that were found."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from vlrlt.errors import VlrltError
+from vlrlt.service import SearchResult, Service
+from vlrlt.types import Moment
+from vlrlt.ui import basket, page, player
+from vlrlt.ui.request import PLAY, Request
+from vlrlt.ui.results import show_results
+
+TOY_EXAMPLES = ("open fridge", "close fridge", "cut tomato", "pour milk", "turn on tap", "stir pot")
+EXAMPLES = ("a person opens a door", "hands cutting vegetables", "a dog runs on grass", "a car drives on a road")
+NUM_EXAMPLES = 6
+NUM_MORE = 12
+MAX_SHOWN = 120
+MAX_LISTED_VIDEOS = 2000
+PICTURE_TYPES = ("jpg", "jpeg", "png", "webp", "bmp")
+MAX_PICTURE_MB = 10
+
+
+def show() -> None:
+    """The page."""
+    service = page.open_library()
+    request = _current_request(service)
+    status = service.status()
+    if not status.clips:
+        st.title("Find a moment")
+        st.info("This library has no clips yet. Add a folder on the Library page, or run:")
+        st.code(f"vlrlt index VIDEOS --library {page.library_dir()}", language=None)
+        return
+    _show_box(request)
+    _show_examples(service, status.model, hidden=request != Request())
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        picture = _show_picture()
+        _show_sequence(request)
+        _show_filters(service, request)
+        basket.show()
+    _show_chips(request)
+    _write_link(request)
+    hits = _answer(service, request, picture)
+    player.show_player(service, hits)
+
+
+def _current_request(service: Service) -> Request:
+    """What this visitor searches for: from the link if there is a new one, else as it was left."""
+    state = st.session_state
+    params = {name: st.query_params.get_all(name) for name in st.query_params}
+    if "request" not in state or (params and params != state.get("written link")):
+        state["request"] = Request.from_params(params)
+        if PLAY in params:
+            player.open_linked(service, params[PLAY][0])
+    request: Request = state["request"]
+    if request != state.get("shown request"):
+        state["shown request"], state["num shown"] = request, NUM_MORE
+    return request
+
+
+def _write_link(request: Request) -> None:
+    """Put the search, and the moment that is open, into the page's address."""
+    params = request.params() | player.params()
+    if params != {name: st.query_params.get_all(name) for name in st.query_params}:
+        st.query_params.from_dict(params)
+    st.session_state["written link"] = params
+
+
+def _edit(field: str, key: str) -> None:
+    """A widget was changed: the request gets its value."""
+    state = st.session_state
+    value = state[key]
+    state["request"] = replace(state["request"], **{field: tuple(value) if isinstance(value, list) else value})
+
+
+def _bound(request: Request, field: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401  what a widget takes
+    """Arguments that make a widget show and change one field of the request."""
+    key = f"request-{field}"
+    value = getattr(request, field)
+    st.session_state[key] = list(value) if isinstance(value, tuple) else value
+    return {"key": key, "on_change": _edit, "args": (field, key), **options}
+
+
+def _show_box(request: Request) -> None:
+    st.text_input(
+        "Search",
+        placeholder="Describe it like a caption, then press Enter",
+        icon=":material/search:",
+        label_visibility="collapsed",
+        **_bound(request, "q"),
+    )
+
+
+def _show_examples(service: Service, model: str | None, *, hidden: bool) -> None:
+    """What others have said of these videos, to begin with."""
+    if hidden:
+        return
+    examples = service.narrations(limit=NUM_EXAMPLES) or (TOY_EXAMPLES if model == "default" else EXAMPLES)
+    chosen = st.pills("Try", examples, key="example", format_func=page.plain)
+    if chosen is not None:
+        st.session_state["request"] = Request(q=chosen)
+        st.rerun()
+
+
+def _show_picture() -> bytes | None:
+    """A picture to search with; it is not kept."""
+    with st.popover("Picture", icon=":material/image:"):
+        upload = st.file_uploader(
+            "Find moments that look like a picture", PICTURE_TYPES, key="picture", max_upload_size=MAX_PICTURE_MB
+        )
+        st.caption("It stays in memory while this page is open; a link does not carry it.")
+    return None if upload is None else bytes(upload.getvalue())
+
+
+def _show_sequence(request: Request) -> None:
+    with st.popover("Then, not", icon=":material/playlist_add:"):
+        st.text_input("Then, in the same video", placeholder="pour milk", **_bound(request, "then"))
+        st.number_input("within seconds", min_value=0.0, max_value=3600.0, step=5.0, **_bound(request, "within"))
+        st.text_input("But not", placeholder="wash a pan", **_bound(request, "without"))
+
+
+def _show_filters(service: Service, request: Request) -> None:
+    with st.popover("Filters", icon=":material/filter_list:"):
+        _show_video_filter(service, request)
+        st.text_input("Path matches", placeholder="*/2024/*", **_bound(request, "path"))
+        left, right = st.columns(2)
+        left.text_input("Recorded from", placeholder="2024-05-01", **_bound(request, "after"))
+        right.text_input("Recorded before", placeholder="2024-06-01", **_bound(request, "before"))
+        st.text_input("Metadata", placeholder="camera=gopro", **_bound(request, "where"))
+        _show_motion_filter(request)
+        st.segmented_control(
+            "Found in",
+            ("", "visual", "text"),
+            format_func={"": "both", "visual": "pictures", "text": "texts"}.__getitem__,
+            required=True,
+            **_bound(request, "source"),
+        )
+        st.toggle("Copies of a scene in other videos", **_bound(request, "duplicates"))
+        st.toggle("What fits too little", **_bound(request, "tail"))
+
+
+def _show_video_filter(service: Service, request: Request) -> None:
+    """By name, in libraries in which names can be listed."""
+    names = {video["video_id"]: video["video"] for video in service.videos()}
+    if len(names) <= MAX_LISTED_VIDEOS:
+        known = tuple(video for video in request.video if video in names)
+        options = _bound(replace(request, video=known), "video")
+        st.multiselect("Videos", tuple(names), format_func=lambda video: names[video], placeholder="All", **options)
+
+
+def _show_motion_filter(request: Request) -> None:
+    key = "request-motion"
+    st.session_state[key] = (round(100 * request.moving), round(100 * request.still))
+    st.slider("How much moves, in percent of the picture", 0, 100, key=key, on_change=_edit_motion, args=(key,))
+
+
+def _edit_motion(key: str) -> None:
+    low, high = st.session_state[key]
+    st.session_state["request"] = replace(st.session_state["request"], moving=low / 100, still=high / 100)
+
+
+def _show_chips(request: Request) -> None:
+    """What is in effect beside the words; taking a chip away takes it out of the search."""
+    chips = request.chips()
+    if chips:
+        st.session_state["chips"] = list(chips)
+        st.multiselect(
+            "In effect", tuple(chips), key="chips", on_change=_drop, args=(request,), label_visibility="collapsed"
+        )
+
+
+def _drop(request: Request) -> None:
+    gone = request.chips()
+    for kept in st.session_state["chips"]:
+        del gone[kept]
+    st.session_state["request"] = next(iter(gone.values()), request)
+    if len(gone) > 1:
+        st.session_state["request"] = Request(q=request.q)
+
+
+def _answer(service: Service, request: Request, picture: bytes | None) -> tuple[Moment, ...]:
+    """Search and show what was found, or why nothing could be; gives the hits."""
+    num_shown = st.session_state["num shown"]
+    try:
+        with _picture_file(picture) as path:
+            query = request.query(picture=path)
+            if query is None:
+                return ()
+            with st.spinner("Searching; the first search loads the model"):
+                result = service.search(query, k=num_shown, options=request.options())
+    except VlrltError as error:
+        page.show_error(error, title="The search failed")
+        return ()
+    _show_summary(result)
+    if not result.found:
+        _show_nothing(result, request)
+    show_results(service, result.hits, request)
+    if result.next_page and num_shown < MAX_SHOWN:
+        st.button("Show more", icon=":material/expand_more:", on_click=_show_more)
+    return result.hits
+
+
+@contextmanager
+def _picture_file(picture: bytes | None) -> Iterator[Path | None]:
+    """An uploaded picture as a file, while a search reads it."""
+    if picture is None:
+        yield None
+        return
+    with tempfile.NamedTemporaryFile(prefix="vlrlt-", suffix=".image") as file:
+        file.write(picture)
+        file.flush()
+        yield Path(file.name)
+
+
+def _show_summary(result: SearchResult) -> None:
+    videos = len(result.by_video())
+    more = " or more" if result.next_page else ""
+    if result.hits:
+        st.caption(
+            f"{len(result.hits)}{more} moments in {videos} video{'s' if videos != 1 else ''}, "
+            f"{result.num_searched:,} clips searched in {result.took_ms / 1000:.2f} s"
+        )
+
+
+def _show_nothing(result: SearchResult, request: Request) -> None:
+    """No confident match: why that may be, and what to do."""
+    with st.container(key="no-match", border=True):
+        if not result.num_searched:
+            st.subheader("No clip passes the filters", anchor=False)
+            st.write("Take a filter away to search more of the library.")
+            return
+        st.subheader("No confident match", anchor=False)
+        if result.unknown_words:
+            st.write("The model does not know these words:")
+            st.text(", ".join(result.unknown_words))
+        st.write(f"Nothing in the {result.num_searched:,} clips that were searched clearly shows it.")
+        if request.tail:
+            st.write("These are the nearest moments.")
+        else:
+            nearest = replace(request, tail=True)
+            st.button("Show the nearest moments", on_click=st.session_state.update, kwargs={"request": nearest})
+
+
+def _show_more() -> None:
+    st.session_state["num shown"] += NUM_MORE
