@@ -84,8 +84,8 @@ def _show_costs(tokens: ClipTokens) -> None:
     facts = tokens.as_json()
     with st.container(horizontal=True):
         st.metric(
-            "Clip",
-            f"{format_time(facts['start_s'], decimals=1)}, {tokens.clip.span.duration_s:g} s",
+            f"Clip from {format_time(facts['start_s'], decimals=1)}",
+            f"{tokens.clip.span.duration_s:g} s",
             width=190,
             border=True,
         )
