@@ -1,4 +1,4 @@
-"""What sidecar files say of a library's videos, as tables of the catalog: timed texts, metadata; and saved searches.
+"""What sidecar files say of a library's videos, as tables of the catalog: timed texts and metadata.
 
 Texts are searched with SQLite's FTS5. A row belongs to a video's content, not to its path: it outlives moving and
 indexing anew.
@@ -139,16 +139,6 @@ class Annotations:
         """Changes when texts or metadata do."""
         ((texts, last),) = self._rows("SELECT count(*), max(id) FROM texts")
         return f"{texts} {last} {json.dumps(self.metadata(), sort_keys=True)}"
-
-    def save_search(self, name: str, request: Mapping[str, Any]) -> None:
-        """Keep a search under a name; an older one of that name is replaced."""
-        if not re.fullmatch(r"[\w .-]{1,100}", name):
-            raise ConfigError(f"a saved search needs a name of letters, digits, blanks, . and -, got {name!r}")
-        self._rows("INSERT OR REPLACE INTO saved_searches VALUES (?, ?)", (name, json.dumps(request)))
-
-    def saved_searches(self) -> dict[str, dict[str, Any]]:
-        """Name -> options of the search."""
-        return {name: json.loads(value) for name, value in self._rows("SELECT * FROM saved_searches ORDER BY name")}
 
     def _videos_by_name(self) -> dict[str, list[str]]:
         """Name without folder and suffix -> content hashes of the searchable videos of that name."""

@@ -325,12 +325,3 @@ def test_weights_and_ids_parse() -> None:
     assert parse_clip_id("00000000000000ff") == 255
     with pytest.raises(ConfigError, match="16 hexadecimal digits"):
         parse_clip_id("../../etc")
-
-
-def test_saved_searches(folder: Path) -> None:
-    with Ledger.open(folder / "library") as catalog:
-        catalog.annotations.save_search("red cars", {"text": ["red"]})
-        catalog.annotations.save_search("red cars", {"text": ["red", "cars"]})
-        assert catalog.annotations.saved_searches() == {"red cars": {"text": ["red", "cars"]}}
-        with pytest.raises(ConfigError, match="needs a name"):
-            catalog.annotations.save_search("a/b", {})

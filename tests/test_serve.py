@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import pytest
 from colour import COLOURS, ColourEmbedder, write_colours
 from fastapi.testclient import TestClient
@@ -116,6 +117,73 @@ def test_thumbnails_and_previews_by_clip_id_with_ranges(client: TestClient) -> N
 def test_nothing_but_clips_is_ever_read(client: TestClient, clip: str) -> None:
     for kind in ("thumbnail", "preview"):
         assert client.get(f"/v1/clips/{clip}/{kind}").status_code in (404, 422)
+
+
+def test_a_cut_by_clip_id_says_what_was_written_and_leaves_nothing_behind(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    hit = client.post("/v1/search", json={"text": ["green"], "k": 1}).json()["hits"][0]
+    address = f"/v1/clips/{hit['clip']}/cut"
+    exact = client.get(address)
+    assert (exact.headers["vlrlt-mode"], exact.headers["vlrlt-start-s"]) == ("exact", "5.000")
+    with av.open(io.BytesIO(exact.content), "r") as container:
+        red, green, _ = next(container.decode(video=0)).to_ndarray(format="rgb24").mean((0, 1))
+        assert green > 200 > 60 > red
+    copied = client.get(address, params={"mode": "copy", "start_s": 5.5, "end_s": 6})
+    assert (copied.headers["vlrlt-mode"], copied.headers["vlrlt-start-s"]) == ("copy", "5.000"), "a key frame"
+    assert client.get(address, params={"start_s": 0, "end_s": 601}).status_code == 422
+    assert client.get(address, params={"start_s": 50, "end_s": 60}).status_code == 422
+    assert client.get("/v1/clips/00000000000000ff/cut").status_code == 404
+    assert client.get(f"/v1/clips/{hit['clip']}/animation").headers["content-type"] == "image/webp"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["m3u", "csv", "json", "vtt", "edl", "fcpxml", "otio", "png"])
+def test_lists_name_videos_without_their_folders(client: TestClient, folder: Path, kind: str) -> None:
+    hit = client.post("/v1/search", json={"text": ["green"], "k": 1}).json()["hits"][0]
+    body = {"format": kind, "title": "green", "pieces": [{"clip": hit["clip"], "start_s": 4.5}]}
+    exported = client.post("/v1/export", json=body)
+    assert exported.status_code == 200, exported.text
+    assert str(folder).encode() not in exported.content
+    if kind in ("m3u", "csv", "json"):
+        assert b"a.mp4" in exported.content
+        assert b"4.5" in exported.content
+
+
+def test_moments_like_a_clip_without_itself(client: TestClient) -> None:
+    hit = client.post("/v1/search", json={"text": ["blue"], "k": 1}).json()["hits"][0]
+    found = client.get(f"/v1/clips/{hit['clip']}/similar").json()["hits"]
+    assert [(other["video"], other["start_s"]) for other in found] == [("b.mp4", 2)]
+
+
+def test_repeated_scenes(client: TestClient, folder: Path) -> None:
+    found = client.get("/v1/duplicates").json()
+    ((repetition),) = found["duplicates"]
+    assert [(one["video"], one["start_s"], one["end_s"]) for one in repetition["stretches"]] == [
+        ("a.mp4", 2, 5),
+        ("b.mp4", 2, 3),
+    ]
+    assert str(folder) not in json.dumps(found)
+    assert client.get("/v1/duplicates", params={"min_s": 2}).json()["total"] == 0
+
+
+def test_saved_searches(client: TestClient) -> None:
+    body = {"text": ["blue"], "duplicates": True, "k": 1, "filter": {"paths": ["*.mp4"]}}
+    assert client.put("/v1/searches/sea and sky", json=body).status_code == 200
+    saved = client.get("/v1/searches").json()["searches"]["sea and sky"]
+    assert (saved["text"], saved["k"], saved["filter"]["paths"], saved["per_video"]) == (["blue"], 1, ["*.mp4"], 5)
+    first = client.get("/v1/searches/sea and sky/hits").json()
+    assert first["hits"][0]["video"] == "a.mp4"
+    second = client.get("/v1/searches/sea and sky/hits", params={"page": first["next_page"]}).json()
+    assert second["hits"][0]["video"] == "b.mp4"
+    assert client.post("/v1/search", json=saved).json()["hits"] == first["hits"]
+    with_file = client.put("/v1/searches/x", json={"image": "aGk="})
+    assert (with_file.status_code, with_file.json()["error"]["type"]) == (422, "Config")
+    assert client.put("/v1/searches/x", json={}).status_code == 422, "nothing to find"
+    assert client.delete("/v1/searches/sea and sky").status_code == 204
+    assert client.get("/v1/searches/sea and sky/hits").status_code == 404
+    assert client.get("/v1/searches").json() == {"searches": {}}
 
 
 def test_questions(client: TestClient) -> None:

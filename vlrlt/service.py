@@ -9,9 +9,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import xxhash
@@ -25,8 +25,11 @@ from vlrlt.export.piece import piece_of
 from vlrlt.index.annotations import TextHit
 from vlrlt.index.catalog import Catalog, LibrarySettings, Snapshot, Video, mismatch
 from vlrlt.index.query.confidence import background_texts
-from vlrlt.index.query.language import Query
+from vlrlt.index.query.language import Query, SimilarQuery
+from vlrlt.index.query.request import GroupBy
 from vlrlt.index.query.searcher import Ranking, Searcher, SearchOptions, is_match
+from vlrlt.index.repeats import THRESHOLD, Repetition, find_repetitions
+from vlrlt.index.saved import SavedSearches
 from vlrlt.index.vectors.choice import open_store, store_info
 from vlrlt.index.vectors.protocol import StoreInfo, VectorStore
 from vlrlt.times import format_time
@@ -44,7 +47,6 @@ PREVIEW_MAX_S = 30.0
 KEPT_RANKINGS = 32
 """So many searches can be paged through while the library changes."""
 DEFAULT_OPTIONS = SearchOptions()
-GroupBy = Literal["moment", "video"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +204,8 @@ class Service:
 
     def __init__(self, library_dir: Path, *, model: "str | Embedder | None" = None, device: str = "auto") -> None:
         self.library_dir = library_dir
+        self.saved = SavedSearches(library_dir)
+        """Searches that were given a name."""
         self._catalog = Catalog.open_reader(library_dir)
         self._model = model
         self._device = device
@@ -254,6 +258,48 @@ class Service:
             num_searched=ranking.num_searched,
             hits=moments[:k],
             next_page=f"{state}-{key}-{first + k}" if len(moments) > k else None,
+        )
+
+    def similar(
+        self, clip_id: int, *, k: int = 10, options: SearchOptions = DEFAULT_OPTIONS, page: str | None = None
+    ) -> SearchResult:
+        """Find moments that look like a clip of the library, without the one that it is part of.
+
+        Raises:
+            ConfigError: there is no such clip; and as `search`.
+        """
+        return self.search(SimilarQuery(clip_id), k=k, options=replace(options, hidden=(clip_id,)), page=page)
+
+    def search_saved(self, name: str, *, page: str | None = None) -> SearchResult:
+        """Search again for what was saved under a name.
+
+        Raises:
+            ConfigError: there is no such name; and as `search`.
+        """
+        request = self.saved.get(name)
+        return self.search(request.query(), k=request.k, options=request.options(), page=page)
+
+    def duplicates(
+        self,
+        *,
+        threshold: float = THRESHOLD,
+        min_s: float = 0.0,
+        on_progress: Callable[[float], None] = lambda _share: None,
+    ) -> tuple[Repetition, ...]:
+        """Scenes that different videos have in common, the longest first. No model is loaded.
+
+        Args:
+            threshold: cosine in (0, 1] from which two clips show the same.
+            min_s: leave out shorter ones.
+            on_progress: gets the share that is done: the cost grows with the square of the clips.
+
+        Raises:
+            ConfigError: the threshold is out of range.
+        """
+        with self._lock:
+            loaded = self._refresh()
+        return find_repetitions(
+            loaded.snapshot.clips, loaded.store.vectors, threshold=threshold, min_s=min_s, on_progress=on_progress
         )
 
     def searcher(self) -> Searcher:

@@ -55,6 +55,8 @@ class SearchOptions:
     """Also moments that show what a better one of another video shows, such as copies of a scene."""
     tail: bool = False
     """Also what fits too little to be a match."""
+    hidden: tuple[int, ...] = ()
+    """Ids of clips whose own moments are not shown: what was seen already."""
 
     def __post_init__(self) -> None:
         if not self.sources or not set(self.sources) <= set(SOURCES):
@@ -206,6 +208,9 @@ class Searcher:
             moments = self._sequences(query, options, within_N)
         else:
             moments = self._grown(query, options, within_N)
+        if options.hidden:
+            hidden = [self.clip_at(self.position(clip)) for clip in options.hidden]
+            moments = (found for found in moments if not self._shows(found, hidden))
         if not options.duplicates:
             moments = collapse_duplicates(moments, vector_of=self._vector_at, video_of=self._video_at)
         if options.per_video is not None:
@@ -269,6 +274,11 @@ class Searcher:
                     )
                 )
         return moments
+
+    def _shows(self, found: Found, clips: Sequence[Moment]) -> bool:
+        """Whether a moment overlaps one of some clips."""
+        video = self.clips.videos[self._video_at(found.seed)]
+        return any(clip.video == video and found.start_s < clip.end_s and clip.start_s < found.end_s for clip in clips)
 
     def _to_moment(self, rank: int, found: Found) -> Moment:
         video = self._video_at(found.seed)

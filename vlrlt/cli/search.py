@@ -1,15 +1,21 @@
-"""Commands that look things up in a library: search, import."""
+"""Commands that look things up in a library: search, similar, duplicates, searches, import."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from vlrlt.cli.root import Device, Json, Library, Model, app
+from vlrlt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vlrlt.service import SearchResult
 
 _FILTERS = "Filters"
 _SHOW = "What is shown"
+Page = Annotated[str | None, typer.Option(metavar="TOKEN", rich_help_panel=_SHOW, help="next_page of the page before.")]
+GroupBy = Annotated[Literal["moment", "video"], typer.Option(rich_help_panel=_SHOW)]
 
 
 @app.command()
@@ -69,13 +75,14 @@ def search(  # noqa: PLR0913  every option is one of the query language
     diversity: Annotated[
         float, typer.Option(min=0, max=1, rich_help_panel=_SHOW, help="Above 0: moments that differ come first.")
     ] = 0.0,
-    group_by: Annotated[Literal["moment", "video"], typer.Option(rich_help_panel=_SHOW)] = "moment",
+    group_by: GroupBy = "moment",
     duplicates: Annotated[
         bool, typer.Option("--duplicates", rich_help_panel=_SHOW, help="Also copies of a scene in other videos.")
     ] = False,
     tail: Annotated[bool, typer.Option("--tail", rich_help_panel=_SHOW, help="Also what fits too little.")] = False,
-    page: Annotated[
-        str | None, typer.Option(metavar="TOKEN", rich_help_panel=_SHOW, help="next_page of the page before.")
+    page: Page = None,
+    save: Annotated[
+        str | None, typer.Option(metavar="NAME", rich_help_panel=_SHOW, help="Keep this search; see vlrlt searches.")
     ] = None,
     model: Model = None,
     device: Device = "auto",
@@ -93,8 +100,12 @@ def search(  # noqa: PLR0913  every option is one of the query language
     """
     from vlrlt.index.query.filters import Filter
     from vlrlt.index.query.language import compose, parse_clip, parse_clip_id
+    from vlrlt.index.query.request import SearchRequest
     from vlrlt.index.query.searcher import SOURCES, SearchOptions
     from vlrlt.service import Service
+
+    if save and (clip or image):
+        raise ConfigError("--save keeps words and clips of the library, not files; name hits by --like instead")
 
     asked = compose(
         text=query or (),
@@ -127,10 +138,111 @@ def search(  # noqa: PLR0913  every option is one of the query language
     )
     with Service(library, model=model, device=device) as service:
         result = service.search(asked, k=top_k, options=options, page=page)
+        if save:
+            words = {"text": query, "like": like, "unlike": unlike, "without": without, "then": then}
+            request = SearchRequest(
+                **{name: tuple(value or ()) for name, value in words.items()},
+                within_s=within,
+                filter=options.filter,
+                sources=options.sources,
+                per_video=options.per_video,
+                diversity=diversity,
+                duplicates=duplicates,
+                tail=tail,
+                k=top_k,
+                group_by=group_by,
+            )
+            service.saved.save(save, request)
+    _show(result, group_by=group_by, as_json=as_json)
+
+
+def _show(result: "SearchResult", *, group_by: Literal["moment", "video"], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(result.as_json(group_by=group_by)))
     else:
         typer.echo(result.as_text(group_by=group_by))
+
+
+@app.command()
+def similar(
+    clip: Annotated[str, typer.Argument(metavar="CLIP", help="The clip of a hit, as --json shows it.")],
+    library: Library,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, rich_help_panel=_SHOW, help="How many moments.")] = 10,
+    per_video: Annotated[
+        int, typer.Option(min=0, rich_help_panel=_SHOW, help="Moments of one video at most; 0: no limit.")
+    ] = 5,
+    group_by: GroupBy = "moment",
+    page: Page = None,
+    as_json: Json = False,
+) -> None:
+    """Find moments that look like a clip of the library; the moment that it is part of is left out.
+
+    With other words or filters beside it: vlrlt search --like CLIP.
+
+    Example: vlrlt similar 0123456789abcdef --library lib -k 5
+    """
+    from vlrlt.index.query.language import parse_clip_id
+    from vlrlt.index.query.searcher import SearchOptions
+    from vlrlt.service import Service
+
+    options = SearchOptions(per_video=per_video or None, duplicates=True)
+    with Service(library) as service:
+        result = service.similar(parse_clip_id(clip), k=top_k, options=options, page=page)
+    _show(result, group_by=group_by, as_json=as_json)
+
+
+@app.command()
+def duplicates(
+    library: Library,
+    threshold: Annotated[
+        float, typer.Option(metavar="COSINE", min=0, max=1, help="From which two clips show the same.")
+    ] = 0.98,
+    min_seconds: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Leave out shorter scenes.")] = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Find scenes that different videos have in common: copies, versions, excerpts, title sequences.
+
+    Compares every clip with every other: a minute of CPU time for 1e5 clips, and a hundred times as much for ten times
+    as many.
+
+    Example: vlrlt duplicates --library lib --min-seconds 5
+    """
+    from vlrlt.service import Service
+
+    with Service(library) as service:
+        found = service.duplicates(threshold=threshold, min_s=min_seconds)
+    if as_json:
+        typer.echo(json.dumps({"threshold": threshold, "duplicates": [repetition.as_json() for repetition in found]}))
+    else:
+        typer.echo("\n".join(repetition.as_text() for repetition in found) or "no scene is there twice")
+
+
+@app.command()
+def searches(
+    library: Library,
+    run: Annotated[str | None, typer.Option(metavar="NAME", help="Search again for what was saved.")] = None,
+    delete: Annotated[str | None, typer.Option(metavar="NAME", help="Forget a saved search.")] = None,
+    page: Page = None,
+    as_json: Json = False,
+) -> None:
+    """List the searches that vlrlt search --save has kept, run one again, or forget one.
+
+    Example: vlrlt search "open the fridge" --library lib --save fridge && vlrlt searches --run fridge --library lib
+    """
+    from vlrlt.service import Service
+
+    with Service(library) as service:
+        if delete is not None:
+            service.saved.delete(delete)
+        if run is not None:
+            result = service.search_saved(run, page=page)
+            _show(result, group_by=service.saved.get(run).group_by, as_json=as_json)
+            return
+        saved = service.saved.all()
+    if as_json:
+        typer.echo(json.dumps({"searches": {name: request.as_json() for name, request in saved.items()}}))
+    else:
+        typer.echo("\n".join(f"{name}: {request.query()}" for name, request in saved.items()) or "none")
 
 
 @app.command("import")

@@ -36,7 +36,7 @@ def as_m3u(pieces: Sequence[Piece]) -> str:
             f"#EXTINF:{round(piece.span.duration_s)},{piece.label}",
             f"#EXTVLCOPT:start-time={piece.span.start_s:.3f}",
             f"#EXTVLCOPT:stop-time={piece.span.end_s:.3f}",
-            piece.video.absolute().as_uri(),
+            piece.url,
         ]
     return "\n".join(lines) + "\n"
 

@@ -1,9 +1,11 @@
 """What is taken away: seconds of videos, with all that a search has said of them."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from vlrlt.errors import ConfigError
 from vlrlt.times import format_time
@@ -20,11 +22,18 @@ class Piece:
     """What it shows: the query that found it, or the line that was said."""
     hit: Mapping[str, Any] = field(default_factory=dict)
     """As `vlrlt search --json` has it; empty: no search has found it."""
+    name_only: bool = False
+    """Lists name the video without its folder: for those who have it elsewhere."""
 
     def as_json(self) -> dict[str, Any]:
         """The hit, with the seconds and the path that are taken away."""
         span = {"start_s": round(self.span.start_s, 3), "end_s": round(self.span.end_s, 3)}
-        return {**self.hit, "video": str(self.video), **span}
+        return {**self.hit, "video": self.video.name if self.name_only else str(self.video), **span}
+
+    @property
+    def url(self) -> str:
+        """Where players and editors look for the video."""
+        return quote(os.fsencode(self.video.name)) if self.name_only else self.video.absolute().as_uri()
 
     @property
     def label(self) -> str:

@@ -60,8 +60,8 @@ def as_timeline(pieces: Sequence[Piece], *, title: str, kind: TimelineFormat) ->
     adapter, package = _ADAPTERS[kind]
     if package is not None:
         require(package, extra="edit")
-    videos = dict.fromkeys(piece.video for piece in pieces)
-    sources = {video: _source(video, kind, number) for number, video in enumerate(videos, start=1)}
+    videos = {piece.video: piece.url for piece in pieces}
+    sources = {video: _source(video, url, kind, number) for number, (video, url) in enumerate(videos.items(), start=1)}
     fps = _common_rate([sources[piece.video].fps for piece in pieces], kind)
     timeline = _timeline(otio, pieces, sources, fps=fps, title=" ".join(title.split()) or "vlrlt")
     if kind == "edl":
@@ -69,12 +69,11 @@ def as_timeline(pieces: Sequence[Piece], *, title: str, kind: TimelineFormat) ->
     return str(otio.adapters.write_to_string(timeline, adapter))
 
 
-def _source(video: Path, kind: TimelineFormat, number: int) -> _Source:
+def _source(video: Path, url: str, kind: TimelineFormat, number: int) -> _Source:
     info = probe(video)
     container, _ = open_container(video)
     with container:
         sound = bool(container.streams.audio)
-    url = video.absolute().as_uri()
     # With a host the FCPXML adapter does not run ffprobe on the file to guess a format's name.
     url = url.replace("file:///", "file://localhost/", 1) if kind == "fcpxml" else url
     reel = re.sub(r"[^A-Za-z0-9]", "", video.stem)[: 8 - len(str(number))] + str(number)

@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,9 +30,11 @@ from vlrlt.errors import (
     VlrltError,
 )
 from vlrlt.index.query.language import ClipQuery, compose, parse_clip_id
+from vlrlt.index.query.request import GroupBy
 from vlrlt.serve.guard import Guard
 from vlrlt.serve.jobs import Job, Jobs
 from vlrlt.serve.schema import AskBody, IndexBody, SearchBody
+from vlrlt.serve.take import ClipIdPath, NotFoundError, SecondsQuery, add_take, span_of
 from vlrlt.service import SearchResult, Service
 from vlrlt.types import ClipSpan, Moment
 
@@ -44,12 +47,7 @@ _STATUS: tuple[tuple[type[VlrltError], int], ...] = (
     (EndpointError, 502),
     (LibraryError, 503),
 )
-ClipIdPath = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{16}$")]
 JobIdPath = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{32}$")]
-
-
-class _NotFoundError(VlrltError):
-    """There is no such thing here."""
 
 
 def create_app(
@@ -84,6 +82,7 @@ def create_app(
     _add_search(app, service)
     _add_ask(app, service, endpoint)
     _add_media(app, service)
+    add_take(app, service, find_clip=partial(_find_clip, service), show=_result_json)
     _add_jobs(app, jobs)
     _add_health(app, service)
     app.add_middleware(Guard, token=token, requests_per_s=requests_per_s)
@@ -118,8 +117,8 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(VlrltError)
     async def answer(_request: Request, error: VlrltError) -> JSONResponse:
         status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-        status = 404 if isinstance(error, _NotFoundError) else status
-        kind = type(error).__name__.removeprefix("_").removesuffix("Error")
+        status = 404 if isinstance(error, NotFoundError) else status
+        kind = type(error).__name__.removesuffix("Error")
         return JSONResponse({"error": {"type": kind, "message": str(error)}}, status_code=status)
 
 
@@ -143,7 +142,7 @@ def _add_search(app: FastAPI, service: Service) -> None:
                 within_s=body.within_s,
             )
             result = service.search(query, k=body.k, options=body.as_options(), page=body.page)
-        return _result_json(result, body)
+        return _result_json(result, body.group_by)
 
     @app.get("/v1/videos", tags=["search"])
     def videos(
@@ -159,15 +158,15 @@ def _clip_query(service: Service, body: SearchBody) -> list[ClipQuery]:
         return []
     clips = service.searcher().clips
     if body.clip.video_id not in clips.video_ids:
-        raise _NotFoundError(f"no video {body.clip.video_id} in this library")
+        raise NotFoundError(f"no video {body.clip.video_id} in this library")
     path = Path(clips.videos[clips.video_ids.index(body.clip.video_id)])
     return [ClipQuery(path, ClipSpan(body.clip.start_s, body.clip.end_s))]
 
 
-def _result_json(result: SearchResult, body: SearchBody) -> dict[str, Any]:
+def _result_json(result: SearchResult, group_by: GroupBy) -> dict[str, Any]:
     found = result.as_json()
     hits = [_moment_json(hit) for hit in result.hits]
-    if body.group_by == "video":
+    if group_by == "video":
         del found["hits"]
         names = list(dict.fromkeys(hit["video_id"] for hit in hits))
         groups = [[hit for hit in hits if hit["video_id"] == name] for name in names]
@@ -233,35 +232,43 @@ def _event(name: str, data: Mapping[str, Any]) -> str:
     return f"event: {name}\ndata: {json.dumps(data)}\n\n"
 
 
-def _add_media(app: FastAPI, service: Service) -> None:
-    def clip(clip_id: str) -> Moment:
-        try:
-            return service.clip(parse_clip_id(clip_id))
-        except ConfigError as error:
-            raise _NotFoundError(str(error)) from error
+def _find_clip(service: Service, clip_id: str) -> Moment:
+    try:
+        return service.clip(parse_clip_id(clip_id))
+    except ConfigError as error:
+        raise NotFoundError(str(error)) from error
 
+
+def _add_media(app: FastAPI, service: Service) -> None:
     @app.get("/v1/clips/{clip_id}/thumbnail", tags=["media"], response_class=Response)
     def thumbnail(clip_id: ClipIdPath) -> Response:
         """A JPEG of the middle of a clip."""
-        return Response(service.thumbnail(clip(clip_id)), media_type="image/jpeg")
+        return Response(service.thumbnail(_find_clip(service, clip_id)), media_type="image/jpeg")
 
     @app.get("/v1/clips/{clip_id}/preview", tags=["media"], response_class=FileResponse)
     def preview(
         clip_id: ClipIdPath,
-        start_s: Annotated[float | None, Query(ge=0, le=1e7, allow_inf_nan=False)] = None,
-        end_s: Annotated[float | None, Query(ge=0, le=1e7, allow_inf_nan=False)] = None,
+        start_s: SecondsQuery = None,
+        end_s: SecondsQuery = None,
     ) -> FileResponse:
         """A short mp4 of a clip, or of other seconds of its video; ranges are served."""
-        moment = clip(clip_id)
-        span = ClipSpan(moment.start_s if start_s is None else start_s, moment.end_s if end_s is None else end_s)
-        return FileResponse(service.preview(moment.within(span)), media_type="video/mp4")
+        moment = _find_clip(service, clip_id)
+        film = service.preview(moment.within(span_of(moment, start_s, end_s)))
+        return FileResponse(film, media_type="video/mp4")
+
+    @app.get("/v1/clips/{clip_id}/animation", tags=["media"], response_class=FileResponse)
+    def animation(clip_id: ClipIdPath, start_s: SecondsQuery = None, end_s: SecondsQuery = None) -> FileResponse:
+        """The same as an animated WebP."""
+        moment = _find_clip(service, clip_id)
+        film = service.animation(moment.within(span_of(moment, start_s, end_s)))
+        return FileResponse(film, media_type="image/webp")
 
 
 def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
     def job_of(job_id: str) -> Job:
         job = jobs.get(job_id)
         if job is None:
-            raise _NotFoundError(f"no job {job_id}")
+            raise NotFoundError(f"no job {job_id}")
         return job
 
     @app.post("/v1/jobs/index", status_code=202, tags=["jobs"])

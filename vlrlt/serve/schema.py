@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vlrlt.errors import ConfigError
 from vlrlt.index.query.filters import Filter
 from vlrlt.index.query.language import WITHIN_S
+from vlrlt.index.query.request import SearchRequest
 from vlrlt.index.query.searcher import SOURCES, SearchOptions, Source
 
 MAX_IMAGE_BYTES = 10 * 1024 * 1024
@@ -87,6 +88,16 @@ class SearchBody(_Body):
             tail=self.tail,
         )
 
+    def as_request(self) -> SearchRequest:
+        """The same to be saved.
+
+        Raises:
+            ConfigError: it has a picture or a piece of video, or nothing to find.
+        """
+        if self.image is not None or self.clip is not None:
+            raise ConfigError("a saved search has words and clips of the library (like), no picture and no seconds")
+        return SearchRequest.from_json(self.model_dump(exclude={"image", "clip", "page"}))
+
     def image_bytes(self) -> bytes | None:
         """The picture file.
 
@@ -99,6 +110,22 @@ class SearchBody(_Body):
             return base64.b64decode(self.image, validate=True)
         except (binascii.Error, ValueError) as error:
             raise ConfigError(f"image must be base64: {error}") from error
+
+
+class PieceBody(_Body):
+    """A clip, or other seconds of its video."""
+
+    clip: ClipId
+    start_s: Seconds | None = None
+    end_s: Seconds | None = None
+
+
+class ExportBody(_Body):
+    """What to write into a list, in this order."""
+
+    format: Literal["m3u", "csv", "json", "vtt", "edl", "fcpxml", "otio", "png"]
+    title: Annotated[str, Field(max_length=2000)] = ""
+    pieces: Annotated[list[PieceBody], Field(min_length=1, max_length=200)]
 
 
 class AskBody(_Body):

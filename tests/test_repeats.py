@@ -1,0 +1,137 @@
+"""Repeated scenes, moments like a clip and saved searches: in Python and on the command line."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from colour import ColourEmbedder, write_colours
+from repeats import COPIED, make
+from typer.testing import CliRunner
+
+from vlrlt.cli import app
+from vlrlt.errors import ConfigError
+from vlrlt.index.build import index_paths
+from vlrlt.index.query.filters import Filter
+from vlrlt.index.query.language import TextQuery
+from vlrlt.index.query.request import SearchRequest
+from vlrlt.index.query.searcher import SearchOptions
+from vlrlt.index.repeats import find_repetitions
+from vlrlt.index.saved import SavedSearches
+from vlrlt.service import Service
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("repeats")
+    write_colours(folder / "archive" / "a.mp4", [("red", 2), ("blue", 3), ("green", 1)])
+    write_colours(folder / "archive" / "b.mp4", [("white", 2), ("blue", 3), ("green", 1), ("yellow", 2)])
+    index_paths([folder / "archive"], library_dir=folder / "library", embedder=ColourEmbedder())
+    return folder / "library"
+
+
+@pytest.fixture
+def service(library: Path) -> Iterator[Service]:
+    with Service(library, model=ColourEmbedder()) as service:
+        yield service
+
+
+def test_planted_scenes_are_found_from_end_to_end_and_nothing_else() -> None:
+    clips, vectors_ND = make(3000, 64)
+    shares: list[float] = []
+    found = find_repetitions(clips, lambda positions: vectors_ND[positions], on_progress=shares.append)
+    assert sorted((one.first.video[-10:], one.second.video[-10:], one.num_clips) for one in found) == [
+        ("000000.mp4", "000001.mp4", COPIED),
+        ("000010.mp4", "000011.mp4", COPIED),
+        ("000020.mp4", "000021.mp4", COPIED),
+    ]
+    assert {(one.first.start_s, one.first.end_s, one.second.start_s) for one in found} == {(60, 100, 120)}
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def test_a_clip_without_a_partner_does_not_break_a_scene_and_two_scenes_stay_two() -> None:
+    clips, vectors_ND = make(200, 64)
+    vectors_ND[100] = vectors_ND[0]
+    vectors_ND[140] = vectors_ND[1]
+    vectors_ND[30 + 5] = np.eye(64)[0]
+    found = find_repetitions(clips, lambda positions: vectors_ND[positions])
+    assert [one.num_clips for one in found] == [COPIED - 1, 1, 1]
+
+
+def test_a_wall_that_everybody_films_stays_cheap() -> None:
+    clips, vectors_ND = make(1000, 16)
+    vectors_ND[:] = vectors_ND[0]
+    assert find_repetitions(clips, lambda positions: vectors_ND[positions], threshold=0.9)
+
+
+@pytest.mark.parametrize("threshold", [0, 1.1, float("nan")])
+def test_a_threshold_is_a_cosine(threshold: float) -> None:
+    clips, vectors_ND = make(100, 8)
+    with pytest.raises(ConfigError, match=r"a cosine in \(0, 1\]"):
+        find_repetitions(clips, lambda positions: vectors_ND[positions], threshold=threshold)
+
+
+def test_the_service_knows_what_two_videos_share(service: Service) -> None:
+    (found,) = service.duplicates()
+    assert [(Path(one.video).name, one.start_s, one.end_s) for one in (found.first, found.second)] == [
+        ("a.mp4", 2, 6),
+        ("b.mp4", 2, 6),
+    ]
+    assert found.as_text() == f"{found.similarity:.3f}     4.0 s  a.mp4 00:02.0-00:06.0  =  b.mp4 00:02.0-00:06.0"
+
+
+def test_similar_leaves_out_the_moment_itself(service: Service) -> None:
+    blue = service.search(TextQuery("blue")).hits[0]
+    everything = SearchOptions(duplicates=True, tail=True, per_video=None)
+    found = service.similar(blue.clip_id, k=20, options=everything)
+    assert found.hits[0].video != blue.video
+    assert not any(
+        hit.video == blue.video and hit.start_s < blue.end_s and hit.end_s > blue.start_s for hit in found.hits
+    )
+    pages = [service.similar(blue.clip_id, k=1, options=everything)]
+    while pages[-1].next_page:
+        pages.append(service.similar(blue.clip_id, k=1, options=everything, page=pages[-1].next_page))
+    assert tuple(hit for page in pages for hit in page.hits) == found.hits
+
+
+def test_what_is_saved_is_found_again_while_another_process_writes(service: Service, library: Path) -> None:
+    from vlrlt.index.ledger import Ledger
+
+    request = SearchRequest(text=("blue",), filter=Filter(paths=("b.*",)), k=1, tail=True)
+    with Ledger.open(library):
+        service.saved.save("blue in b", request)
+        assert service.saved.all() == {"blue in b": request}
+    assert Path(service.search_saved("blue in b").hits[0].video).name == "b.mp4"
+    service.saved.save("blue in b", SearchRequest(text=("red",)))
+    assert service.saved.get("blue in b").text == ("red",)
+    service.saved.delete("blue in b")
+    for use in (service.saved.get, service.saved.delete, service.search_saved):
+        with pytest.raises(ConfigError, match="no saved search 'blue in b'; there are: none"):
+            use("blue in b")
+
+
+@pytest.mark.parametrize("request_json", [{}, {"text": ["x"], "image": "y"}, {"text": ["x"], "filter": {"z": 1}}])
+def test_requests_that_cannot_be_saved(request_json: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        SearchRequest.from_json(request_json)
+    with pytest.raises(ConfigError, match="needs a name"):
+        SavedSearches(Path("nowhere")).save("a/b", SearchRequest(text=("x",)))
+
+
+def test_duplicates_on_the_command_line(library: Path) -> None:
+    result = CliRunner().invoke(app, ["duplicates", "--library", str(library), "--json"])
+    assert result.exit_code == 0, result.output
+    (found,) = json.loads(result.stdout)["duplicates"]
+    assert (found["clips"], found["duration_s"]) == (4, 4)
+    none = CliRunner().invoke(app, ["duplicates", "--library", str(library), "--min-seconds", "9"])
+    assert none.stdout == "no scene is there twice\n"
+
+
+def test_saved_searches_on_the_command_line(library: Path, service: Service) -> None:
+    service.saved.save("red", SearchRequest(text=("red",), without=("blue",)))
+    shown = CliRunner().invoke(app, ["searches", "--library", str(library)])
+    assert shown.stdout == "red: red (+1), blue (-0.5)\n"
+    gone = CliRunner().invoke(app, ["searches", "--library", str(library), "--delete", "red", "--json"])
+    assert json.loads(gone.stdout) == {"searches": {}}
