@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-api test-crash test-ray lint types layers unit browser docs package lock train-toy reproduce-toy clean help
+.PHONY: demo test test-ui test-api test-crash test-ray lint types layers unit browser docs package lock train-toy reproduce-toy clean help
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -25,6 +25,9 @@ layers: $(VENV)/.dev  ## import-linter
 
 unit: $(VENV)/.dev  ## pytest with coverage
 	$(BIN)/pytest --cov --cov-report=term
+
+test-ui: $(VENV)/.dev browser  ## walk through every page in Chromium; pictures in build/screenshots (5 minutes)
+	$(BIN)/pytest -m ui -q tests/test_ui_walk.py
 
 test-api: $(VENV)/.dev  ## generated requests against the HTTP API (1 minute)
 	$(BIN)/python -m pip install --quiet 'schemathesis>=4'

@@ -13,6 +13,7 @@ The file that `vlrlt ui --auth` takes is Streamlit's secrets file with the list 
     server_metadata_url = "https://accounts.example.org/.well-known/openid-configuration"
 """
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -121,11 +122,8 @@ def _is_private(scheme: str, host: str | None) -> bool:
 def _settings(environment: Mapping[str, str]) -> Iterator[tuple[str, Any, str]]:
     """Streamlit options that variables and files set: name, value, where."""
     for name in _WEAKENING:
-        section, _, option = name.partition(".")
-        words = "".join(f"_{char}" if char.isupper() else char for char in option).upper()
-        for variable in (f"STREAMLIT_{section.upper()}_{words}", f"STREAMLIT_{section.upper()}_{_acronym(words)}"):
-            if variable in environment:
-                yield name, _parsed(environment[variable]), variable
+        if variable_of(name) in environment:
+            yield name, _parsed(environment[variable_of(name)]), variable_of(name)
     home = Path(environment.get("HOME", "~")).expanduser()
     for folder in dict.fromkeys((home, Path.cwd(), Path(__file__).parent)):
         file = folder / ".streamlit" / "config.toml"
@@ -140,9 +138,9 @@ def _settings(environment: Mapping[str, str]) -> Iterator[tuple[str, Any, str]]:
                     yield name, said[section][option], str(file)
 
 
-def _acronym(words: str) -> str:
-    """Streamlit's own spelling: ENABLE_CORS, not ENABLE_C_O_R_S."""
-    return words.replace("C_O_R_S", "CORS")
+def variable_of(name: str) -> str:
+    """The variable that sets a Streamlit option: server.enableCORS is STREAMLIT_SERVER_ENABLE_CORS."""
+    return "STREAMLIT_" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.replace(".", "_")).upper()
 
 
 def _parsed(text: str) -> object:

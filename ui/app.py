@@ -18,6 +18,7 @@ PAGES = {
     "ask": ("Ask", "forum"),
     "library": ("Library", "video_library"),
     "inside": ("Look inside", "visibility"),
+    "compare": ("Compare", "bar_chart"),
 }
 """Module of vlrlt.ui.views -> title and icon."""
 

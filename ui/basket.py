@@ -1,14 +1,21 @@
 """The moments that one visitor has put aside; they live as long as the page is open and nobody else sees them."""
 
-import csv
-import io
-import json
-
 import streamlit as st
 
+from vlrlt.errors import VlrltError
+from vlrlt.export.export import export_text
+from vlrlt.export.piece import piece_of
 from vlrlt.types import Moment
 from vlrlt.ui import page, player
 
+KINDS = {
+    "csv": "table (CSV)",
+    "json": "JSON",
+    "m3u": "playlist (M3U)",
+    "edl": "edit list (EDL)",
+    "fcpxml": "Final Cut (FCPXML)",
+    "otio": "OpenTimelineIO",
+}
 _KEY = "basket"
 
 
@@ -41,24 +48,20 @@ def show() -> None:
                 st.button("Play", key=f"basket-play-{number}", on_click=player.open_player, args=(moment,))
                 st.button("Remove", key=f"basket-remove-{number}", on_click=toggle, args=(moment,))
         if kept:
-            show_downloads(kept)
+            _show_export(kept)
 
 
-def show_downloads(kept: tuple[Moment, ...]) -> None:
-    """Lists of the moments for other programs."""
-    with st.container(horizontal=True):
-        st.download_button("CSV", as_csv(kept), "moments.csv", "text/csv", icon=":material/download:")
-        rows = [moment.as_json() for moment in kept]
-        st.download_button("JSON", json.dumps(rows), "moments.json", "application/json", icon=":material/download:")
-
-
-def as_csv(kept: tuple[Moment, ...]) -> bytes:
-    """One line for each moment: file, start, end in seconds."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["video", "start_s", "end_s"])
-    writer.writerows([page.readable(m.video), f"{m.start_s:.3f}", f"{m.end_s:.3f}"] for m in kept)
-    return text.getvalue().encode()
+def _show_export(kept: tuple[Moment, ...]) -> None:
+    """The list as a file for players and editors."""
+    kind = st.selectbox("Take away as", tuple(KINDS), format_func=KINDS.__getitem__, key="basket-kind")
+    title = st.session_state["request"].q or "moments"
+    try:
+        text = export_text([piece_of(moment, title=title) for moment in kept], title=title, kind=kind)
+    except VlrltError as error:
+        page.show_error(error, title="These moments do not fit that format")
+        return
+    data = text.encode(errors="surrogateescape")
+    st.download_button("Download", data, f"moments.{kind}", on_click="ignore", icon=":material/download:")
 
 
 def _name(moment: Moment) -> tuple[str, float, float]:

@@ -1,6 +1,8 @@
 """One moment in a dialog: its film, what comes before and after, the video's other hits, and a link to it."""
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import urlencode, urljoin
 
 import streamlit as st
@@ -55,7 +57,7 @@ def _dialog(service: Service, hits: tuple[Moment, ...]) -> None:
     show_film(service, moment, key="player")
     st.text(page.readable(moment.video))
     _show_neighbours(service, moment, hits)
-    _show_buttons(moment, hits)
+    _show_buttons(service, moment, hits)
     st.caption("A link to this search and this moment")
     st.code(link(), language=None, wrap_lines=True)
 
@@ -102,15 +104,37 @@ def _show_neighbours(service: Service, moment: Moment, hits: tuple[Moment, ...])
     show_timeline(own, length_s=length_s, current=moment)
 
 
-def _show_buttons(moment: Moment, hits: tuple[Moment, ...]) -> None:
+def _show_buttons(service: Service, moment: Moment, hits: tuple[Moment, ...]) -> None:
     """To the hit before and the next one, also by the arrow keys; into the basket."""
     at = next((number for number, hit in enumerate(hits) if format_play(hit) == format_play(moment)), None)
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         if at is not None:
             _step("Previous", "Left", hits[at - 1])
         st.button(basket.label(moment), icon=":material/shopping_basket:", on_click=basket.toggle, args=(moment,))
+        _show_cut(service, moment)
         if at is not None:
             _step("Next", "Right", hits[(at + 1) % len(hits)])
+
+
+def _show_cut(service: Service, moment: Moment) -> None:
+    """The moment as a film of its own, cut when it is asked for."""
+    name = f"{Path(page.video_name(moment)).stem}-{moment.start_s:.1f}-{moment.end_s:.1f}.mp4"
+    st.download_button(
+        "Cut",
+        lambda: _cut(service, moment),
+        name,
+        "video/mp4",
+        on_click="ignore",
+        icon=":material/content_cut:",
+        help="Download it in full quality, with its sound.",
+    )
+
+
+def _cut(service: Service, moment: Moment) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="vlrlt-") as folder:
+        film = Path(folder) / "cut.mp4"
+        service.cut(moment, film)
+        return film.read_bytes()
 
 
 def _step(name: str, key: str, target: Moment) -> None:

@@ -75,14 +75,19 @@ def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Gets the videos, the library and the report.")] = Path(
         "runs/demo"
     ),
+    ui: Annotated[bool, typer.Option("--ui", help="Then open the application on its library, in the browser.")] = False,
 ) -> None:
     """Render a small archive, index it, answer six queries and write a report with pictures.
 
-    Example: vlrlt demo --out demo
+    Example: vlrlt demo --out demo --ui
     """
     from vlrlt.demo import run_demo
 
     run_demo(out)
+    if ui:
+        from vlrlt.ui.launch import launch_ui
+
+        raise typer.Exit(launch_ui(out / "library", roots=[f"archive={out / 'archive'}"]))
 
 
 @app.command()

@@ -144,7 +144,8 @@ class Jobs:
                 job.progress = last
                 job.changed.notify_all()
         reader.join()
-        code = process.wait()
+        with process:  # closes its pipes
+            code = process.wait()
         with job.changed:
             if code in (0, 3):
                 job.report, job.state = json.loads(stdout[0].splitlines()[-1]), "done"
