@@ -114,12 +114,20 @@ def test_a_registered_folder_is_indexed_from_the_page(
 def test_a_run_is_seen_from_outside_while_it_lasts(library: Path) -> None:
     assert view_run(library) is None
     control = RunControl(library)
-    step = {"path": library / "x.mp4", "files_done": 1, "files_total": 4, "bytes_total": 100, "video_s_done": 60.0}
+    step = IndexProgress(
+        path=library / "x.mp4",
+        looking=False,
+        files_done=1,
+        files_total=4,
+        bytes_done=25,
+        bytes_total=100,
+        video_s_done=60.0,
+    )
     with control.listening():
-        control.tell(IndexProgress(**step, looking=False, bytes_done=25))
+        control.tell(step)
         run_view = view_run(library)
         assert run_view is not None
-        assert run_view.progress == IndexProgress(**step, looking=False, bytes_done=25)
+        assert run_view.progress == step
         assert not run_view.paused
         page = run(AppTest.from_function(library_page, default_timeout=120))
         assert "1 of 4 files" in page.get("progress")[0].text
@@ -150,7 +158,7 @@ def test_only_folders_below_a_root_are_indexed(tmp_path: Path) -> None:
 def test_look_inside_shows_what_is_kept_step_by_step(library: Path, prepared: Path) -> None:
     page = run(AppTest.from_function(inside_page, default_timeout=120))
     with Service(library) as service:
-        path = Path(service.path_of(page.selectbox(key="inside-video").value))
+        path = Path(service.path_of(str(page.selectbox(key="inside-video").value)))
         tokens = next(iter(read_tokens(path, embedder=service.embedder(), span=ClipSpan(0, 30))))  # type: ignore[arg-type]
     facts = {metric.label: metric.value for metric in page.metric}
     assert facts["Tokens"] == f"{tokens.num_tokens:,}"

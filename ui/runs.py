@@ -87,7 +87,7 @@ def _training(name: str, lines: Sequence[Mapping[str, str]]) -> Iterator[Run]:
     """A CSV of Lightning's logger: a step column, and a value here and there in the others."""
     if not lines or "step" not in lines[0]:
         return
-    points = [
+    points: list[dict[str, Any]] = [
         {"step": int(float(line["step"])), "metric": metric, "value": float(value)}
         for line in lines
         for metric, value in line.items()
