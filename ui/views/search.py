@@ -11,6 +11,7 @@ import streamlit as st
 
 from vlrlt.errors import VlrltError
 from vlrlt.service import SearchResult, Service
+from vlrlt.times import format_time
 from vlrlt.types import Moment
 from vlrlt.ui import basket, page, player
 from vlrlt.ui.request import PLAY, Request
@@ -36,6 +37,9 @@ def show() -> None:
         st.info("This library has no clips yet. Add a folder on the Library page, or run:")
         st.code(f"vlrlt index VIDEOS --library {page.library_dir()}", language=None)
         return
+    if request == Request():
+        st.title("Find a moment", anchor=False)
+        st.caption(f"in {status.clips:,} clips of {format_time(status.video_s)} of video")
     _show_box(request)
     _show_examples(service, status.model, hidden=request != Request())
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
