@@ -29,9 +29,13 @@ unit: $(VENV)/.dev  ## pytest with coverage
 test-ui: $(VENV)/.dev browser  ## walk through every page in Chromium; pictures in build/screenshots (5 minutes)
 	$(BIN)/pytest -m ui -q tests/test_ui_walk.py
 
-test-api: $(VENV)/.dev  ## generated requests against the HTTP API (1 minute)
+test-api: $(VENV)/.dev  ## the HTTP API: generated requests, a generated client, 50 clients beside an index job (5 minutes)
 	$(BIN)/python -m pip install --quiet 'schemathesis>=4'
-	$(BIN)/pytest -m api -q tests/test_api_fuzz.py
+	$(PYTHON) -m venv build/openapi
+	build/openapi/bin/pip install --quiet 'openapi-python-client>=0.26'
+	OPENAPI_PYTHON_CLIENT=build/openapi/bin/openapi-python-client \
+		$(BIN)/pytest -m api -q tests/test_api_fuzz.py tests/test_api_client.py
+	$(BIN)/python benchmarks/api_load.py
 
 test-crash: $(VENV)/.dev  ## kill, tear and fill up: the suite of the library's promises (10 minutes)
 	$(BIN)/pytest -m crash -s -q tests/test_crash.py
@@ -98,5 +102,5 @@ $(VENV)/.demo: pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet --editable '.[cpu,ui,ask,serve,edit,dev,docs]'
+	$(BIN)/python -m pip install --quiet --editable '.[cpu,ui,ask,serve,edit,mcp,dev,docs]'
 	@touch $@

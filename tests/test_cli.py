@@ -71,6 +71,7 @@ COMMANDS = (
     "train",
     "demo",
     "serve",
+    "mcp",
     "ui",
 )
 

@@ -1,4 +1,4 @@
-"""Commands around the application: doctor, explain, demo, ui."""
+"""Commands around the application: doctor, explain, demo, serve, mcp, ui."""
 
 import json
 from pathlib import Path
@@ -108,6 +108,19 @@ def serve(
     from vlrlt.serve.launch import launch_server
 
     launch_server(library, host=host, port=port, roots=root or (), model=model, device=device)
+
+
+@app.command()
+def mcp(library: Library, model: Model = None, device: Device = "auto") -> None:
+    """Give assistants search, ask and preview over a library: a Model Context Protocol server on stdin and stdout.
+
+    Example: vlrlt mcp --library lib
+    """
+    from vlrlt.mcp import create_server
+    from vlrlt.service import Service
+
+    with Service(library, model=model, device=device) as service:
+        create_server(service).run("stdio")
 
 
 @app.command()

@@ -1,6 +1,8 @@
 """Index jobs: one child process at a time, so that a crash, a cancel or hours of work never touch the server."""
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +16,8 @@ from typing import Any, Literal
 from vlrlt.errors import ConfigError, LibraryError
 
 JobState = Literal["running", "done", "failed", "cancelled"]
+NICENESS = 10
+"""Of index jobs, and so of all that they start."""
 MAX_JOBS = 100
 """Finished ones that are remembered."""
 
@@ -89,6 +93,8 @@ class Jobs:
             command = [sys.executable, "-m", "vlrlt", "index", str(path), "--json"]
             command += ["--library", str(self._library_dir), *(["--retry-failed"] if retry_failed else [])]
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
+            with contextlib.suppress(OSError):  # searches go first
+                os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
             self._jobs[job.id], self._processes[job.id] = job, process
             if key is not None:
                 self._keys[key] = job
