@@ -43,8 +43,9 @@ from vlrlt.losses import InfoNCE, Temperature
 from vlrlt.metrics import multi_instance_retrieval
 from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
-from vlrlt.models.text import SentencePieceText, fit_vocabulary
+from vlrlt.models.text import SentencePieceText
 from vlrlt.models.video_encoder import VideoEncoder
+from vlrlt.models.vocabulary import fit_vocabulary
 from vlrlt.progress import count_progress
 from vlrlt.tokens.run_length import DENSE, TokenPolicy
 from vlrlt.toy.make import make_toy_kitchen

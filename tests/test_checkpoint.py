@@ -18,7 +18,7 @@ from towers import CAPTIONS, INFERENCE, TINY, TINY_RUN_OVERLAP, half_static_clip
 from vlrlt.errors import CheckpointError
 from vlrlt.models.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from vlrlt.models.dual_encoder import DualEncoder
-from vlrlt.models.text import fit_vocabulary
+from vlrlt.models.vocabulary import fit_vocabulary
 from vlrlt.tokens.run_length import DENSE, TokenPolicy
 
 Config = dict[str, Any]

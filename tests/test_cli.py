@@ -31,8 +31,9 @@ from vlrlt.index.report import IndexProgress
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
-from vlrlt.models.text import SentencePieceText, fit_vocabulary
+from vlrlt.models.text import SentencePieceText
 from vlrlt.models.video_encoder import VideoEncoder
+from vlrlt.models.vocabulary import fit_vocabulary
 from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.toy.make import ToyKitchen
 from vlrlt.video.sampling import ClipSampling

@@ -1,6 +1,8 @@
 """An embedder gives the unit vectors of its model, and its fingerprint follows every override."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,13 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from colour import write_colours
 from towers import CAPTIONS, INFERENCE, SIZE_PX, TINY, TINY_RUN_OVERLAP, half_static_clips, tiny_dual
 
 from vlrlt import embed
 from vlrlt.embed import DualEncoderEmbedder, Embedder, load_embedder
 from vlrlt.errors import CheckpointError, ConfigError
+from vlrlt.index.build import index_paths
+from vlrlt.index.query.language import TextQuery
 from vlrlt.models.checkpoint import fingerprint, save_checkpoint
 from vlrlt.models.config import VideoEncoderConfig
+from vlrlt.models.text_onnx import OnnxText
+from vlrlt.service import Service
 from vlrlt.tokens.run_length import DENSE, TokenPolicy
 
 NUM_DENSE_TOKENS = {"joint": 8, "run_overlap": 16}
@@ -137,3 +144,36 @@ def test_an_unknown_model_lists_what_can_be_given(tmp_path: Path) -> None:
         load_embedder(f"{tmp_path}/absent", device="cpu")
     with pytest.raises(CheckpointError, match=re.escape(f"{tmp_path}/config.json: No such file or directory")):
         load_embedder(str(tmp_path), device="cpu")
+
+
+def test_onnx_text_equals_torch(tmp_path: Path) -> None:
+    """Texts of every length, one and many at a time."""
+    embedder = load_embedder()
+    assert embedder.export_text(tmp_path / "text.onnx")
+    onnx = OnnxText(tmp_path / "text.onnx")
+    assert onnx.captions == embedder.captions
+    texts = ["open fridge", "", "x", "pour the milk into the white cup, then put it down " * 3, *embedder.captions[:40]]
+    np.testing.assert_allclose(onnx.embed(texts), embedder.embed_text(texts), atol=1e-5)
+    np.testing.assert_allclose(onnx.embed(texts[:1]), embedder.embed_text(texts[:1]), atol=1e-5)
+
+
+def test_the_second_search_needs_no_torch(tmp_path: Path) -> None:
+    save_checkpoint(tiny_dual(), tmp_path / "model")
+    write_colours(tmp_path / "a.mp4", [("red", 2), ("blue", 2)])
+    library = tmp_path / "library"
+    index_paths([tmp_path / "a.mp4"], library_dir=library, embedder=load_embedder(str(tmp_path / "model")))
+    with Service(library) as service:
+        expected = service.search(TextQuery("open the fridge"), k=1).as_json()
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path; from vlrlt.service import Service\n"
+        "from vlrlt.index.query.language import TextQuery\n"
+        f"print(Service(Path({str(library)!r})).search(TextQuery('open the fridge'), k=1).as_json()['hits'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(expected["hits"])
+    (text,) = (library / "cache").glob("text-*.onnx")
+    text.write_bytes(b"damaged")
+    with Service(library) as service:
+        assert service.search(TextQuery("open the fridge"), k=1).as_json()["hits"] == expected["hits"]
+    assert len(text.read_bytes()) > 1000, "a damaged copy is made again"

@@ -22,8 +22,9 @@ from vlrlt.models.attention import joint_attention
 from vlrlt.models.config import OpenClipTextConfig, SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.layers import Block
-from vlrlt.models.text import SentencePieceText, fit_vocabulary
+from vlrlt.models.text import SentencePieceText
 from vlrlt.models.video_encoder import VideoEncoder
+from vlrlt.models.vocabulary import fit_vocabulary
 from vlrlt.tokens.packing import pack
 from vlrlt.tokens.patches import patchify
 from vlrlt.tokens.run_length import DENSE, TokenPolicy, keep_mask

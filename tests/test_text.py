@@ -8,7 +8,8 @@ import torch
 from towers import CAPTIONS, TINY_TEXT, tiny_dual
 
 from vlrlt.errors import CheckpointError, ConfigError
-from vlrlt.models.text import PAD_ID, UNKNOWN_ID, SentencePieceText, fit_vocabulary
+from vlrlt.models.text import SentencePieceText
+from vlrlt.models.vocabulary import PAD_ID, UNKNOWN_ID, fit_vocabulary
 
 VOCABULARY = fit_vocabulary(CAPTIONS, vocab_size=60)
 

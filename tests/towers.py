@@ -13,8 +13,9 @@ from torch import nn
 
 from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
-from vlrlt.models.text import SentencePieceText, fit_vocabulary
+from vlrlt.models.text import SentencePieceText
 from vlrlt.models.video_encoder import VideoEncoder
+from vlrlt.models.vocabulary import fit_vocabulary
 from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.types import UInt8Array
 from vlrlt.video.sampling import ClipSampling

@@ -14,8 +14,9 @@ from vlrlt.models.checkpoint import load_checkpoint, load_weights
 from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.huggingface import HuggingFaceText, HuggingFaceTextConfig
-from vlrlt.models.text import SentencePieceText, TextTower, fit_vocabulary
+from vlrlt.models.text import SentencePieceText, TextTower
 from vlrlt.models.video_encoder import VideoEncoder
+from vlrlt.models.vocabulary import fit_vocabulary
 
 Lock = Literal["none", "video", "text"]
 

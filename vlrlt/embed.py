@@ -14,6 +14,7 @@ import torch
 from vlrlt.errors import ConfigError
 from vlrlt.models.checkpoint import fingerprint, load_checkpoint
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
+from vlrlt.models.text_onnx import export_text
 from vlrlt.tokens.patches import patchify
 from vlrlt.tokens.run_length import TokenPolicy, keep_mask
 from vlrlt.types import BoolArray, ClipEmbeddings, Float32Array, UInt8Array
@@ -103,6 +104,10 @@ class DualEncoderEmbedder:
         if not texts:
             return np.zeros((0, self.embed_dim), np.float32)
         return _to_numpy(self._model.encode_text(self._model.text.tokenize(texts).to(self._device)))
+
+    def export_text(self, path: Path) -> bool:
+        """Write the text tower as a file that search can use without torch; False: it is of another kind."""
+        return export_text(self._model, path, captions=self.captions)
 
 
 def load_embedder(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import xxhash
 
-from vlrlt.errors import ConfigError, LibraryError, PageExpiredError
+from vlrlt.errors import ConfigError, LibraryError, MissingExtraError, PageExpiredError
 from vlrlt.export.cut import Cut, CutMode, cut_video
 from vlrlt.export.export import export_file
 from vlrlt.export.output import check_outside
@@ -25,6 +25,7 @@ from vlrlt.export.piece import piece_of
 from vlrlt.index.annotations import TextHit
 from vlrlt.index.catalog import Catalog, LibrarySettings, Snapshot, Video, mismatch
 from vlrlt.index.query.confidence import background_texts
+from vlrlt.index.query.embed import TextEmbedder
 from vlrlt.index.query.language import Query, SimilarQuery
 from vlrlt.index.query.request import GroupBy
 from vlrlt.index.query.searcher import Ranking, Searcher, SearchOptions, is_match
@@ -32,6 +33,7 @@ from vlrlt.index.repeats import THRESHOLD, Repetition, find_repetitions
 from vlrlt.index.saved import SavedSearches
 from vlrlt.index.vectors.choice import open_store, store_info
 from vlrlt.index.vectors.protocol import StoreInfo, VectorStore
+from vlrlt.models.text_onnx import OnnxText
 from vlrlt.times import format_time
 from vlrlt.types import ClipSpan, Float32Array, Moment
 from vlrlt.video import media
@@ -560,22 +562,55 @@ class Service:
     def _find_embedder(self, settings: LibrarySettings) -> "Embedder":
         """The model, loaded once; it must be the library's own at every search."""
         if self._embedder is None:
-            if self._model is None or isinstance(self._model, str):
-                from vlrlt.embed import load_embedder
-
-                self._embedder = load_embedder(
-                    self._model or settings.model,
-                    device=self._device,
-                    policy=bound_policy(settings),
-                    sampling=settings.sampling,
-                )
-            else:
-                self._embedder = self._model
+            text_only = self._text_embedder(settings) if self._model is None else None
+            self._embedder = text_only or self._load_embedder(settings)
         if self._embedder.fingerprint != settings.fingerprint:
             raise mismatch(
                 self.library_dir, settings, model=self._embedder.name, fingerprint=self._embedder.fingerprint
             )
         return self._embedder
+
+    def _load_embedder(self, settings: LibrarySettings) -> "Embedder":
+        """The whole model; the text tower of the library's own is written down for later searches."""
+        if self._model is not None and not isinstance(self._model, str):
+            return self._model
+        from vlrlt.embed import load_embedder
+
+        embedder = load_embedder(
+            self._model or settings.model,
+            device=self._device,
+            policy=bound_policy(settings),
+            sampling=settings.sampling,
+        )
+        path = self._text_path(settings)
+        if embedder.fingerprint == settings.fingerprint and not path.exists():
+            with contextlib.suppress(MissingExtraError, OSError):  # only a copy, to start faster
+                path.parent.mkdir(exist_ok=True)
+                embedder.export_text(path)
+        return embedder
+
+    def _text_embedder(self, settings: LibrarySettings) -> "Embedder | None":
+        """The library's model without torch, if an earlier search has written its text tower down."""
+        path = self._text_path(settings)
+        if not path.exists():
+            return None
+        try:
+            text = OnnxText(path)
+        except MissingExtraError:
+            return None
+        except Exception:
+            path.unlink(missing_ok=True)
+            return None
+        return TextEmbedder(settings, text=text, load=lambda: self._load_checked(settings))
+
+    def _load_checked(self, settings: LibrarySettings) -> "Embedder":
+        embedder = self._load_embedder(settings)
+        if embedder.fingerprint != settings.fingerprint:
+            raise mismatch(self.library_dir, settings, model=embedder.name, fingerprint=embedder.fingerprint)
+        return embedder
+
+    def _text_path(self, settings: LibrarySettings) -> Path:
+        return self.library_dir / "cache" / f"text-{settings.fingerprint}.onnx"
 
     def _known_video(self, moment: Moment) -> Video:
         """The video of a moment: only videos of this library are ever read."""

@@ -1,5 +1,7 @@
 """Queries to vectors. Legend: D embedding."""
 
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,12 +9,49 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from vlrlt.errors import DecodeError
+from vlrlt.index.catalog import LibrarySettings
 from vlrlt.index.query.language import ClipQuery, ImageQuery, TextQuery
-from vlrlt.types import Float32Array, UInt8Array
+from vlrlt.models.text_onnx import OnnxText
+from vlrlt.types import ClipEmbeddings, Float32Array, UInt8Array
 from vlrlt.video.worker import DecodeProcess
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder
+    from vlrlt.video.transforms import Preprocess
+
+
+class TextEmbedder:
+    """The model of a library, as far as words need it: its text tower without torch, the rest when pictures come.
+
+    Args:
+        settings: of the library.
+        text: the text tower.
+        load: gives the whole model.
+    """
+
+    def __init__(self, settings: LibrarySettings, *, text: OnnxText, load: "Callable[[], Embedder]") -> None:
+        self.name, self.fingerprint, self.embed_dim = settings.model, settings.fingerprint, settings.embed_dim
+        self.sampling = settings.sampling
+        self.captions = text.captions
+        self._text = text
+        self._load = load
+
+    @cached_property
+    def preprocess(self) -> "Preprocess":
+        """How pictures reach the encoder."""
+        return self._whole.preprocess
+
+    def embed_clips(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:
+        """Unit vectors of preprocessed clips, by the whole model."""
+        return self._whole.embed_clips(rgb_BTHWC)
+
+    def embed_text(self, texts: Sequence[str]) -> Float32Array:
+        """Unit vectors (B, D) of texts."""
+        return self._text.embed(texts)
+
+    @cached_property
+    def _whole(self) -> "Embedder":
+        return self._load()
 
 
 def embed_query(query: TextQuery | ImageQuery | ClipQuery, embedder: "Embedder") -> Float32Array:

@@ -29,6 +29,8 @@ MAX_MOMENTS = 1000
 """Moments that are counted or summed at most."""
 NEIGHBOURHOOD_S = 30.0
 """How far before and after a moment is looked for what happened there."""
+OWN_SHARE = 0.25
+"""A clip tells what happened beside a moment if at most this share of it lies in the moment."""
 NO_CONFIDENCE = 0.2
 """The best moment below this says "no" rather than "not found"."""
 MAX_LABELS = 5000
@@ -151,15 +153,18 @@ class _Answering:
         if not matches:
             return self._nothing(nearest)
         anchor = matches[0]
+        clip = self._service.clip(anchor.clip_id)
+        clip_s = clip.end_s - clip.start_s
+        apart_s = (0.5 - OWN_SHARE) * clip_s
         if before:
-            stretch = (anchor.start_s - NEIGHBOURHOOD_S, anchor.start_s)
+            stretch = (anchor.start_s - NEIGHBOURHOOD_S, anchor.start_s - apart_s)
         else:
-            stretch = (anchor.end_s, anchor.end_s + NEIGHBOURHOOD_S)
+            stretch = (anchor.end_s + apart_s, anchor.end_s + NEIGHBOURHOOD_S)
         labelled = self._label(anchor, *stretch)
         if not labelled:
             side = "before" if before else "after"
             return self._answer(f"nothing that could be named happened {side} it", found=False, citations=(anchor,))
-        chosen = labelled[-1] if before else labelled[0]
+        chosen = _nearest(labelled[::-1] if before else labelled, within_s=clip_s)
         text = f"{chosen.label}: {_where_and_when(chosen.moment)}"
         return self._answer(text, found=True, value=chosen.label, citations=(chosen.moment, anchor))
 
@@ -190,8 +195,10 @@ class _Answering:
             ranked.append((best[0].confidence or 0.0 if best else 0.0, option, best))
         ranked.sort(key=lambda entry: -entry[0])
         candidates = tuple(Candidate(text=option, confidence=sure) for sure, option, _ in ranked)
-        _, option, evidence = ranked[0]
-        found = bool(evidence) and is_match(evidence[0])
+        sure, option, evidence = ranked[0]
+        # One of so many options or none: each is that much less likely to begin with than when it is asked for alone.
+        needed = len(ranked) / (len(ranked) + 1)
+        found = bool(evidence) and is_match(evidence[0]) and (evidence[0].confidence is None or sure >= needed)
         text = option if found else f"none was found; the nearest is {option}"
         return self._answer(text, found=found, value=option, citations=evidence, candidates=candidates)
 
@@ -294,6 +301,13 @@ class _Answering:
             searched_videos=coverage.videos,
             searched_video_s=coverage.video_s,
         )
+
+
+def _nearest(labelled: Sequence[_Labelled], *, within_s: float) -> _Labelled:
+    """The best of the first part and those that begin within a clip's length of it: clips overlap two actions."""
+    first_s = labelled[0].moment.start_s
+    near = [part for part in labelled if abs(part.moment.start_s - first_s) < within_s]
+    return max(near, key=lambda part: part.moment.score)
 
 
 def _where_and_when(moment: Moment) -> str:

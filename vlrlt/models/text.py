@@ -3,63 +3,21 @@
 Shape legend: B texts, L token ids of a text, D width, E embedding.
 """
 
-import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
-import sentencepiece
 import torch
 from torch import Tensor, nn
 
 from vlrlt.errors import CheckpointError, ConfigError
 from vlrlt.models.config import NoTextConfig, OpenClipTextConfig, SentencePieceTextConfig
 from vlrlt.models.huggingface import HuggingFaceText
+from vlrlt.models.vocabulary import PAD_ID, load_vocabulary, token_ids
 
 if TYPE_CHECKING:
     import open_clip
-
-PAD_ID, UNKNOWN_ID = 0, 1
-
-
-def fit_vocabulary(captions: Iterable[str], *, vocab_size: int) -> bytes:
-    """Fit a SentencePiece unigram vocabulary on captions, lower-cased.
-
-    Args:
-        captions: the training texts.
-        vocab_size: at most this many pieces; fewer when the captions do not yield as many.
-
-    Returns:
-        The serialised SentencePiece model (a protocol buffer), the same bytes for the same captions.
-
-    Raises:
-        ConfigError: there is no caption, or too few characters for any vocabulary.
-    """
-    lines = sorted({caption.strip().lower() for caption in captions if caption.strip()})
-    if not lines:
-        raise ConfigError("a vocabulary needs captions, got none")
-    out = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(lines),
-            model_writer=out,
-            vocab_size=vocab_size,
-            hard_vocab_limit=False,
-            character_coverage=1.0,
-            normalization_rule_name="nmt_nfkc_cf",
-            pad_id=PAD_ID,
-            unk_id=UNKNOWN_ID,
-            bos_id=-1,
-            eos_id=-1,
-            num_threads=1,
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        raise ConfigError(
-            f"cannot fit a vocabulary of {vocab_size} pieces on {len(lines)} captions: {error}"
-        ) from error
-    return out.getvalue()
 
 
 class SentencePieceText(nn.Module):
@@ -69,7 +27,7 @@ class SentencePieceText(nn.Module):
         super().__init__()
         self.config = config
         self.vocabulary = vocabulary
-        self._processor = _load_vocabulary(vocabulary)
+        self._processor = load_vocabulary(vocabulary)
         if self._processor.vocab_size() != config.vocab_size:
             raise CheckpointError(
                 f"the tokenizer has {self._processor.vocab_size()} pieces, the model {config.vocab_size}; "
@@ -95,15 +53,11 @@ class SentencePieceText(nn.Module):
     @classmethod
     def with_vocabulary(cls, config: SentencePieceTextConfig, vocabulary: bytes) -> Self:
         """An untrained tower for a fitted vocabulary, which may hold fewer pieces than config.vocab_size asked for."""
-        return cls(replace(config, vocab_size=_load_vocabulary(vocabulary).vocab_size()), vocabulary=vocabulary)
+        return cls(replace(config, vocab_size=load_vocabulary(vocabulary).vocab_size()), vocabulary=vocabulary)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Ids (B, context_length), cut at context_length; an empty text is one unknown token."""
-        ids_BL = torch.full((len(texts), self.config.context_length), PAD_ID, dtype=torch.int64)
-        for row, text in enumerate(texts):
-            ids = self._processor.encode(text)[: self.config.context_length] or [UNKNOWN_ID]
-            ids_BL[row, : len(ids)] = torch.tensor(ids)
-        return ids_BL
+        return torch.from_numpy(token_ids(self._processor, texts, context_length=self.config.context_length))
 
     def forward(self, ids_BL: Tensor) -> Tensor:
         """Embeddings (B, E), not normalised."""
@@ -175,12 +129,3 @@ class NoText(nn.Module):
 
 TextTower = SentencePieceText | OpenClipText | HuggingFaceText | NoText
 """Everything that turns texts into embeddings: tokenize(texts) -> ids, tower(ids) -> (B, E)."""
-
-
-def _load_vocabulary(vocabulary: bytes) -> sentencepiece.SentencePieceProcessor:
-    processor = sentencepiece.SentencePieceProcessor()
-    try:
-        processor.LoadFromSerializedProto(vocabulary)
-    except RuntimeError as error:
-        raise CheckpointError(f"the SentencePiece vocabulary is damaged: {error}") from error
-    return processor
