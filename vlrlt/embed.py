@@ -40,7 +40,11 @@ class Embedder(Protocol):
     """Hash of weights, preprocessing, sampling and token policy; vectors of different fingerprints never mix."""
     embed_dim: int
     sampling: ClipSampling
-    preprocess: Preprocess
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How pictures reach the encoder."""
+        ...
 
     def embed_clips(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:
         """Unit vectors of preprocessed clips; T is sampling.num_frames, or 1 for an image."""
