@@ -115,7 +115,7 @@ def test_thumbnails_and_previews_by_clip_id_with_ranges(client: TestClient) -> N
 
 @pytest.mark.parametrize("clip", ["..%2f..%2fetc%2fpasswd", "....", "%00", "0000000000000001", "ABCDEF0000000000"])
 def test_nothing_but_clips_is_ever_read(client: TestClient, clip: str) -> None:
-    for kind in ("thumbnail", "preview"):
+    for kind in ("thumbnail", "preview", "animation", "cut", "similar"):
         assert client.get(f"/v1/clips/{clip}/{kind}").status_code in (404, 422)
 
 
@@ -181,6 +181,7 @@ def test_saved_searches(client: TestClient) -> None:
     with_file = client.put("/v1/searches/x", json={"image": "aGk="})
     assert (with_file.status_code, with_file.json()["error"]["type"]) == (422, "Config")
     assert client.put("/v1/searches/x", json={}).status_code == 422, "nothing to find"
+    assert client.put("/v1/searches/..%2fx", json=body).status_code in (404, 422)
     assert client.delete("/v1/searches/sea and sky").status_code == 204
     assert client.get("/v1/searches/sea and sky/hits").status_code == 404
     assert client.get("/v1/searches").json() == {"searches": {}}
