@@ -87,10 +87,11 @@ class Visitor:
 
     def go_to(self, title: str) -> None:
         """By the menu on top, which a phone hides behind a button."""
-        link = self.page.get_by_role("link", name=title)
-        if not link.count() or not link.first.is_visible():
-            self.page.get_by_test_id("stExpandSidebarButton").click()
-        link.first.click()
+        opener = self.page.get_by_test_id("stExpandSidebarButton")
+        if opener.count() and opener.first.is_visible():
+            opener.first.click()
+            self.page.wait_for_timeout(500)
+        self.page.get_by_role("link", name=title).first.click()
         self.page.wait_for_timeout(500)
         self.settle()
 

@@ -102,14 +102,14 @@ def test_every_page(address: str, visitor: tuple[Visitor, str]) -> None:
             browser.press("Enter")
             page.get_by_text("Searched").wait_for()
         if title in ("Library", "Look inside", "Compare"):
-            page.wait_for_function("document.querySelectorAll('canvas, [data-testid=stVegaLiteChart] svg').length > 0")
+            page.wait_for_function("document.querySelectorAll('[data-testid=stVegaLiteChart] svg').length > 0")
         browser.settle()
         no_warnings(browser)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{title} is wider than the window"
         browser.picture(f"{name}-{title.lower().replace(' ', '-')}")
     browser.go_to("Look inside")
     page.get_by_role("tab", name="A map of the clips").click()
-    page.wait_for_function("document.querySelectorAll('[data-testid=stVegaLiteChart] canvas').length > 0")
+    page.wait_for_function("document.querySelectorAll('[data-testid=stVegaLiteChart] svg').length > 0")
     browser.settle()
     browser.picture(f"{name}-map")
 

@@ -43,17 +43,19 @@ def open_linked(service: Service, link: str) -> None:
         page.show_error(error, title="The moment of this link cannot be shown")
 
 
-def show_player(service: Service, hits: Sequence[Moment]) -> None:
-    """The dialog, if a moment is open."""
+def show_player(service: Service, hits: Sequence[Moment], *, linked: bool = False) -> None:
+    """The dialog, if a moment is open; whether the page's address shall name it."""
     if opened() is not None:
-        _dialog(service, tuple(hits))
+        _dialog(service, tuple(hits), linked=linked)
 
 
 @st.dialog("Moment", width="medium", icon=":material/play_arrow:", on_dismiss=close_player)
-def _dialog(service: Service, hits: tuple[Moment, ...]) -> None:
+def _dialog(service: Service, hits: tuple[Moment, ...], *, linked: bool) -> None:
     moment = opened()
     if moment is None:
         st.rerun()
+    if linked:
+        write_link()  # the dialog goes on to other moments without the rest of the page
     show_film(service, moment, key="player")
     st.text(page.readable(moment.video))
     _show_neighbours(service, moment, hits)
@@ -153,13 +155,21 @@ def show_timeline(hits: Sequence[Moment], *, length_s: float, current: Moment | 
     st.html(f'<div class="vlrlt-timeline" role="img" aria-label="{label}" title="{label}">{marks}</div>')
 
 
-def params() -> dict[str, list[str]]:
-    """What a link says of the moment that is open."""
+def _params() -> dict[str, list[str]]:
+    """What a link says of the search and of the moment that is open."""
+    request: Request = st.session_state.get("request", Request())
     moment = opened()
-    return {} if moment is None else {PLAY: [format_play(moment)]}
+    return request.params() | ({} if moment is None else {PLAY: [format_play(moment)]})
+
+
+def write_link() -> None:
+    """Put the search, and the moment that is open, into the page's address."""
+    params = _params()
+    if params != {name: st.query_params.get_all(name) for name in st.query_params}:
+        st.query_params.from_dict(params)
+    st.session_state["written link"] = params
 
 
 def link() -> str:
     """The address that opens this search with this moment."""
-    request: Request = st.session_state.get("request", Request())
-    return f"{urljoin(st.context.url or '', '.')}?{urlencode(request.params() | params(), doseq=True)}"
+    return f"{urljoin(st.context.url or '', '.')}?{urlencode(_params(), doseq=True)}"

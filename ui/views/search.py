@@ -48,9 +48,9 @@ def show() -> None:
         _show_filters(service, request)
         basket.show()
     _show_chips(request)
-    _write_link(request)
+    player.write_link()
     hits = _answer(service, request, picture)
-    player.show_player(service, hits)
+    player.show_player(service, hits, linked=True)
 
 
 def _current_request(service: Service) -> Request:
@@ -65,14 +65,6 @@ def _current_request(service: Service) -> Request:
     if request != state.get("shown request"):
         state["shown request"], state["num shown"] = request, NUM_MORE
     return request
-
-
-def _write_link(request: Request) -> None:
-    """Put the search, and the moment that is open, into the page's address."""
-    params = request.params() | player.params()
-    if params != {name: st.query_params.get_all(name) for name in st.query_params}:
-        st.query_params.from_dict(params)
-    st.session_state["written link"] = params
 
 
 def _edit(field: str, key: str) -> None:
