@@ -1,6 +1,7 @@
 """Questions over a toy kitchen whose answers are known: accuracy of each kind, and whether "found" can be believed.
 
     python benchmarks/qa.py --data DIR --library DIR [--seed N] [--per-kind N] [--json]
+    python benchmarks/qa.py --videos DIR --weights DIR --library DIR [--json]
 
 --data is a folder of `vlrlt toy make`, --library one in which its videos were indexed. Questions come from the ground
 truth of single videos; of every kind half are twins that cannot be answered: the same question about an action that the
@@ -12,24 +13,30 @@ video does not show. Kinds and what counts as right:
     before, after   verb and noun of the action annotated next to it; not found for twins
     choice     the one of five actions that the video shows (twins: none of them is shown, and that is said)
 
+With --videos: the hand-written questions of qa_real.py over the videos that its manifest.tsv lists, by the bridge model
+(bridge.py, which says what --weights is); the videos are indexed into --library first.
+
 Prints {"kind": {"n", "accuracy"}, "found": {...}} with --json.
 """
 
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from qa_real import read_questions
 
 from vlrlt.ask.answer import Answer
 from vlrlt.ask.question import parse_question
 from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.datasets.epic import EpicData, Narration
+from vlrlt.index.build import index_paths
 from vlrlt.index.catalog import Catalog
 from vlrlt.service import Service
+from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.toy.world import spoken
 from vlrlt.types import Moment
 
@@ -178,16 +185,32 @@ def iou(moment: Moment, narration: Narration) -> float:
     return max(0.0, shared_s) / union_s
 
 
-def run(answerer: RetrievalAnswerer, cases: Sequence[Case]) -> dict[str, dict[str, float]]:
+Asked = tuple[str, bool, bool, bool]
+"""Kind, answerable, found, right."""
+
+
+def ask(answerer: RetrievalAnswerer, cases: Iterable[Case]) -> Iterator[Asked]:
+    """Answer questions of the toy kitchen."""
+    for case in cases:
+        answer = answerer.answer(parse_question(case.text, options=case.options))
+        yield case.kind, case.answerable, answer.found, case.is_right(answer)
+
+
+def ask_real(answerer: RetrievalAnswerer) -> Iterator[Asked]:
+    """Answer the hand-written questions."""
+    for question in read_questions():
+        answer = question.ask(answerer)
+        yield question.kind, question.answerable, answer.found, question.is_right(answer)
+
+
+def tabulate(asked: Iterable[Asked]) -> dict[str, dict[str, float]]:
     """Accuracy of each kind, answerable and not, and of `found`."""
     right: dict[str, list[bool]] = defaultdict(list)
     found: dict[bool, list[bool]] = {True: [], False: []}
-    for case in cases:
-        answer = answerer.answer(parse_question(case.text, options=case.options))
-        is_right = case.is_right(answer)
-        right[case.kind].append(is_right)
-        right[f"{case.kind}, {'answerable' if case.answerable else 'twin'}"].append(is_right)
-        found[case.answerable].append(answer.found)
+    for kind, answerable, was_found, is_right in asked:
+        right[kind].append(is_right)
+        right[f"{kind}, {'answerable' if answerable else 'twin'}"].append(is_right)
+        found[answerable].append(was_found)
     table = {kind: {"n": len(values), "accuracy": float(np.mean(values))} for kind, values in right.items()}
     table["found"] = {
         "n": len(found[True]) + len(found[False]),
@@ -197,21 +220,43 @@ def run(answerer: RetrievalAnswerer, cases: Sequence[Case]) -> dict[str, dict[st
     return table
 
 
+def bridge_service(videos: Path, weights: Path, library: Path) -> Service:
+    """The library of the real videos, brought up to date."""
+    from bridge import BridgeEmbedder
+    from real_videos import read_manifest
+
+    embedder = BridgeEmbedder(weights, policy=TokenPolicy())
+    index_paths([source.path for source in read_manifest(videos)], library_dir=library, embedder=embedder)
+    return Service(library, model=embedder)
+
+
+def toy_questions(data: Path, library: Path, *, per_kind: int, seed: int) -> tuple[Kitchen, list[Case]]:
+    """Questions on the videos of a library."""
+    with Catalog.open_reader(library) as catalog:
+        videos = {Path(path).stem for path in catalog.snapshot().clips.videos}
+    kitchen = Kitchen(EpicData(data), videos)
+    return kitchen, list(draw(kitchen, per_kind=per_kind, seed=seed))
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path)
+    source.add_argument("--videos", type=Path)
+    parser.add_argument("--weights", type=Path)
     parser.add_argument("--library", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--per-kind", type=int, default=100)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with Catalog.open_reader(options.library) as catalog:
-        videos = {Path(path).stem for path in catalog.snapshot().clips.videos}
-    kitchen = Kitchen(EpicData(options.data), videos)
-    cases = list(draw(kitchen, per_kind=options.per_kind, seed=options.seed))
-    with Service(options.library) as service:
-        table = run(RetrievalAnswerer(service, vocabulary=tuple(kitchen.vocabulary)), cases)
+    if options.videos:
+        with bridge_service(options.videos, options.weights, options.library) as service:
+            table = tabulate(ask_real(RetrievalAnswerer(service)))
+    else:
+        kitchen, cases = toy_questions(options.data, options.library, per_kind=options.per_kind, seed=options.seed)
+        with Service(options.library) as service:
+            table = tabulate(ask(RetrievalAnswerer(service, vocabulary=tuple(kitchen.vocabulary)), cases))
     if options.json:
         print(json.dumps(table))
         return
