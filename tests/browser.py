@@ -93,6 +93,8 @@ class Visitor:
             self.page.wait_for_timeout(500)
         self.page.get_by_role("link", name=title).first.click()
         self.page.wait_for_timeout(500)
+        if self.page.viewport_size["width"] < DESKTOP["width"]:
+            self.page.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
         self.settle()
 
     def press(self, *keys: str) -> None:

@@ -21,7 +21,10 @@ STYLE = """
 [class*="st-key-card-"] img { border-radius: 0.4rem; background: rgba(128, 128, 128, 0.15); object-fit: contain; }
 [class*="st-key-thumbnail-"] img { aspect-ratio: 4 / 3; }
 [class*="st-key-video-"] > [data-testid="stElementContainer"]:first-child { font-weight: 600; }
-@media (max-width: 640px) { [class*="st-key-card-"], [class*="st-key-video-"] { width: 100% !important; } }
+@media (max-width: 640px) {
+    [data-testid="stLayoutWrapper"]:has(> [class*="st-key-card-"]),
+    [data-testid="stLayoutWrapper"]:has(> [class*="st-key-video-"]) { flex: 1 1 100% !important; }
+}
 </style>
 """
 
