@@ -37,7 +37,7 @@ test-api: $(VENV)/.dev  ## the HTTP API: generated requests, a generated client,
 		$(BIN)/pytest -m api -q tests/test_api_fuzz.py tests/test_api_client.py
 	$(BIN)/python benchmarks/api_load.py
 
-test-crash: $(VENV)/.dev  ## kill, tear and fill up: the suite of the library's promises (10 minutes)
+test-crash: $(VENV)/.dev  ## kill, tear and fill up: the suite of the library's promises (4 minutes of CPU time)
 	$(BIN)/pytest -m crash -s -q tests/test_crash.py
 
 test-ray: $(VENV)/.dev  ## indexing on a local Ray cluster while its workers are killed; installs Ray (240 MB)

@@ -8,7 +8,7 @@ are looped, packet by packet, without encoding them again, until they last at le
 bridge.py:
 
     plain    decord decodes every frame, one frame a second goes through the ViT, vectors into a FAISS flat index
-    vlrlt    index_paths: clips with 2 frames, run-length tokens, key frames where one lies near enough; see SETTINGS
+    vlrlt    index_paths: clips of 2 or 4 frames, run-length tokens, key frames where one lies near enough; see SETTINGS
 
 A third archive is one picture of a fixed camera for 24 hours ("still_day"): what vlrlt needs for it, and how much it
 keeps.
@@ -47,7 +47,7 @@ from vlrlt.video.sampling import ClipSampling
 
 FIXED_KINDS = ("surveillance", "kitchen", "gesture", "object")
 SETTINGS = {
-    "mixed": (ClipSampling(clip_s=16.0, stride_s=16.0, num_frames=2), 5.0),
+    "mixed": (ClipSampling(clip_s=16.0, stride_s=16.0, num_frames=4), 5.0),
     "fixed": (ClipSampling(clip_s=30.0, stride_s=30.0, num_frames=2), 7.5),
 }
 """Sampling and max_shift_s. Most encoders put a key frame every 250 frames at the latest: 5 s are half of that."""
@@ -138,7 +138,7 @@ def run_plain(files: Sequence[Looped], embedder: BridgeEmbedder) -> tuple[float,
         walls_s.append(kept["took_s"][0])
         cpus_s.append(kept["took_s"][1])
         vectors.append(kept["vectors_ND"])
-    return sum(walls_s), sum(cpus_s), vectors
+    return float(sum(walls_s)), float(sum(cpus_s)), vectors
 
 
 def plain_vectors(path: Path, embedder: BridgeEmbedder) -> Float32Array:
@@ -274,7 +274,7 @@ def main() -> None:
         figures[name] = compare(name, files, weights_dir, args.out)
     day = args.out / "still-day.mkv"
     if not day.exists():
-        make_still_day(args.videos, archives["fixed"][0], day)
+        make_still_day(args.videos, next(row for row in rows if row["kind"] == "surveillance"), day)
     figures["still_day"] = index_still_day(day, weights_dir, args.out / f"library-day-{time.time_ns()}")
     print("still_day", {key: round(value, 3) for key, value in figures["still_day"].items()})
     peak_kb = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
