@@ -173,5 +173,5 @@ def test_a_machine_is_lost(
         killer.start()
         index_paths([archive], library_dir=library_dir, embedder=embedder, engine=two_machines)
         killer.join()
-    cluster.shutdown()  # type: ignore[no-untyped-call]
+    cluster.shutdown()
     assert contents(library_dir) == local

@@ -7,180 +7,38 @@ import contextlib
 import re
 import threading
 import time
-import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import xxhash
 
-from vlrlt.errors import ConfigError, LibraryError, MissingExtraError, PageExpiredError
+from vlrlt.errors import ConfigError, LibraryError, PageExpiredError
 from vlrlt.export.cut import Cut, CutMode, cut_video
 from vlrlt.export.export import export_file
 from vlrlt.export.output import check_outside
-from vlrlt.export.pictures import write_animation
 from vlrlt.export.piece import piece_of
 from vlrlt.index.annotations import TextHit
-from vlrlt.index.catalog import Catalog, LibrarySettings, Snapshot, Video, mismatch
-from vlrlt.index.query.confidence import background_texts
-from vlrlt.index.query.embed import TextEmbedder
+from vlrlt.index.catalog import Catalog, Snapshot, Video
 from vlrlt.index.query.language import Query, SimilarQuery
-from vlrlt.index.query.request import GroupBy
 from vlrlt.index.query.searcher import Ranking, Searcher, SearchOptions, is_match
 from vlrlt.index.repeats import THRESHOLD, Repetition, find_repetitions
 from vlrlt.index.saved import SavedSearches
 from vlrlt.index.vectors.choice import open_store, store_info
-from vlrlt.index.vectors.protocol import StoreInfo, VectorStore
-from vlrlt.models.text_onnx import OnnxText
-from vlrlt.times import format_time
-from vlrlt.types import ClipSpan, Float32Array, Moment
-from vlrlt.video import media
+from vlrlt.index.vectors.protocol import VectorStore
+from vlrlt.service.model import LibraryModel
+from vlrlt.service.pictures import Pictures
+from vlrlt.service.results import LibraryStatus, SearchResult
+from vlrlt.types import ClipSpan, Moment
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder  # brings torch, which takes seconds to import and status does not need
-    from vlrlt.tokens.run_length import TokenPolicy
 
-THUMBNAIL_WIDTH_PX = 480
-STRIP_FRAMES = 4
-PREVIEW_MAX_S = 30.0
-"""A preview of a longer moment shows its beginning."""
 KEPT_RANKINGS = 32
 """So many searches can be paged through while the library changes."""
 DEFAULT_OPTIONS = SearchOptions()
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchResult:
-    """One page of answers to one query."""
-
-    query: str
-    model: str
-    took_ms: float
-    """Embedding the query and searching, without loading library and model."""
-    found: bool
-    """False: nothing in the library is a confident match."""
-    unknown_words: tuple[str, ...]
-    """Words that the model does not know; with one of them nothing is a confident match."""
-    num_searched: int
-    """Clips that passed the filter."""
-    hits: tuple[Moment, ...]
-    next_page: str | None
-    """Give it back as `page` to go on; None: this was the last page."""
-
-    def as_json(self, *, group_by: GroupBy = "moment") -> dict[str, Any]:
-        """The documented JSON shape of `vlrlt search --json`."""
-        if group_by == "video":
-            hits = [
-                {"video": video, "video_id": moments[0].video_id, "hits": [moment.as_json() for moment in moments]}
-                for video, moments in self.by_video().items()
-            ]
-        else:
-            hits = [moment.as_json() for moment in self.hits]
-        return {
-            "query": self.query,
-            "model": self.model,
-            "took_ms": round(self.took_ms, 1),
-            "found": self.found,
-            "unknown_words": list(self.unknown_words),
-            "searched": {"clips": self.num_searched},
-            "videos" if group_by == "video" else "hits": hits,
-            "next_page": self.next_page,
-        }
-
-    def by_video(self) -> dict[str, tuple[Moment, ...]]:
-        """The hits of each video, the video with the best hit first."""
-        videos = dict.fromkeys(hit.video for hit in self.hits)
-        return {video: tuple(hit for hit in self.hits if hit.video == video) for video in videos}
-
-    def as_text(self, *, group_by: GroupBy = "moment") -> str:
-        """One line for each hit."""
-        lines = []
-        if not self.num_searched:
-            lines.append("nothing: no clip of the library passes")
-        elif not self.found:
-            unknown = f"; {self.model} does not know: {', '.join(self.unknown_words)}" if self.unknown_words else ""
-            lines.append(f"no confident match among {self.num_searched} clips{unknown}")
-        if group_by == "video":
-            for video, hits in self.by_video().items():
-                lines += [video, *(f"  {_hit_text(hit)}" for hit in hits)]
-        else:
-            lines += [f"{_hit_text(hit)}  in {Path(hit.video).parent}" for hit in self.hits]
-        if self.next_page:
-            lines.append(f"more: --page {self.next_page}")
-        return "\n".join(lines)
-
-
-def _hit_text(hit: Moment) -> str:
-    confidence = "" if hit.confidence is None else f"  {hit.confidence:4.0%} sure"
-    said = f"  {hit.text!r}" if hit.text else ""
-    return (
-        f"#{hit.rank:<3} {hit.score:6.3f}  p{hit.percentile:<5.1f}{confidence}  {Path(hit.video).name}  "
-        f"{format_time(hit.start_s, decimals=1)}-{format_time(hit.end_s, decimals=1)}{said}"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class LibraryStatus:
-    """What a library holds."""
-
-    library_dir: Path
-    model: str | None
-    """None: nothing was ever indexed."""
-    fingerprint: str | None
-    indexed: int
-    """Files that are searchable from end to end."""
-    partial: int
-    """Files that are searchable up to where decoding failed."""
-    unfinished: int
-    """Files that are searchable as far as a run has come; the next one goes on."""
-    failed: int
-    missing: int
-    """Files that were not there when last looked for; they are searchable until they are pruned."""
-    clips: int
-    video_s: float
-    """Seconds of searchable video."""
-    size_bytes: int
-    """Of the library on disk."""
-    failures: tuple[Video, ...]
-    """The failed and the partial files, with stage and reason."""
-    search: StoreInfo | None
-    """How it is searched; None: it has no index yet."""
-
-    def as_json(self) -> dict[str, Any]:
-        """The documented JSON shape of `vlrlt status --json`."""
-        return {
-            "library": str(self.library_dir),
-            "model": self.model,
-            "fingerprint": self.fingerprint,
-            "indexed": self.indexed,
-            "partial": self.partial,
-            "unfinished": self.unfinished,
-            "failed": self.failed,
-            "missing": self.missing,
-            "clips": self.clips,
-            "video_s": round(self.video_s, 3),
-            "size_bytes": self.size_bytes,
-            "search": asdict(self.search) if self.search else None,
-            "failures": [video.problem_json() for video in self.failures],
-        }
-
-    def as_text(self) -> str:
-        """The same for people."""
-        model = f"{self.model} ({self.fingerprint})" if self.model else "none yet"
-        return "\n".join(
-            (
-                f"library  {self.library_dir}, {self.size_bytes / 1e6:.1f} MB",
-                f"model    {model}",
-                f"videos   {self.indexed} indexed, {self.partial} partial, {self.failed} failed"
-                + (f", {self.unfinished} unfinished" if self.unfinished else "")
-                + (f", {self.missing} gone" if self.missing else ""),
-                f"clips    {self.clips} of {self.video_s / 3600:.2f} hours of video",
-                f"search   {self.search.as_text() if self.search else 'no index yet'}",
-                *(video.problem_text() for video in self.failures),
-            )
-        )
 
 
 @dataclass(frozen=True)
@@ -209,9 +67,8 @@ class Service:
         self.saved = SavedSearches(library_dir)
         """Searches that were given a name."""
         self._catalog = Catalog.open_reader(library_dir)
-        self._model = model
-        self._device = device
-        self._embedder: Embedder | None = None
+        self._model = LibraryModel(library_dir, model=model, device=device)
+        self._pictures = Pictures(library_dir / "cache")
         self._loaded: _Loaded | None = None
         self._data_version: int | None = None
         self._searcher: Searcher | None = None
@@ -359,7 +216,7 @@ class Service:
             LibraryError: nothing was ever indexed.
         """
         with self._lock:
-            return self._find_embedder(self._refresh().snapshot.settings)
+            return self._model.find(self._refresh().snapshot.settings)
 
     def clip(self, clip_id: int) -> Moment:
         """A clip of the library as a moment.
@@ -402,49 +259,19 @@ class Service:
             LibraryError: the moment is not of a video of this library.
             DecodeError: the video cannot be read any more.
         """
-        middle_s = (moment.start_s + moment.end_s) / 2
-
-        def write(out: Path) -> None:
-            media.thumbnail(Path(moment.video), middle_s, width_px=THUMBNAIL_WIDTH_PX).save(out, "JPEG", quality=85)
-
-        return self._cached(moment, f"{THUMBNAIL_WIDTH_PX}.jpg", write).read_bytes()
+        return self._pictures.thumbnail(moment, content_hash=self._known_video(moment).content_hash).read_bytes()
 
     def strip(self, moment: Moment) -> bytes:
-        """A JPEG of four frames of a moment, from its start to its end, side by side.
-
-        Raises:
-            LibraryError: the moment is not of a video of this library.
-            DecodeError: the video cannot be read any more.
-        """
-        part_s = (moment.end_s - moment.start_s) / STRIP_FRAMES
-        times_s = [moment.start_s + (part + 0.5) * part_s for part in range(STRIP_FRAMES)]
-
-        def write(out: Path) -> None:
-            media.strip(Path(moment.video), times_s, width_px=THUMBNAIL_WIDTH_PX).save(out, "JPEG", quality=80)
-
-        return self._cached(moment, f"strip-{THUMBNAIL_WIDTH_PX}.jpg", write).read_bytes()
+        """A JPEG of four frames of a moment side by side; raises as `thumbnail`."""
+        return self._pictures.strip(moment, content_hash=self._known_video(moment).content_hash).read_bytes()
 
     def preview(self, moment: Moment) -> Path:
-        """A short mp4 of a moment that any browser plays.
-
-        Raises:
-            LibraryError: the moment is not of a video of this library.
-            DecodeError: the video cannot be read any more.
-        """
-        end_s = min(moment.end_s, moment.start_s + PREVIEW_MAX_S)
-        return self._cached(
-            moment, "mp4", lambda out: media.cut_preview(Path(moment.video), moment.start_s, end_s, out)
-        )
+        """A short mp4 of a moment that any browser plays; raises as `thumbnail`."""
+        return self._pictures.preview(moment, content_hash=self._known_video(moment).content_hash)
 
     def animation(self, moment: Moment) -> Path:
-        """A moment as an animated WebP, its first seconds, cached under the library.
-
-        Raises:
-            LibraryError: the moment is not of a video of this library.
-            DecodeError: the video cannot be read any more.
-        """
-        span = ClipSpan(moment.start_s, moment.end_s)
-        return self._cached(moment, "webp", lambda out: write_animation(Path(moment.video), span, out))
+        """The first seconds of a moment as an animated WebP; raises as `thumbnail`."""
+        return self._pictures.animation(moment, content_hash=self._known_video(moment).content_hash)
 
     def cut(self, moment: Moment, out: Path, *, mode: CutMode = "exact", force: bool = False) -> Cut:
         """Cut a moment out of its video, with its sound.
@@ -502,7 +329,7 @@ class Service:
         """A searcher over the library as it is now, and the name of this state."""
         with self._lock:
             loaded = self._refresh()
-            embedder = self._find_embedder(loaded.snapshot.settings)
+            embedder = self._model.find(loaded.snapshot.settings)
             if self._searcher is None or self._searcher_state is not loaded:
                 self._searcher_state = loaded
                 self._searcher = Searcher(
@@ -511,7 +338,7 @@ class Service:
                     metadata=self._catalog.annotations.metadata(),
                     find_text=self._find_text,
                     embedder=embedder,
-                    background_MD=self._background(embedder),
+                    background_MD=self._model.background(embedder),
                 )
             return self._searcher, loaded.state
 
@@ -542,76 +369,6 @@ class Service:
             self._data_version = version
         return self._loaded
 
-    def _background(self, embedder: "Embedder") -> Float32Array:
-        """Vectors of the background queries, from the cache if they are there: a text tower takes seconds for them."""
-        texts = background_texts(getattr(embedder, "captions", ()))
-        name = xxhash.xxh3_128_hexdigest("\n".join((embedder.fingerprint, *texts)).encode())
-        path = self.library_dir / "cache" / f"background-{name}.npy"
-        with contextlib.suppress(OSError, ValueError):
-            vectors_MD: Float32Array = np.load(path, allow_pickle=False)
-            if vectors_MD.shape == (len(texts), embedder.embed_dim):
-                return vectors_MD
-        vectors_MD = embedder.embed_text(texts)
-        with contextlib.suppress(OSError):  # only a copy
-            path.parent.mkdir(exist_ok=True)
-            partial = path.with_name(f"{uuid.uuid4()}.npy")
-            np.save(partial, vectors_MD, allow_pickle=False)
-            partial.rename(path)
-        return vectors_MD
-
-    def _find_embedder(self, settings: LibrarySettings) -> "Embedder":
-        """The model, loaded once; it must be the library's own at every search."""
-        if self._embedder is None:
-            text_only = self._text_embedder(settings) if self._model is None else None
-            self._embedder = text_only or self._load_embedder(settings)
-        if self._embedder.fingerprint != settings.fingerprint:
-            raise mismatch(
-                self.library_dir, settings, model=self._embedder.name, fingerprint=self._embedder.fingerprint
-            )
-        return self._embedder
-
-    def _load_embedder(self, settings: LibrarySettings) -> "Embedder":
-        """The whole model; the text tower of the library's own is written down for later searches."""
-        if self._model is not None and not isinstance(self._model, str):
-            return self._model
-        from vlrlt.embed import load_embedder
-
-        embedder = load_embedder(
-            self._model or settings.model,
-            device=self._device,
-            policy=bound_policy(settings),
-            sampling=settings.sampling,
-        )
-        path = self._text_path(settings)
-        if embedder.fingerprint == settings.fingerprint and not path.exists():
-            with contextlib.suppress(MissingExtraError, OSError):  # only a copy, to start faster
-                path.parent.mkdir(exist_ok=True)
-                embedder.export_text(path)
-        return embedder
-
-    def _text_embedder(self, settings: LibrarySettings) -> "Embedder | None":
-        """The library's model without torch, if an earlier search has written its text tower down."""
-        path = self._text_path(settings)
-        if not path.exists():
-            return None
-        try:
-            text = OnnxText(path)
-        except MissingExtraError:
-            return None
-        except Exception:
-            path.unlink(missing_ok=True)
-            return None
-        return TextEmbedder(settings, text=text, load=lambda: self._load_checked(settings))
-
-    def _load_checked(self, settings: LibrarySettings) -> "Embedder":
-        embedder = self._load_embedder(settings)
-        if embedder.fingerprint != settings.fingerprint:
-            raise mismatch(self.library_dir, settings, model=embedder.name, fingerprint=embedder.fingerprint)
-        return embedder
-
-    def _text_path(self, settings: LibrarySettings) -> Path:
-        return self.library_dir / "cache" / f"text-{settings.fingerprint}.onnx"
-
     def _known_video(self, moment: Moment) -> Video:
         """The video of a moment: only videos of this library are ever read."""
         with self._lock:
@@ -620,36 +377,11 @@ class Service:
             raise LibraryError(f"{moment.video} is not a video of {self.library_dir}")
         return video
 
-    def _cached(self, moment: Moment, suffix: str, write: Callable[[Path], None]) -> Path:
-        """A file of the cache, written first if it is absent."""
-        video = self._known_video(moment)
-        key = xxhash.xxh3_128_hexdigest(f"{video.content_hash} {moment.start_s:.3f} {moment.end_s:.3f}".encode())
-        path = self.library_dir / "cache" / f"{key}.{suffix}"
-        if not path.exists():
-            partial = path.with_name(f"{uuid.uuid4()}.{suffix}")
-            try:
-                path.parent.mkdir(exist_ok=True)
-                write(partial)
-                partial.rename(path)
-            except OSError as error:
-                raise LibraryError(f"{path.parent} cannot be written: {error.strerror}") from error
-            finally:
-                with contextlib.suppress(OSError):
-                    partial.unlink()
-        return path
-
 
 def _state(snapshot: Snapshot, annotations: str) -> str:
     """16 hexadecimal digits."""
     named = "\n".join((snapshot.generation, annotations, *snapshot.clips.videos))
     return xxhash.xxh3_64_hexdigest(named.encode(errors="surrogateescape"))
-
-
-def bound_policy(settings: LibrarySettings) -> "TokenPolicy | None":
-    """The token policy that a library was indexed with; None: the model's own."""
-    from vlrlt.tokens.run_length import TokenPolicy
-
-    return None if settings.policy is None else TokenPolicy(**settings.policy)
 
 
 def _size_bytes(folder: Path) -> int:

@@ -1,0 +1,115 @@
+"""The model of a library: found, checked against its fingerprint, and as little of it loaded as a search needs.
+
+Shape legend: M background queries, D embedding.
+"""
+
+import contextlib
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xxhash
+
+from vlrlt.errors import MissingExtraError
+from vlrlt.index.catalog import LibrarySettings, mismatch
+from vlrlt.index.query.confidence import background_texts
+from vlrlt.index.query.embed import TextEmbedder
+from vlrlt.models.text_onnx import OnnxText
+from vlrlt.types import Float32Array
+
+if TYPE_CHECKING:
+    from vlrlt.embed import Embedder  # brings torch, which takes seconds to import
+    from vlrlt.tokens.run_length import TokenPolicy
+
+
+class LibraryModel:
+    """Loads the model of a library once; what can be computed anew is kept below `library_dir / "cache"`.
+
+    Args:
+        library_dir: the library.
+        model: an embedder, or what load_embedder takes; None: the model that the library was indexed with.
+        device: where to run it.
+    """
+
+    def __init__(self, library_dir: Path, *, model: "str | Embedder | None", device: str) -> None:
+        self._library_dir = library_dir
+        self._model = model
+        self._device = device
+        self._embedder: Embedder | None = None
+
+    def find(self, settings: LibrarySettings) -> "Embedder":
+        """The model; it must be the library's own at every search.
+
+        Raises:
+            IndexMismatchError: the library belongs to another model.
+        """
+        if self._embedder is None:
+            text_only = self._read_text_tower(settings) if self._model is None else None
+            self._embedder = text_only or self._load(settings)
+        return self._checked(self._embedder, settings)
+
+    def background(self, embedder: "Embedder") -> Float32Array:
+        """(M, D) of the background queries, from the cache if they are there: a text tower takes seconds for them."""
+        texts = background_texts(getattr(embedder, "captions", ()))
+        name = xxhash.xxh3_128_hexdigest("\n".join((embedder.fingerprint, *texts)).encode())
+        path = self._library_dir / "cache" / f"background-{name}.npy"
+        with contextlib.suppress(OSError, ValueError):
+            vectors_MD: Float32Array = np.load(path, allow_pickle=False)
+            if vectors_MD.shape == (len(texts), embedder.embed_dim):
+                return vectors_MD
+        vectors_MD = embedder.embed_text(texts)
+        with contextlib.suppress(OSError):  # only a copy
+            path.parent.mkdir(exist_ok=True)
+            partial = path.with_name(f"{uuid.uuid4()}.npy")
+            np.save(partial, vectors_MD, allow_pickle=False)
+            partial.rename(path)
+        return vectors_MD
+
+    def _load(self, settings: LibrarySettings) -> "Embedder":
+        """The whole model; the text tower of the library's own is written down for later searches."""
+        if self._model is not None and not isinstance(self._model, str):
+            return self._model
+        from vlrlt.embed import load_embedder
+
+        embedder = load_embedder(
+            self._model or settings.model,
+            device=self._device,
+            policy=bound_policy(settings),
+            sampling=settings.sampling,
+        )
+        path = self._text_path(settings)
+        if embedder.fingerprint == settings.fingerprint and not path.exists():
+            with contextlib.suppress(MissingExtraError, OSError):  # only a copy, to start faster
+                path.parent.mkdir(exist_ok=True)
+                embedder.export_text(path)
+        return embedder
+
+    def _read_text_tower(self, settings: LibrarySettings) -> "Embedder | None":
+        """The library's model without torch, if an earlier search has written its text tower down."""
+        path = self._text_path(settings)
+        if not path.exists():
+            return None
+        try:
+            text = OnnxText(path)
+        except MissingExtraError:
+            return None
+        except Exception:  # a damaged copy; ONNX Runtime has no common error class
+            path.unlink(missing_ok=True)
+            return None
+        return TextEmbedder(settings, text=text, load=lambda: self._checked(self._load(settings), settings))
+
+    def _checked(self, embedder: "Embedder", settings: LibrarySettings) -> "Embedder":
+        if embedder.fingerprint != settings.fingerprint:
+            raise mismatch(self._library_dir, settings, model=embedder.name, fingerprint=embedder.fingerprint)
+        return embedder
+
+    def _text_path(self, settings: LibrarySettings) -> Path:
+        return self._library_dir / "cache" / f"text-{settings.fingerprint}.onnx"
+
+
+def bound_policy(settings: LibrarySettings) -> "TokenPolicy | None":
+    """The token policy that a library was indexed with; None: the model's own."""
+    from vlrlt.tokens.run_length import TokenPolicy
+
+    return None if settings.policy is None else TokenPolicy(**settings.policy)

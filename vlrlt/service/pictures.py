@@ -1,0 +1,85 @@
+"""Pictures and short films of moments, made when they are wanted and kept below the library."""
+
+import contextlib
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import xxhash
+
+from vlrlt.errors import LibraryError
+from vlrlt.export.pictures import write_animation
+from vlrlt.types import ClipSpan, Moment
+from vlrlt.video import media
+
+THUMBNAIL_WIDTH_PX = 480
+STRIP_FRAMES = 4
+PREVIEW_MAX_S = 30.0
+"""A preview of a longer moment shows its beginning."""
+
+
+class Pictures:
+    """The cache of pictures and films.
+
+    Each method raises DecodeError if the video cannot be read any more, LibraryError if the cache cannot be written.
+
+    Args:
+        cache_dir: made when it is absent.
+    """
+
+    def __init__(self, cache_dir: Path) -> None:
+        self._cache_dir = cache_dir
+
+    def thumbnail(self, moment: Moment, *, content_hash: str) -> Path:
+        """A JPEG of the middle of a moment of a video with these contents."""
+        middle_s = (moment.start_s + moment.end_s) / 2
+
+        def write(out: Path) -> None:
+            media.thumbnail(Path(moment.video), middle_s, width_px=THUMBNAIL_WIDTH_PX).save(out, "JPEG", quality=85)
+
+        return self._cached(moment, content_hash, f"{THUMBNAIL_WIDTH_PX}.jpg", write)
+
+    def strip(self, moment: Moment, *, content_hash: str) -> Path:
+        """A JPEG of four frames of a moment, from its start to its end, side by side."""
+        part_s = (moment.end_s - moment.start_s) / STRIP_FRAMES
+        times_s = [moment.start_s + (part + 0.5) * part_s for part in range(STRIP_FRAMES)]
+
+        def write(out: Path) -> None:
+            media.strip(Path(moment.video), times_s, width_px=THUMBNAIL_WIDTH_PX).save(out, "JPEG", quality=80)
+
+        return self._cached(moment, content_hash, f"strip-{THUMBNAIL_WIDTH_PX}.jpg", write)
+
+    def preview(self, moment: Moment, *, content_hash: str) -> Path:
+        """A short mp4 of a moment that any browser plays."""
+        end_s = min(moment.end_s, moment.start_s + PREVIEW_MAX_S)
+
+        def write(out: Path) -> None:
+            media.cut_preview(Path(moment.video), moment.start_s, end_s, out)
+
+        return self._cached(moment, content_hash, "mp4", write)
+
+    def animation(self, moment: Moment, *, content_hash: str) -> Path:
+        """A moment as an animated WebP, its first seconds."""
+        span = ClipSpan(moment.start_s, moment.end_s)
+
+        def write(out: Path) -> None:
+            write_animation(Path(moment.video), span, out)
+
+        return self._cached(moment, content_hash, "webp", write)
+
+    def _cached(self, moment: Moment, content_hash: str, suffix: str, write: Callable[[Path], object]) -> Path:
+        """A file of the cache, written first if it is absent."""
+        key = xxhash.xxh3_128_hexdigest(f"{content_hash} {moment.start_s:.3f} {moment.end_s:.3f}".encode())
+        path = self._cache_dir / f"{key}.{suffix}"
+        if not path.exists():
+            partial = path.with_name(f"{uuid.uuid4()}.{suffix}")
+            try:
+                path.parent.mkdir(exist_ok=True)
+                write(partial)
+                partial.rename(path)
+            except OSError as error:
+                raise LibraryError(f"{path.parent} cannot be written: {error.strerror}") from error
+            finally:
+                with contextlib.suppress(OSError):
+                    partial.unlink()
+        return path

@@ -1,0 +1,143 @@
+"""What a library answers: moments that fit a query, and what it holds."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vlrlt.index.catalog import Video
+from vlrlt.index.query.request import GroupBy
+from vlrlt.index.vectors.protocol import StoreInfo
+from vlrlt.times import format_time
+from vlrlt.types import Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """One page of answers to one query."""
+
+    query: str
+    model: str
+    took_ms: float
+    """Embedding the query and searching, without loading library and model."""
+    found: bool
+    """False: nothing in the library is a confident match."""
+    unknown_words: tuple[str, ...]
+    """Words that the model does not know; with one of them nothing is a confident match."""
+    num_searched: int
+    """Clips that passed the filter."""
+    hits: tuple[Moment, ...]
+    next_page: str | None
+    """Give it back as `page` to go on; None: this was the last page."""
+
+    def as_json(self, *, group_by: GroupBy = "moment") -> dict[str, Any]:
+        """The documented JSON shape of `vlrlt search --json`."""
+        if group_by == "video":
+            hits = [
+                {"video": video, "video_id": moments[0].video_id, "hits": [moment.as_json() for moment in moments]}
+                for video, moments in self.by_video().items()
+            ]
+        else:
+            hits = [moment.as_json() for moment in self.hits]
+        return {
+            "query": self.query,
+            "model": self.model,
+            "took_ms": round(self.took_ms, 1),
+            "found": self.found,
+            "unknown_words": list(self.unknown_words),
+            "searched": {"clips": self.num_searched},
+            "videos" if group_by == "video" else "hits": hits,
+            "next_page": self.next_page,
+        }
+
+    def by_video(self) -> dict[str, tuple[Moment, ...]]:
+        """The hits of each video, the video with the best hit first."""
+        videos = dict.fromkeys(hit.video for hit in self.hits)
+        return {video: tuple(hit for hit in self.hits if hit.video == video) for video in videos}
+
+    def as_text(self, *, group_by: GroupBy = "moment") -> str:
+        """One line for each hit."""
+        lines = []
+        if not self.num_searched:
+            lines.append("nothing: no clip of the library passes")
+        elif not self.found:
+            unknown = f"; {self.model} does not know: {', '.join(self.unknown_words)}" if self.unknown_words else ""
+            lines.append(f"no confident match among {self.num_searched} clips{unknown}")
+        if group_by == "video":
+            for video, hits in self.by_video().items():
+                lines += [video, *(f"  {_hit_text(hit)}" for hit in hits)]
+        else:
+            lines += [f"{_hit_text(hit)}  in {Path(hit.video).parent}" for hit in self.hits]
+        if self.next_page:
+            lines.append(f"more: --page {self.next_page}")
+        return "\n".join(lines)
+
+
+def _hit_text(hit: Moment) -> str:
+    confidence = "" if hit.confidence is None else f"  {hit.confidence:4.0%} sure"
+    said = f"  {hit.text!r}" if hit.text else ""
+    return (
+        f"#{hit.rank:<3} {hit.score:6.3f}  p{hit.percentile:<5.1f}{confidence}  {Path(hit.video).name}  "
+        f"{format_time(hit.start_s, decimals=1)}-{format_time(hit.end_s, decimals=1)}{said}"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LibraryStatus:
+    """What a library holds."""
+
+    library_dir: Path
+    model: str | None
+    """None: nothing was ever indexed."""
+    fingerprint: str | None
+    indexed: int
+    """Files that are searchable from end to end."""
+    partial: int
+    """Files that are searchable up to where decoding failed."""
+    unfinished: int
+    """Files that are searchable as far as a run has come; the next one goes on."""
+    failed: int
+    missing: int
+    """Files that were not there when last looked for; they are searchable until they are pruned."""
+    clips: int
+    video_s: float
+    """Seconds of searchable video."""
+    size_bytes: int
+    """Of the library on disk."""
+    failures: tuple[Video, ...]
+    """The failed and the partial files, with stage and reason."""
+    search: StoreInfo | None
+    """How it is searched; None: it has no index yet."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The documented JSON shape of `vlrlt status --json`."""
+        return {
+            "library": str(self.library_dir),
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "indexed": self.indexed,
+            "partial": self.partial,
+            "unfinished": self.unfinished,
+            "failed": self.failed,
+            "missing": self.missing,
+            "clips": self.clips,
+            "video_s": round(self.video_s, 3),
+            "size_bytes": self.size_bytes,
+            "search": asdict(self.search) if self.search else None,
+            "failures": [video.problem_json() for video in self.failures],
+        }
+
+    def as_text(self) -> str:
+        """The same for people."""
+        model = f"{self.model} ({self.fingerprint})" if self.model else "none yet"
+        return "\n".join(
+            (
+                f"library  {self.library_dir}, {self.size_bytes / 1e6:.1f} MB",
+                f"model    {model}",
+                f"videos   {self.indexed} indexed, {self.partial} partial, {self.failed} failed"
+                + (f", {self.unfinished} unfinished" if self.unfinished else "")
+                + (f", {self.missing} gone" if self.missing else ""),
+                f"clips    {self.clips} of {self.video_s / 3600:.2f} hours of video",
+                f"search   {self.search.as_text() if self.search else 'no index yet'}",
+                *(video.problem_text() for video in self.failures),
+            )
+        )
