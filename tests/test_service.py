@@ -5,6 +5,7 @@ Real videos of plain colours, indexed with an embedder that counts colours.
 
 import dataclasses
 import io
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from vlrlt.index.query.filters import Filter
 from vlrlt.index.query.language import ClipQuery, ImageQuery, Query, TextQuery, parse_clip
 from vlrlt.index.query.searcher import SearchOptions
 from vlrlt.service import PREVIEW_MAX_S, THUMBNAIL_WIDTH_PX, Service
+from vlrlt.service.pictures import Pictures
 from vlrlt.types import ClipSpan, Moment
 from vlrlt.video.sampling import ClipSampling
 
@@ -249,6 +251,22 @@ def test_previews_are_short_films_of_the_moment(service: Service) -> None:
     changed = path.stat().st_mtime_ns
     assert service.preview(green) == path
     assert path.stat().st_mtime_ns == changed
+
+
+def test_pictures_that_nobody_looks_at_make_room(service: Service, tmp_path: Path) -> None:
+    moments = [service.search(TextQuery(colour), k=1).hits[0] for colour in ("red", "yellow", "green", "blue")]
+    unbounded = Pictures(tmp_path)
+    first, second, third = (unbounded.thumbnail(moment, content_hash="0") for moment in moments[:3])
+    for age_s, path in enumerate((third, second, first)):
+        os.utime(path, (1e9 - age_s, 1e9 - age_s))
+    bystander = tmp_path / "background-0.npy"
+    bystander.write_bytes(bytes(10_000))
+    assert unbounded.thumbnail(moments[0], content_hash="0") == first  # looked at: the youngest now
+    bounded = Pictures(tmp_path, max_bytes=2 * max(path.stat().st_size for path in (first, second, third)))
+    fourth = bounded.thumbnail(moments[3], content_hash="0")
+    assert set(tmp_path.iterdir()) == {first, fourth, bystander}
+    tiny = Pictures(tmp_path, max_bytes=1)
+    assert tiny.thumbnail(moments[1], content_hash="0").exists()
 
 
 def test_the_preview_of_a_long_moment_is_its_beginning(tmp_path: Path, library_dir: Path) -> None:

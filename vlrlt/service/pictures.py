@@ -1,6 +1,8 @@
 """Pictures and short films of moments, made when they are wanted and kept below the library."""
 
 import contextlib
+import os
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,9 @@ THUMBNAIL_WIDTH_PX = 480
 STRIP_FRAMES = 4
 PREVIEW_MAX_S = 30.0
 """A preview of a longer moment shows its beginning."""
+CACHE_MAX_BYTES = 2_000_000_000
+"""What was not looked at for longest is removed beyond."""
+_SUFFIXES = (".jpg", ".mp4", ".webp")
 
 
 class Pictures:
@@ -25,10 +30,12 @@ class Pictures:
 
     Args:
         cache_dir: made when it is absent.
+        max_bytes: of all pictures and films together.
     """
 
-    def __init__(self, cache_dir: Path) -> None:
+    def __init__(self, cache_dir: Path, *, max_bytes: int = CACHE_MAX_BYTES) -> None:
         self._cache_dir = cache_dir
+        self._max_bytes = max_bytes
 
     def thumbnail(self, moment: Moment, *, content_hash: str) -> Path:
         """A JPEG of the middle of a moment of a video with these contents."""
@@ -71,15 +78,34 @@ class Pictures:
         """A file of the cache, written first if it is absent."""
         key = xxhash.xxh3_128_hexdigest(f"{content_hash} {moment.start_s:.3f} {moment.end_s:.3f}".encode())
         path = self._cache_dir / f"{key}.{suffix}"
-        if not path.exists():
-            partial = path.with_name(f"{uuid.uuid4()}.{suffix}")
-            try:
-                path.parent.mkdir(exist_ok=True)
-                write(partial)
-                partial.rename(path)
-            except OSError as error:
-                raise LibraryError(f"{path.parent} cannot be written: {error.strerror}") from error
-            finally:
-                with contextlib.suppress(OSError):
-                    partial.unlink()
+        if path.exists():
+            with contextlib.suppress(OSError):
+                os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))  # looked at, not changed
+            return path
+        partial = path.with_name(f"{uuid.uuid4()}.{suffix}")
+        try:
+            path.parent.mkdir(exist_ok=True)
+            write(partial)
+            partial.rename(path)
+        except OSError as error:
+            raise LibraryError(f"{path.parent} cannot be written: {error.strerror}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+        self._forget_oldest(kept=path)
         return path
+
+    def _forget_oldest(self, *, kept: Path) -> None:
+        """Remove what was not looked at for longest until the rest fits; never the file that was just made."""
+        found = []
+        for path in self._cache_dir.iterdir():
+            if path.suffix in _SUFFIXES and path != kept:
+                with contextlib.suppress(OSError):
+                    facts = path.stat()
+                    found.append((facts.st_atime_ns, facts.st_size, path))
+        total_bytes = kept.stat().st_size + sum(size for _, size, _ in found)
+        for _, size_bytes, path in sorted(found):
+            if total_bytes <= self._max_bytes:
+                break
+            path.unlink(missing_ok=True)
+            total_bytes -= size_bytes
