@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -12,7 +11,6 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from vlrlt import __version__
@@ -33,6 +31,7 @@ from vlrlt.index.query.language import ClipQuery, compose, parse_clip_id
 from vlrlt.index.query.request import GroupBy
 from vlrlt.serve.guard import Guard
 from vlrlt.serve.jobs import Job, Jobs
+from vlrlt.serve.meter import Meter, Metrics
 from vlrlt.serve.schema import AskBody, IndexBody, SearchBody
 from vlrlt.serve.take import ClipIdPath, NotFoundError, SecondsQuery, add_take, span_of
 from vlrlt.service import SearchResult, Service
@@ -77,7 +76,7 @@ def create_app(
         jobs.close()
 
     app = FastAPI(title="vlrlt", version=__version__, lifespan=lifespan, redoc_url=None)
-    _measure(app)
+    _add_metrics(app)
     _add_errors(app)
     _add_search(app, service)
     _add_ask(app, service, endpoint)
@@ -90,27 +89,15 @@ def create_app(
     return app
 
 
-def _measure(app: FastAPI) -> None:
+def _add_metrics(app: FastAPI) -> None:
     """Counts and durations by route, at /metrics."""
-    registry = CollectorRegistry()
-    requests = Counter("vlrlt_requests", "Requests.", ("route", "status"), registry=registry)
-    seconds = Histogram("vlrlt_request_seconds", "Time to the response's head.", ("route",), registry=registry)
-    running = Gauge("vlrlt_requests_running", "Requests being answered.", registry=registry)
-
-    @app.middleware("http")
-    async def measure(request: Request, call_next: Any) -> Response:  # noqa: ANN401  Starlette does not name its type
-        started_s = time.perf_counter()
-        with running.track_inprogress():
-            response: Response = await call_next(request)
-        route = getattr(request.scope.get("route"), "path", "other")
-        requests.labels(route, str(response.status_code)).inc()
-        seconds.labels(route).observe(time.perf_counter() - started_s)
-        return response
+    measured = Metrics()
+    app.add_middleware(Meter, metrics=measured)
 
     @app.get("/metrics", tags=["operation"])
     def metrics() -> Response:
         """Counters in Prometheus' text format."""
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(measured.as_text(), media_type=measured.content_type)
 
 
 def _add_errors(app: FastAPI) -> None:
