@@ -39,18 +39,19 @@ class TextEmbedder:
     @cached_property
     def preprocess(self) -> "Preprocess":
         """How pictures reach the encoder."""
-        return self._whole.preprocess
+        return self.whole.preprocess
 
     def embed_clips(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:
         """Unit vectors of preprocessed clips, by the whole model."""
-        return self._whole.embed_clips(rgb_BTHWC)
+        return self.whole.embed_clips(rgb_BTHWC)
 
     def embed_text(self, texts: Sequence[str]) -> Float32Array:
         """Unit vectors (B, D) of texts."""
         return self._text.embed(texts)
 
     @cached_property
-    def _whole(self) -> "Embedder":
+    def whole(self) -> "Embedder":
+        """The whole model; it brings torch."""
         return self._load()
 
 

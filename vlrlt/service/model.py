@@ -39,7 +39,7 @@ class LibraryModel:
         self._embedder: Embedder | None = None
 
     def find(self, settings: LibrarySettings) -> "Embedder":
-        """The model; it must be the library's own at every search.
+        """The model, or what embeds texts as it does without torch; it must be the library's own at every search.
 
         Raises:
             IndexMismatchError: the library belongs to another model.
@@ -48,6 +48,11 @@ class LibraryModel:
             text_only = self._read_text_tower(settings) if self._model is None else None
             self._embedder = text_only or self._load(settings)
         return self._checked(self._embedder, settings)
+
+    def whole(self, settings: LibrarySettings) -> "Embedder":
+        """The model with all that it can do; raises as `find`."""
+        embedder = self.find(settings)
+        return embedder.whole if isinstance(embedder, TextEmbedder) else embedder
 
     def background(self, embedder: "Embedder") -> Float32Array:
         """(M, D) of the background queries, from the cache if they are there: a text tower takes seconds for them."""

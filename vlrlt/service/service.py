@@ -206,7 +206,12 @@ class Service:
 
     def vocabulary(self, *, limit: int) -> tuple[str, ...]:
         """What actions may be called: the commonest narrations of the library, else the captions of its model."""
-        return self.narrations(limit=limit) or tuple(getattr(self.embedder(), "captions", ()))[:limit]
+        narrations = self.narrations(limit=limit)
+        if narrations:
+            return narrations
+        with self._lock:
+            embedder = self._model.find(self._refresh().snapshot.settings)
+        return tuple(getattr(embedder, "captions", ()))[:limit]
 
     def embedder(self) -> "Embedder":
         """The library's model.
@@ -216,7 +221,7 @@ class Service:
             LibraryError: nothing was ever indexed.
         """
         with self._lock:
-            return self._model.find(self._refresh().snapshot.settings)
+            return self._model.whole(self._refresh().snapshot.settings)
 
     def clip(self, clip_id: int) -> Moment:
         """A clip of the library as a moment.
