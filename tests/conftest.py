@@ -1,6 +1,8 @@
 """What every test gets: an empty home, fixed seeds, no network needed."""
 
 import random
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -25,6 +27,14 @@ def _empty_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 def _seeds() -> None:
     random.seed(0)
     np.random.seed(0)  # libraries under test may use the global generator
+
+
+@pytest.fixture(autouse=True)
+def _main_module() -> Iterator[None]:
+    """Streamlit's AppTest leaves its script as __main__; processes that a later test spawns would run that."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
 @pytest.fixture

@@ -450,14 +450,14 @@ def test_demo_and_ui_hand_their_options_on(tmp_path: Path, monkeypatch: pytest.M
     given: list[object] = []
     monkeypatch.setattr("vlrlt.demo.run_demo", given.append)
 
-    def launch(library_dir: Path, *, port: int) -> int:
-        given.append((library_dir, port))
+    def launch(library_dir: Path, **options: object) -> int:
+        given.append((library_dir, options["port"], options["runs_dir"]))
         return 7
 
     monkeypatch.setattr("vlrlt.ui.launch.launch_ui", launch)
     assert vlrlt("demo", "--out", tmp_path).exit_code == 0
-    assert vlrlt("ui", "--library", tmp_path, "--port", 9000).exit_code == 7
-    assert given == [tmp_path, (tmp_path, 9000)]
+    assert vlrlt("ui", "--library", tmp_path, "--port", 9000, "--runs", tmp_path).exit_code == 7
+    assert given == [tmp_path, (tmp_path, 9000, tmp_path)]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
