@@ -11,6 +11,7 @@ import json
 import shlex
 import shutil
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -154,12 +155,7 @@ def _index(data: EpicData, library_dir: Path, embedder: Embedder, console: Conso
         report = index_paths([data.data_dir / "videos"], library_dir=library_dir, embedder=embedder, on_progress=show)
     if report.failures:
         raise LibraryError(f"the archive cannot be indexed: {report.failures[0].problem_text().strip()}")
-    console.print(
-        f"   {report.as_text()}\n   {report.tokens / report.clips:.0f} tokens per clip, "
-        f"{report.tokens / report.dense_tokens:.0%} of the dense {report.dense_tokens / report.clips:.0f}",
-        markup=False,
-        soft_wrap=True,
-    )
+    console.print(textwrap.indent(report.as_text(), "   "), markup=False, soft_wrap=True)
     return report
 
 
@@ -218,7 +214,7 @@ def _compare(data: WholeArchive, embedder: Embedder, index: IndexReport, console
     """The model as it is, without dropping tokens, and with so few frames that it costs about the same."""
     console.print("4. Scoring text retrieval over all annotated actions: EPIC-KITCHENS-100 protocol")
     sampling = embedder.sampling
-    tokens_per_frame = index.dense_tokens / index.clips / sampling.num_frames
+    tokens_per_frame = index.dense_tokens / (index.clips + index.still_clips) / sampling.num_frames
 
     def score(name: str, variant: Embedder) -> Variant:
         with count_progress(f"clips, {name}") as show:
