@@ -70,7 +70,8 @@ lock: $(VENV)/.dev  ## requirements.lock: the newest versions that belong togeth
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet uv
 	{ echo '# Versions that belong together, for `pip install -c requirements.lock vlrlt[cpu,ui]`. Written by `make lock`.'; \
-		build/lock/bin/uv pip compile pyproject.toml --extra cpu --extra ui --extra hf --extra ask --extra serve --python-version 3.11 --quiet \
+		build/lock/bin/uv pip compile pyproject.toml --extra cpu --extra ui --extra hf --extra ask --extra serve \
+		--extra edit --extra mcp --extra onnx --python-version 3.11 --quiet \
 		--no-header --no-annotate; } > requirements.lock
 
 train-toy: $(VENV)/.demo  ## rebuild the embedded default model (75 minutes on 2 cores)
