@@ -344,8 +344,11 @@ def library_models(library_dir: Path) -> tuple[LibrarySettings, ...]:
         LibraryBusyError: another process is writing.
         LibraryError: it is damaged, or of a newer version of vlrlt.
     """
-    if not (library_dir / "catalog.db").exists():
-        return ()
+    try:
+        if not (library_dir / "catalog.db").exists():
+            return ()
+    except PermissionError as error:
+        raise LibraryError(f"{library_dir} cannot be looked into: {error.strerror}") from error
     with Ledger.open(library_dir) as ledger:
         return ledger.models()
 

@@ -13,6 +13,7 @@ from vlrlt.index.failpoints import failpoint
 from vlrlt.index.files import full_hash
 from vlrlt.index.indexer import merge_segments
 from vlrlt.index.ledger import Ledger
+from vlrlt.index.schema import check_is_library
 from vlrlt.index.store import DamagedSegmentError, quarantine, read_segment, remove_orphans
 from vlrlt.index.vectors.choice import update_store
 
@@ -59,8 +60,9 @@ def verify(library_dir: Path, *, read_archive: bool = False) -> VerifyReport:
         read_archive: also hash every byte of every video: the first time that is noted, later it is compared.
 
     Raises:
-        LibraryError: the library is locked or its catalog is damaged.
+        LibraryError: there is no library, it is locked, or its catalog is damaged.
     """
+    check_is_library(library_dir)
     with Ledger.open(library_dir) as ledger:
         damaged: list[str] = []
         requeued: list[Path] = []
@@ -97,6 +99,7 @@ def open_or_repair(ledger: Ledger) -> None:
 
 def compact(library_dir: Path) -> tuple[int, int]:
     """Merge segments into few large ones and drop the vectors of forgotten clips; returns how many were and are."""
+    check_is_library(library_dir)
     with Ledger.open(library_dir) as ledger:
         before = ledger.all_segments()
         dims = {model.fingerprint: model.embed_dim for model in ledger.models()}
@@ -112,6 +115,7 @@ def compact(library_dir: Path) -> tuple[int, int]:
 
 def prune(library_dir: Path, *, grace_s: float) -> tuple[Path, ...]:
     """Forget files that have been gone for longer than grace_s seconds, with their clips; returns them."""
+    check_is_library(library_dir)
     with Ledger.open(library_dir) as ledger:
         limit = time.time() - grace_s
         gone = [file.path for file in ledger.files() if file.missing_since is not None and file.missing_since <= limit]

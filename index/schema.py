@@ -164,17 +164,30 @@ _OUR_FILES = frozenset(
 )
 
 
+def check_is_library(library_dir: Path) -> None:
+    """Refuse a folder that nothing was ever indexed into: a mistyped name must not become a library.
+
+    Raises:
+        LibraryError: it is none, or may not be looked into.
+    """
+    try:
+        found = (library_dir / "catalog.db").is_file()
+    except PermissionError as error:
+        raise LibraryError(f"{library_dir} cannot be looked into: {error.strerror}") from error
+    if not found:
+        raise LibraryError(
+            f"{library_dir} is no library (no catalog.db); run: vlrlt index PATH --library {library_dir}"
+        )
+
+
 def connect_reader(library_dir: Path) -> apsw.Connection:
     """Open the catalog of a library; it cannot be changed through this connection.
 
     Raises:
         LibraryError: there is none, or it is damaged, or of another version of vlrlt.
     """
+    check_is_library(library_dir)
     path = library_dir / "catalog.db"
-    if not path.is_file():
-        raise LibraryError(
-            f"{library_dir} is no library (no catalog.db); run: vlrlt index PATH --library {library_dir}"
-        )
     with mapped_errors(path):
         connection = apsw.Connection(os.fspath(path), flags=apsw.SQLITE_OPEN_READWRITE)
         connection.set_busy_timeout(_BUSY_TIMEOUT_MS)

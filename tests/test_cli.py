@@ -446,6 +446,25 @@ def test_train_hands_its_arguments_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "vlrlt train fit -c configs/train/toy.yaml" in vlrlt("train").stdout
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["verify", "compact", "prune", "use default", "import .", "pause", "resume", "stop", "failures", "status"],
+)
+def test_a_mistyped_library_is_refused_and_not_made(tmp_path: Path, command: str) -> None:
+    result = vlrlt(*command.split(), "--library", tmp_path / "mistyped")
+    assert result.exit_code == 1
+    assert "is no library" in result.stderr
+    assert not (tmp_path / "mistyped").exists()
+
+
+def test_a_run_says_that_it_is_paused(indexed: Path, tmp_path: Path) -> None:
+    assert "vlrlt resume --library" in vlrlt("pause", "--library", indexed).stdout
+    (indexed / "stop").touch()  # so that the run ends
+    assert "paused; go on with: vlrlt resume" in vlrlt("index", tmp_path, "--library", indexed).stderr
+    assert "go on" in vlrlt("resume", "--library", indexed).stdout
+    (indexed / "stop").unlink(missing_ok=True)
+
+
 def test_demo_and_ui_hand_their_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
     monkeypatch.setattr("vlrlt.demo.run_demo", given.append)

@@ -123,7 +123,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mp4", duration_s=1)
     with pytest.raises(ConfigError, match="is the video itself"):
         cut_video(film, ClipSpan(0, 1), film, force=True)
-    with pytest.raises(ConfigError, match=r"lasts 1\.00 s, so nothing of it"):
+    with pytest.raises(ConfigError, match=r"lasts 00:01\.00, so nothing of it lies in 00:02"):
         cut_video(film, ClipSpan(2, 3), tmp_path / "late.mp4")
     with pytest.raises(ConfigError, match=r"got 'x\.avi'; try x\.mp4"):
         cut_video(film, ClipSpan(0, 1), tmp_path / "x.avi")

@@ -145,7 +145,7 @@ def test_a_whole_video_is_the_mean_of_its_clips(service: Service, tmp_path: Path
 
 def test_a_piece_may_end_after_its_file_but_not_begin_there(service: Service, shared: Path) -> None:
     assert found(service, ClipQuery(shared / "archive" / "sea.mp4", ClipSpan(4, 10)), k=1) == [("sea.mp4", 4, 6)]
-    with pytest.raises(ConfigError, match=r"sea\.mp4 lasts 6\.00 s, so nothing of it lies in .*start_s=6"):
+    with pytest.raises(ConfigError, match=r"sea\.mp4 lasts 6\.00 s, so nothing of it lies in 6"):
         service.search(ClipQuery(shared / "archive" / "sea.mp4", ClipSpan(6, 10)))
 
 

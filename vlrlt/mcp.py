@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
+from vlrlt import __version__
 from vlrlt.ask.question import parse_question
 from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.errors import VlrltError
@@ -39,7 +40,7 @@ def create_server(service: Service) -> "MCPServer":
     from mcp.server.mcpserver.exceptions import ToolError
     from pydantic import Field
 
-    server: MCPServer = MCPServer("vlrlt", instructions=INSTRUCTIONS)
+    server: MCPServer = MCPServer("vlrlt", version=__version__, instructions=INSTRUCTIONS)
 
     @contextmanager
     def told() -> Iterator[None]:

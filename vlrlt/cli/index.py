@@ -103,6 +103,8 @@ def index(  # noqa: PLR0913  one for each option
         forecast = estimate(paths, workers=workers, **options)
         typer.echo(json.dumps(forecast.as_json()) if as_json else forecast.as_text())
         return
+    if (library / "pause").exists():
+        typer.echo(f"vlrlt: paused; go on with: vlrlt resume --library {library}", err=True)
     try:
         with _engine(engine, workers, ray_address, shared, embedder, device) as chosen, index_progress() as show:
             report = index_paths(

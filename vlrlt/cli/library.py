@@ -95,7 +95,9 @@ def use(
     from vlrlt.index.build import model_source
     from vlrlt.index.ledger import Ledger
     from vlrlt.index.maintain import open_or_repair
+    from vlrlt.index.schema import check_is_library
 
+    check_is_library(library)
     with Ledger.open(library) as ledger:
         models = ledger.models()
         fitting = [one for one in models if one.model == model_source(model) or one.fingerprint.startswith(model)]
@@ -167,6 +169,7 @@ def pause(library: Library) -> None:
     Example: vlrlt pause --library lib
     """
     _flag(library, "pause")
+    typer.echo(f"index runs of {library} wait now, also new ones; go on with: vlrlt resume --library {library}")
 
 
 @app.command()
@@ -175,7 +178,11 @@ def resume(library: Library) -> None:
 
     Example: vlrlt resume --library lib
     """
+    from vlrlt.index.schema import check_is_library
+
+    check_is_library(library)
     (library / "pause").unlink(missing_ok=True)
+    typer.echo(f"index runs of {library} go on")
 
 
 @app.command()
@@ -185,6 +192,7 @@ def stop(library: Library) -> None:
     Example: vlrlt stop --library lib
     """
     _flag(library, "stop")
+    typer.echo(f"a running index of {library} stops after the clip at hand")
 
 
 def _when_free(act: Callable[[], _Made], *, wait_s: float) -> _Made:
@@ -198,6 +206,7 @@ def _when_free(act: Callable[[], _Made], *, wait_s: float) -> _Made:
 
 
 def _flag(library: Path, name: str) -> None:
-    if not (library / "catalog.db").is_file():
-        raise ConfigError(f"{library} is no library; run: vlrlt index PATH --library {library}")
+    from vlrlt.index.schema import check_is_library
+
+    check_is_library(library)
     (library / name).touch()

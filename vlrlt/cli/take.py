@@ -106,7 +106,7 @@ def export(  # noqa: PLR0913  one for each option
 ) -> None:
     """Write moments as a playlist, table, timeline for editors, chapters or storyboard: what the name of --out says.
 
-    A folder gets the WebVTT chapters of each video. EDL, FCPXML and OTIO need: pip install 'vlrlt[edit]'
+    A folder gets the WebVTT chapters of each video. EDL, FCPXML and OTIO need the extra of vlrlt that is called edit.
 
     Example: vlrlt search "open the fridge" --library lib --json | vlrlt export - --out fridge.m3u
     Example: vlrlt export --query "open the fridge" --library lib -k 20 --out fridge.edl
@@ -119,6 +119,8 @@ def export(  # noqa: PLR0913  one for each option
             raise ConfigError("--query needs the --library to search")
         found = _search(library, query, top_k=top_k, model=model, device=device)
         found_title, pieces, archive = query, (*pieces, *found), {*archive, *(piece.video for piece in found)}
+    if not pieces:
+        raise ConfigError("there is nothing to export: " + ("give WHAT or --query" if query is None else "no hits"))
     _check_outside(out, archive)
     padded = [piece.padded(pad) for piece in pieces]
     outs = export_file(padded, out, title=title or found_title, force=force)

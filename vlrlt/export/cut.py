@@ -103,7 +103,8 @@ def cut_video(path: Path, span: ClipSpan, out: Path, *, mode: CutMode = "exact",
         raise ConfigError(f"a cut is written as {', '.join(EXACT_SUFFIXES)}, got {out.name!r}; try {out.stem}.mp4")
     with PyAVDecoder(path) as decoder:
         if span.start_s >= decoder.info.duration_s:
-            raise ConfigError(f"{path} lasts {decoder.info.duration_s:.2f} s, so nothing of it lies in {span}")
+            lasts = f"{path} lasts {format_time(decoder.info.duration_s, decimals=2)}"
+            raise ConfigError(f"{lasts}, so nothing of it lies in {_span_text(span)}")
         wanted = ClipSpan(span.start_s, min(span.end_s, decoder.info.duration_s))
         with new_file(out, force=force) as unfinished:
             try:

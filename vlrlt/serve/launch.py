@@ -1,6 +1,7 @@
 """Starts the server: checks who could reach it, loads the model, listens."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +44,8 @@ def launch_server(
     with Service(library_dir, model=model, device=device) as service:
         service.searcher()  # fails here rather than at the first request
         app = create_app(service, roots=folders, token=token, hosts=hosts, endpoint=endpoint)
+        shown = f"[{host}]" if ":" in host else host
+        sys.stderr.write(f"http://{shown}:{port}/v1, described at http://{shown}:{port}/docs; Ctrl-C ends it\n")
         uvicorn.run(app, host=host, port=port, log_level="warning", timeout_keep_alive=_SLOW_CLIENT_S)
 
 

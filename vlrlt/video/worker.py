@@ -111,9 +111,10 @@ class DecodeProcess:
         answers = cast(_Answers, self._answers)
         info = answers.receive_info()
         spans = clips_within(info.duration_s, request.sampling, request.within)
-        if not spans:
+        if request.within is not None and not spans:
             raise ConfigError(
-                f"{request.path} lasts {info.duration_s:.2f} s, so nothing of it lies in {request.within}"
+                f"{request.path} lasts {info.duration_s:.2f} s, so nothing of it lies in "
+                f"{request.within.start_s:.2f}-{request.within.end_s:.2f} s"
             )
         return DecodedVideo(info, spans, answers)
 
