@@ -168,8 +168,11 @@ class LibraryCounts:
     """Totals of a library."""
 
     indexed: int
+    """Files that are searchable from end to end."""
     partial: int
+    """Files that are searchable up to where decoding failed."""
     unfinished: int
+    """Files that are searchable as far as a run has come; the next one goes on."""
     failed: int
     missing: int
     """Files that were not there when last looked for; they stay searchable until they are pruned."""

@@ -19,7 +19,7 @@ from vlrlt.errors import ConfigError, LibraryError
 from vlrlt.index.catalog import Bindings, Catalog, LibrarySettings, Segment, Video, clip_id
 from vlrlt.index.failpoints import failpoint
 from vlrlt.index.files import FileStamp
-from vlrlt.index.schema import connect_writer, lock_library
+from vlrlt.index.schema import check_is_library, connect_writer, is_library, lock_library
 from vlrlt.types import ClipSpan
 
 
@@ -72,6 +72,17 @@ class Ledger(Catalog):
         except LibraryError:
             os.close(lock_fd)
             raise
+
+    @classmethod
+    def open_existing(cls, library_dir: Path) -> Self:
+        """Open a library to write to it; a mistyped name must not become one.
+
+        Raises:
+            LibraryBusyError: another process is writing.
+            LibraryError: there is none, or it cannot be written.
+        """
+        check_is_library(library_dir)
+        return cls.open(library_dir)
 
     def close(self) -> None:
         """Close the database and let the next writer in."""
@@ -344,11 +355,8 @@ def library_models(library_dir: Path) -> tuple[LibrarySettings, ...]:
         LibraryBusyError: another process is writing.
         LibraryError: it is damaged, or of a newer version of vlrlt.
     """
-    try:
-        if not (library_dir / "catalog.db").exists():
-            return ()
-    except PermissionError as error:
-        raise LibraryError(f"{library_dir} cannot be looked into: {error.strerror}") from error
+    if not is_library(library_dir):
+        return ()
     with Ledger.open(library_dir) as ledger:
         return ledger.models()
 

@@ -13,7 +13,6 @@ from vlrlt.index.failpoints import failpoint
 from vlrlt.index.files import full_hash
 from vlrlt.index.indexer import merge_segments
 from vlrlt.index.ledger import Ledger
-from vlrlt.index.schema import check_is_library
 from vlrlt.index.store import DamagedSegmentError, quarantine, read_segment, remove_orphans
 from vlrlt.index.vectors.choice import update_store
 
@@ -62,8 +61,7 @@ def verify(library_dir: Path, *, read_archive: bool = False) -> VerifyReport:
     Raises:
         LibraryError: there is no library, it is locked, or its catalog is damaged.
     """
-    check_is_library(library_dir)
-    with Ledger.open(library_dir) as ledger:
+    with Ledger.open_existing(library_dir) as ledger:
         damaged: list[str] = []
         requeued: list[Path] = []
         segments = ledger.all_segments()
@@ -99,8 +97,7 @@ def open_or_repair(ledger: Ledger) -> None:
 
 def compact(library_dir: Path) -> tuple[int, int]:
     """Merge segments into few large ones and drop the vectors of forgotten clips; returns how many were and are."""
-    check_is_library(library_dir)
-    with Ledger.open(library_dir) as ledger:
+    with Ledger.open_existing(library_dir) as ledger:
         before = ledger.all_segments()
         dims = {model.fingerprint: model.embed_dim for model in ledger.models()}
         for fingerprint, segments in groupby(sorted(before, key=_fingerprint), key=_fingerprint):
@@ -115,8 +112,7 @@ def compact(library_dir: Path) -> tuple[int, int]:
 
 def prune(library_dir: Path, *, grace_s: float) -> tuple[Path, ...]:
     """Forget files that have been gone for longer than grace_s seconds, with their clips; returns them."""
-    check_is_library(library_dir)
-    with Ledger.open(library_dir) as ledger:
+    with Ledger.open_existing(library_dir) as ledger:
         limit = time.time() - grace_s
         gone = [file.path for file in ledger.files() if file.missing_since is not None and file.missing_since <= limit]
         gone = [path for path in gone if not path.exists()]

@@ -164,17 +164,25 @@ _OUR_FILES = frozenset(
 )
 
 
+def is_library(library_dir: Path) -> bool:
+    """Whether anything was ever indexed into a folder.
+
+    Raises:
+        LibraryError: it may not be looked into.
+    """
+    try:
+        return (library_dir / "catalog.db").is_file()
+    except PermissionError as error:
+        raise LibraryError(f"{library_dir} cannot be looked into: {error.strerror}") from error
+
+
 def check_is_library(library_dir: Path) -> None:
-    """Refuse a folder that nothing was ever indexed into: a mistyped name must not become a library.
+    """Refuse what is no library.
 
     Raises:
         LibraryError: it is none, or may not be looked into.
     """
-    try:
-        found = (library_dir / "catalog.db").is_file()
-    except PermissionError as error:
-        raise LibraryError(f"{library_dir} cannot be looked into: {error.strerror}") from error
-    if not found:
+    if not is_library(library_dir):
         raise LibraryError(
             f"{library_dir} is no library (no catalog.db); run: vlrlt index PATH --library {library_dir}"
         )

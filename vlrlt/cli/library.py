@@ -95,10 +95,8 @@ def use(
     from vlrlt.index.build import model_source
     from vlrlt.index.ledger import Ledger
     from vlrlt.index.maintain import open_or_repair
-    from vlrlt.index.schema import check_is_library
 
-    check_is_library(library)
-    with Ledger.open(library) as ledger:
+    with Ledger.open_existing(library) as ledger:
         models = ledger.models()
         fitting = [one for one in models if one.model == model_source(model) or one.fingerprint.startswith(model)]
         if len(fitting) != 1:

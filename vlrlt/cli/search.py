@@ -261,9 +261,7 @@ def import_sidecars(
     Example: vlrlt import ~/Videos --library lib
     """
     from vlrlt.index.ledger import Ledger
-    from vlrlt.index.schema import check_is_library
 
-    check_is_library(library)
-    with Ledger.open(library) as catalog:
+    with Ledger.open_existing(library) as catalog:
         report = catalog.annotations.import_files(paths)
     typer.echo(json.dumps(report.as_json()) if as_json else report.as_text())

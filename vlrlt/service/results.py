@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vlrlt.index.catalog import Video
+from vlrlt.index.catalog import LibraryCounts, Video
 from vlrlt.index.query.request import GroupBy
 from vlrlt.index.vectors.protocol import StoreInfo
 from vlrlt.times import format_time
@@ -82,25 +82,13 @@ def _hit_text(hit: Moment) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LibraryStatus:
+class LibraryStatus(LibraryCounts):
     """What a library holds."""
 
     library_dir: Path
     model: str | None
     """None: nothing was ever indexed."""
     fingerprint: str | None
-    indexed: int
-    """Files that are searchable from end to end."""
-    partial: int
-    """Files that are searchable up to where decoding failed."""
-    unfinished: int
-    """Files that are searchable as far as a run has come; the next one goes on."""
-    failed: int
-    missing: int
-    """Files that were not there when last looked for; they are searchable until they are pruned."""
-    clips: int
-    video_s: float
-    """Seconds of searchable video."""
     size_bytes: int
     """Of the library on disk."""
     failures: tuple[Video, ...]
