@@ -49,7 +49,8 @@ class RealQuestion:
             return not answer.found
         if self.kind == "choice":
             return bool(answer.value == self.about)
-        return bool(answer.citations) and self.video in Path(answer.citations[0].video).name
+        ranked = answer.citations or answer.closest
+        return bool(ranked) and self.video in Path(ranked[0].video).name
 
 
 def read_questions() -> Iterator[RealQuestion]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from colour import ColourEmbedder, write_colours
 
-from vlrlt.ask.question import Kind, parse_question
+from vlrlt.ask.question import parse_question
 from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.errors import ConfigError
 from vlrlt.index.build import index_paths
@@ -32,48 +32,6 @@ def answerer(folder: Path) -> Iterator[RetrievalAnswerer]:
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "event"),
-    [
-        ("When do I open the fridge?", "when", "open fridge"),
-        ("when does someone cut a tomato", "when", "cut tomato"),
-        ("Where is the red cup?", "where", "red cup"),
-        ("Is there a dog?", "exists", "dog"),
-        ("Did anyone pour the milk into the cup?", "exists", "pour milk into cup"),
-        ("Does someone wash a plate in video P01_01?", "exists", "wash plate"),
-        ("How many times did I turn on the tap?", "count", "turn on tap"),
-        ("How often does someone open the door?", "count", "open door"),
-        ("How long does someone stir the pot?", "duration", "stir pot"),
-        ("What happened before someone opens the fridge?", "before", "opens fridge"),
-        ("what happens right after I close the fridge", "after", "close fridge"),
-        ("When was the first time I peeled a carrot?", "first", "peeled carrot"),
-        ("When did I last use the knife?", "last", "use knife"),
-        ("What is done with the tomato?", "what", "tomato"),
-        ("What does someone cut?", "what", "cut"),
-        ("Why is the sky blue?", "open", "Why is sky blue"),
-        ("Summarise the day", "open", "Summarise day"),
-    ],
-)
-def test_questions_are_taken_apart(text: str, kind: Kind, event: str) -> None:
-    question = parse_question(text)
-    assert (question.kind, question.event) == (kind, event)
-
-
-def test_parts_of_questions() -> None:
-    between = parse_question("What happened between 'open the fridge' and 'close the fridge'?")
-    assert (between.kind, between.event, between.other) == ("between", "open fridge", "close fridge")
-    choice = parse_question("Which of these is shown: cut a tomato, peel a carrot or open the fridge?")
-    assert choice.options == ("cut tomato", "peel carrot", "open fridge")
-    assert parse_question("How many times did I sit in video P01_01?").video == "P01_01"
-    assert parse_question("What?", options=("a", "b")).kind == "choice"
-
-
-@pytest.mark.parametrize(("text", "options"), [("", ()), ("?" * 3000, ()), ("what?", ("one",))])
-def test_questions_that_are_none(text: str, options: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError):
-        parse_question(text, options=options)
-
-
-@pytest.mark.parametrize(
     ("text", "value", "found"),
     [
         ("When is there green?", 4.0, True),
@@ -93,6 +51,7 @@ def test_questions_that_are_none(text: str, options: tuple[str, ...]) -> None:
         ("When was the last time blue in video a?", 7.0, True),
         ("Which of these is shown: magenta, cyan, yellow?", "cyan", True),
         ("What is done with green?", "green", True),
+        ("Was it magenta or blue?", "blue", True),
         ("Why?", None, False),
     ],
 )
@@ -113,7 +72,7 @@ def test_an_answer_cites_what_it_rests_on(answerer: RetrievalAnswerer) -> None:
     only = answerer.answer(parse_question("Is there blue?"), within=Filter(paths=("b.*",)))
     assert (only.searched_clips, only.searched_videos, len(only.citations)) == (3, 1, 1)
     assert only.as_json().keys() == {
-        *("question", "kind", "answer", "found", "value", "citations", "candidates", "searched", "engine"),
+        *("question", "kind", "answer", "found", "value", "citations", "closest", "candidates", "searched", "engine"),
     }
 
 
@@ -121,7 +80,8 @@ def test_an_open_question_says_so_and_shows_where_to_look(answerer: RetrievalAns
     answer = answerer.answer(parse_question("Why is it so blue?"))
     assert "retrieval alone cannot answer" in answer.text
     assert not answer.found
-    assert answer.citations
+    assert answer.closest
+    assert not answer.citations
 
 
 def test_naming_needs_a_vocabulary(folder: Path) -> None:
@@ -130,3 +90,24 @@ def test_naming_needs_a_vocabulary(folder: Path) -> None:
         pytest.raises(ConfigError, match="needs a vocabulary"),
     ):
         RetrievalAnswerer(service).answer(parse_question("What happens after red?"))
+
+
+class FewColours(ColourEmbedder):
+    """A model whose vocabulary is closed."""
+
+    captions = VOCABULARY
+
+
+@pytest.mark.parametrize(
+    "text", ["Is there an elephant?", "How many elephants are there?", "Was it an elephant or a dog?"]
+)
+def test_of_what_a_model_has_no_word_for_nothing_is_claimed(folder: Path, text: str) -> None:
+    with Service(folder / "library", model=FewColours()) as service:
+        answer = RetrievalAnswerer(service).answer(parse_question(text))
+        assert (answer.found, answer.value, answer.citations) == (False, None, ())
+        if answer.kind != "open":
+            assert "the model does not know 'elephant'" in answer.text
+        shown = answer.as_text()
+        assert "closest moments:" in shown
+        assert "[1]" not in shown
+        assert RetrievalAnswerer(service).answer(parse_question("Is there magenta?")).value == "no"

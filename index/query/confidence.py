@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlrlt.index.words import content_words
+from vlrlt.index.words import content_words, possible_stems
 from vlrlt.types import Float32Array
 
 CONFIDENT = 0.5
@@ -61,7 +61,7 @@ class Confidence:
     def unknown_words(self, text: str) -> tuple[str, ...]:
         """Words that mean nothing to a model with a closed vocabulary."""
         words = content_words(text) if self._words else []
-        return tuple(word for word in words if not self._words.intersection(_forms(word)))
+        return tuple(word for word in words if not self._words.intersection(possible_stems(word)))
 
     def known_forms(self, text: str) -> str:
         """The text with words in the form that a closed vocabulary has: "opens the fridge" to "open the fridge"."""
@@ -70,7 +70,7 @@ class Confidence:
         return " ".join(self._known_form(word) for word in text.split())
 
     def _known_form(self, word: str) -> str:
-        known = self._words.intersection(_forms(word.lower()))
+        known = self._words.intersection(possible_stems(word.lower()))
         return word if word.lower() in self._words or not known else min(known, key=len)
 
     def judge(self, text_D: Float32Array, searched_SD: Float32Array) -> Callable[[Float32Array], float]:
@@ -105,11 +105,3 @@ class Confidence:
             return lead, (score - float(rivals_R.max())) / max(float(rivals_R.std()), 1e-3)
 
         return lead_and_rivals
-
-
-def _forms(word: str) -> set[str]:
-    """A word as it stands, and what it may be an inflection of: "opens", "slices", "cutting", "poured", "tomatoes"."""
-    stems = {word} | {word.removesuffix(end) for end in ("s", "es", "ing", "ed", "d") if len(word) > len(end) + 2}
-    return (
-        stems | {f"{stem}e" for stem in stems} | {stem[:-1] for stem in stems if len(stem) > 2 and stem[-1] == stem[-2]}
-    )

@@ -34,7 +34,7 @@ def show() -> None:
     question = question or st.session_state.pop(_COMES, None)
     if question:
         _answer(answerer, question)
-    player.show_player(service, _citations(told))
+    player.show_player(service, _opened_among(told))
 
 
 def _choose_answerer(service: Service) -> VlmAnswerer | RetrievalAnswerer:
@@ -101,28 +101,33 @@ def _show_turn(service: Service, answer: Answer, number: int) -> None:
         for candidate in answer.candidates:
             st.progress(candidate.confidence, text=page.plain(candidate.text))
         if answer.citations:
-            st.caption("This is what it rests on" if answer.found else "This is what was looked at")
+            st.caption("This is what it rests on")
+        elif answer.closest:
+            st.caption("Closest moments")
         with st.container(horizontal=True, gap="small"):
-            for place, moment in enumerate(answer.citations[:SHOWN_CITATIONS], start=1):
-                _show_citation(service, moment, place, f"{number}-{place}")
+            for place, moment in enumerate(_shown(answer), start=1):
+                label = f"[{place}] " if answer.citations else ""
+                _show_moment(service, moment, label, f"{number}-{place}")
         length = format_time(answer.searched_video_s)
         st.caption(f"Searched {answer.searched_clips:,} clips of {answer.searched_videos:,} videos, {length}")
 
 
-def _show_citation(service: Service, moment: Moment, place: int, key: str) -> None:
+def _show_moment(service: Service, moment: Moment, label: str, key: str) -> None:
     with st.container(key=f"card-{key}", border=True, width=196, gap="xsmall"):
         show_pictures(service, moment, key=key)
-        st.text(f"[{place}] {page.video_name(moment)}")
+        st.text(f"{label}{page.video_name(moment)}")
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.markdown(f"**{page.time_range(moment)}**", width="content")
             show_sureness(moment)
         st.button("Play", key=f"play-{key}", icon=":material/play_arrow:", on_click=player.open_player, args=(moment,))
 
 
-def _citations(told: list[Answer]) -> tuple[Moment, ...]:
-    """What the player goes through: the evidence of the answer that is being looked at."""
+def _opened_among(told: list[Answer]) -> tuple[Moment, ...]:
+    """What the player goes through: the moments of the answer that is being looked at."""
     moment = player.opened()
-    for answer in reversed(told):
-        if moment in answer.citations:
-            return answer.citations[:SHOWN_CITATIONS]
-    return ()
+    return next((_shown(answer) for answer in reversed(told) if moment in _shown(answer)), ())
+
+
+def _shown(answer: Answer) -> tuple[Moment, ...]:
+    """The evidence, or what comes nearest to it."""
+    return (answer.citations or answer.closest)[:SHOWN_CITATIONS]

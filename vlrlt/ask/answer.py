@@ -34,10 +34,13 @@ class Answer:
     text: str
     """For people."""
     found: bool
-    """False: the evidence is too weak; `text` says so and the citations are what was looked at."""
+    """False: the evidence is too weak; `text` says so, nothing is cited, and `closest` is where one may look."""
     value: Any = None
     """For programs: "yes", "no", a count, seconds, the chosen option, the named action."""
     citations: tuple[Moment, ...] = ()
+    """What the answer rests on."""
+    closest: tuple[Moment, ...] = ()
+    """Of what was not found: the moments that come nearest to it. They are no evidence."""
     candidates: tuple[Candidate, ...] = field(default=())
     """The possible answers in order, where the question is a choice."""
     searched_clips: int
@@ -49,8 +52,10 @@ class Answer:
         """The answer, what it rests on, and how much was searched."""
         lines = [self.text]
         for number, moment in enumerate(self.citations[:SHOWN_CITATIONS], start=1):
-            start, end = (format_time(time_s, decimals=1) for time_s in (moment.start_s, moment.end_s))
-            lines.append(f"  [{number}] {Path(moment.video).name}  {start}-{end}")
+            lines.append(f"  [{number}] {where_and_when(moment)}")
+        if self.closest:
+            lines.append("closest moments:")
+            lines += [f"  {where_and_when(moment)}" for moment in self.closest[:SHOWN_CITATIONS]]
         length = format_time(self.searched_video_s)
         lines.append(f"searched {self.searched_clips} clips of {self.searched_videos} videos, {length}")
         return "\n".join(lines)
@@ -64,6 +69,7 @@ class Answer:
             "found": self.found,
             "value": self.value,
             "citations": [moment.as_json() for moment in self.citations],
+            "closest": [moment.as_json() for moment in self.closest],
             "candidates": [candidate.as_json() for candidate in self.candidates],
             "searched": {
                 "clips": self.searched_clips,
@@ -72,3 +78,9 @@ class Answer:
             },
             "engine": self.engine,
         }
+
+
+def where_and_when(moment: Moment) -> str:
+    """File name, start and end."""
+    start, end = (format_time(time_s, decimals=1) for time_s in (moment.start_s, moment.end_s))
+    return f"{Path(moment.video).name} {start}-{end}"

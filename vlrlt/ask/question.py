@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from vlrlt.ask.wording import AUXILIARY, WHO, caption, captions_of, with_noun
 from vlrlt.errors import ConfigError
 
 Kind = Literal[
@@ -24,36 +25,78 @@ Kind = Literal[
 """open: a question that retrieval alone cannot answer."""
 MAX_QUESTION_CHARS = 2000
 
-_WHO = r"(?:i|you|we|they|he|she|it|someone|somebody|anyone|anybody|a person|the person|people|the wearer)"
-_DID = rf"(?:do|does|did|is|are|was|were|has|have|can you see|do you see)\s+(?:there\s+)?(?:{_WHO}\s+)?"
-_TIME = r"(?:\s+(?:happen|happened|happens|occur|occurs|take place|shown|seen|visible))?"
 _EVENT = r"(?P<event>.+?)"
-_GRAMMAR: tuple[tuple[Kind, str], ...] = (
-    ("between", rf"what\s+(?:happen(?:s|ed)?|is done|was done)\s+between\s+{_EVENT}\s+and\s+(?P<other>.+)"),
-    (
-        "before",
-        rf"what\s+(?:happen(?:s|ed)?|is done|was done|{_DID}do)\s+(?:right |just )?before\s+(?:{_WHO}\s+)?{_EVENT}",
-    ),
-    (
-        "after",
-        rf"what\s+(?:happen(?:s|ed)?|is done|was done|{_DID}do)\s+(?:right |just )?after\s+(?:{_WHO}\s+)?{_EVENT}",
-    ),
-    ("count", rf"how\s+(?:many\s+times|often)\s+(?:{_DID})?{_EVENT}{_TIME}"),
-    ("duration", rf"how\s+long\s+(?:{_DID})?{_EVENT}(?:\s+(?:take|last|for))?"),
-    ("first", rf"when\s+(?:is|was)\s+the\s+first\s+time\s+(?:that\s+)?(?:{_WHO}\s+)?{_EVENT}"),
-    ("last", rf"when\s+(?:is|was)\s+the\s+last\s+time\s+(?:that\s+)?(?:{_WHO}\s+)?{_EVENT}"),
-    ("first", rf"when\s+{_DID}first\s+{_EVENT}"),
-    ("last", rf"when\s+{_DID}last\s+{_EVENT}"),
-    ("choice", r"(?:which|what)\s+of\s+(?:these|the following)\b[^:]*:\s*(?P<options>.+)"),
-    ("what", rf"what\s+(?:is|was|are|were|gets?)\s+done\s+(?:with|to)\s+{_EVENT}"),
-    ("what", rf"what\s+{_DID}do\s+with\s+{_EVENT}"),
-    ("what", rf"(?:what|which\s+(?:object|thing|item))\s+{_DID}{_EVENT}"),
-    ("when", rf"(?:when|at what time)\s+(?:{_DID})?{_EVENT}{_TIME}"),
-    ("where", rf"(?:where|in which videos?)\s+(?:{_DID})?{_EVENT}{_TIME}"),
-    ("exists", rf"{_DID}(?:any(?:thing)?\s+)?{_EVENT}{_TIME}"),
+_HAPPENS = r"(?:happen(?:s|ed)?|occur(?:s|red)?|goes on|went on|(?:is|was) going on|takes place|took place)"
+_DOES = rf"{AUXILIARY} {WHO} (?:do|doing|done|been doing)|(?:is|was|gets|got) (?:being )?done"
+_WHAT = rf"what(?: else)? (?:{_HAPPENS}|comes|came|{_DOES})(?: next)?"
+_JUST = r"(?:(?:right|just|immediately|directly|shortly) )?"
+_BEFORE, _AFTER = rf"{_JUST}(?:before|prior to)", rf"{_JUST}(?:after|once|following|as soon as)"
+_SHOWN = r"(?: (?:happen(?:s|ed)?|occurs?|occurred|take place|appears?|be seen|shown|seen|visible|recorded))?"
+_ANYWHERE = (
+    r" (?:anywhere|at all|in (?:any|one|these|those|all|the|my|this) "
+    r"(?:videos?|footage|archive|library|recordings?|films?))"
 )
-_VIDEO = re.compile(r"\s+in\s+(?:the\s+)?video\s+(?P<video>[\w.-]*\w)", re.IGNORECASE)
-_DETERMINERS = re.compile(r"\b(?:the|a|an|any|some|my|your|his|her|their|ever)\s+", re.IGNORECASE)
+_THING = r"(?:what|which (?:object|thing|item)s?)"
+_SEEN = r"(?:can|could|do|did) (?:i|you|we) (?:ever )?(?:see|find)"
+_FILMS = r"(?:videos?|clips?|films?|recordings?)"
+_MOMENTS = r"(?:moments?|times?|scenes?|points?|places?)"
+_CHOICE = r"(?P<options>.+\bor\b.+)"
+_GRAMMAR: tuple[tuple[Kind, str], ...] = (
+    ("between", rf"{_WHAT} (?:in )?between {_EVENT} and (?P<other>.+)"),
+    ("between", rf"{_WHAT} after {_EVENT} (?:and|but) before (?P<other>.+)"),
+    ("before", rf"{_WHAT} {_BEFORE} {_EVENT}"),
+    ("before", rf"{_BEFORE} {_EVENT},? {_WHAT}"),
+    ("before", rf"what (?:precedes|preceded|leads up to|led up to) {_EVENT}"),
+    ("after", rf"{_WHAT} {_AFTER} {_EVENT}"),
+    ("after", rf"{_AFTER} {_EVENT},? {_WHAT}"),
+    ("after", rf"what (?:follows|followed) {_EVENT}"),
+    ("count", rf"how (?:many times|often) {_EVENT}{_SHOWN}"),
+    ("count", rf"count (?:the times|how (?:many times|often))(?: that)? {_EVENT}{_SHOWN}"),
+    ("duration", rf"(?:for )?how long (?:does|did) it take (?:{WHO} )?to {_EVENT}"),
+    ("duration", rf"how (?:much time|long) {AUXILIARY} {WHO} (?:spend|spent) (?:on )?{_EVENT}"),
+    ("duration", rf"(?:for )?how (?:long|many (?:seconds|minutes|hours)) {_EVENT}(?: (?:take|taken|last|for))?"),
+    ("first", rf"(?:when|what) (?:is|was) the first time (?:that )?{_EVENT}"),
+    ("last", rf"(?:when|what) (?:is|was) the last time (?:that )?{_EVENT}"),
+    ("first", rf"when {_EVENT} for the first time"),
+    ("last", rf"when {_EVENT} for the last time"),
+    ("choice", r"(?:which|what)(?: one)? of (?:these|the following)\b[^:]*:\s*(?P<options>.+)"),
+    ("choice", r"which(?: one)? of (?P<options>.+ and .+) (?:is|are|was|were) (?:shown|seen|done)"),
+    ("choice", rf"(?:which|what)(?: one)? (?:{_HAPPENS}|(?:is|was) (?:it|shown|seen|done|there))\s*[:,]\s*{_CHOICE}"),
+    ("choice", rf"(?:which|what) (?P<event>{AUXILIARY} {WHO} \w+)\s*[:,]\s*{_CHOICE}"),
+    ("choice", rf"(?P<options>{AUXILIARY} .+ or .+)"),
+    ("what", rf"what (?:is|was|are|were|gets?|has been) (?:being )?done (?:with|to) {_EVENT}"),
+    ("what", rf"what {_HAPPENS} (?:with|to) {_EVENT}"),
+    ("what", rf"what {AUXILIARY} {WHO} (?:do|doing|done) (?:with|to) {_EVENT}"),
+    ("what", rf"{_THING} (?P<event>{AUXILIARY} .+?)"),
+    ("when", rf"(?:when|at (?:what|which) (?:times?|points?)|what time) {_EVENT}{_SHOWN}"),
+    (
+        "when",
+        rf"(?:show(?: me)?|find)(?: (?:the|every|all|a))?(?: {_MOMENTS})? (?:when|where|that|in which|of) {_EVENT}",
+    ),
+    ("when", rf"(?:which|what) {_MOMENTS} shows? {_EVENT}"),
+    ("where", rf"(?:which|what|in which|in what) {_FILMS}(?: (?:shows?|contains?|has|have))? {_EVENT}{_SHOWN}"),
+    ("where", rf"where {_SEEN} {_EVENT}"),
+    ("where", rf"where {_EVENT}{_SHOWN}"),
+    ("open", rf"(?P<event>{AUXILIARY} .+ (?:before|after|while|because) .+)"),
+    ("exists", rf"{_SEEN} (?:any(?:thing)? )?{_EVENT}"),
+    ("exists", rf"do(?:es)? (?:any|a|the|one|these) {_FILMS} (?:show|contain|have) {_EVENT}"),
+    (
+        "exists",
+        rf"{AUXILIARY} there (?:ever )?(?:any|an?|some)? ?(?:{_MOMENTS}|{_FILMS}) "
+        rf"(?:when|where|that shows?|in which|of|with|showing) {_EVENT}",
+    ),
+    ("exists", rf"(?P<event>{AUXILIARY} .+?){_SHOWN}"),
+)
+_SAID_FIRST = re.compile(
+    r"(?:please |so |and |(?:can|could) you (?:please )?(?:tell|show) me |tell me |do you know |i want to know )+",
+    re.IGNORECASE,
+)
+_CONTRACTIONS = ((r"\b(what|when|where|who|there|it|he|she)['\u2019]s\b", r"\1 is"), (r"['\u2019]ve\b", " have"))
+_VIDEO = re.compile(r"\s+(?:in|of|from)\s+(?:the\s+)?video\s+(?P<video>[\w.-]*\w)", re.IGNORECASE)
+_EXTREME = re.compile(
+    r"when (?P<before>(?!.*\b(?:the|a|my) (?:first|last)\b).*?)\b(?P<extreme>first|last) (?P<after>.+)"
+)
+_OR, _AND = (re.compile(rf"\s*(?:[,;]\s*(?:{word}\b)?|\b{word}\b)\s*", re.IGNORECASE) for word in ("or", "and"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +118,8 @@ class Question:
 def parse_question(text: str, *, options: tuple[str, ...] = ()) -> Question:
     """Find out what a question asks for.
 
-    >>> parse_question("How many times did I open the fridge in video P01_01?").event
-    'open fridge'
+    >>> parse_question("How many times was the fridge opened in video P01_01?").event
+    'opened fridge'
 
     Args:
         text: the question.
@@ -89,31 +132,43 @@ def parse_question(text: str, *, options: tuple[str, ...] = ()) -> Question:
         raise ConfigError(f"a question has 1 to {MAX_QUESTION_CHARS} characters, got {len(text.strip())}")
     if len(options) == 1:
         raise ConfigError("a choice needs two options or more, got one")
-    asked = text.strip().rstrip("?!. ")
+    asked = " ".join(text.split()).rstrip("?!. ")
     named = _VIDEO.search(asked)
     video = named["video"] if named else None
-    asked = _VIDEO.sub("", asked)
     if options:
         return Question(text=text, kind="choice", options=options, video=video)
+    kind, found = _match(_plain(_VIDEO.sub("", asked)))
+    event, other = (found.get(part, "") for part in ("event", "other"))
+    event, other = caption(event), caption(with_noun(other, event))
+    listed = _options(found["options"], verb=event) if kind == "choice" else ()
+    if kind == "choice" and len(listed) < 2:
+        return Question(text=text, kind="open", event=caption(asked), video=video)
+    return Question(text=text, kind=kind, event=event, other=other, options=listed, video=video)
+
+
+def _plain(asked: str) -> str:
+    """Without contractions, courtesies and "in any video"."""
+    for contraction, full in _CONTRACTIONS:
+        asked = re.sub(contraction, full, asked, flags=re.IGNORECASE)
+    asked = re.sub(r" or not$", "", _SAID_FIRST.sub("", asked, count=1) if _SAID_FIRST.match(asked) else asked)
+    return re.sub(rf"{_ANYWHERE}$", "", asked, flags=re.IGNORECASE)
+
+
+def _options(listed: str, *, verb: str) -> tuple[str, ...]:
+    """What there is to choose from; the verb is what they share: "did I cut: a tomato or an onion"."""
+    separators = _OR if re.search(r"\bor\b", listed, re.IGNORECASE) else _AND
+    parts = [part for part in separators.split(listed) if part]
+    return captions_of([f"{verb} {part}" for part in parts] if verb else parts)
+
+
+def _match(asked: str) -> tuple[Kind, dict[str, str]]:
+    """The kind of a question and the parts of it."""
+    extreme = _EXTREME.fullmatch(asked[:1].lower() + asked[1:])
+    if extreme:
+        kind: Kind = "first" if extreme["extreme"] == "first" else "last"
+        return kind, {"event": extreme["before"] + extreme["after"]}
     for kind, pattern in _GRAMMAR:
-        match = re.fullmatch(pattern, asked, re.IGNORECASE | re.DOTALL)
-        if match is None:
-            continue
-        found = match.groupdict()
-        listed = tuple(caption(part) for part in re.split(r"\s*(?:,|;|\bor\b)\s*", found.get("options") or "") if part)
-        if kind == "choice" and len(listed) < 2:
-            break
-        return Question(
-            text=text,
-            kind=kind,
-            event=caption(found.get("event") or ""),
-            other=caption(found.get("other") or ""),
-            options=listed,
-            video=video,
-        )
-    return Question(text=text, kind="open", event=caption(asked), video=video)
-
-
-def caption(words: str) -> str:
-    """Words of a question as a caption would have them: no quotes, no articles."""
-    return _DETERMINERS.sub("", f"{words.strip()} ").strip(" '\"?!.,")
+        match = re.fullmatch(pattern, asked, re.IGNORECASE)
+        if match is not None:
+            return kind, match.groupdict(default="")
+    return "open", {"event": asked}

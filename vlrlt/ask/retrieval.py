@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlrlt.ask.answer import Answer, Candidate
+from vlrlt.ask.answer import Answer, Candidate, where_and_when
 from vlrlt.ask.question import Kind, Question
 from vlrlt.errors import ConfigError
 from vlrlt.index.query.confidence import CONFIDENT
 from vlrlt.index.query.filters import Filter
 from vlrlt.index.query.language import TextQuery
 from vlrlt.index.query.searcher import Searcher, SearchOptions, is_match
-from vlrlt.times import format_time
+from vlrlt.index.words import content_words
 from vlrlt.types import Float32Array, Moment
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class _Answering:
         matches, nearest = self._moments()
         if not matches:
             return self._nothing(nearest)
-        times = ", ".join(map(_where_and_when, matches[:NUM_CITATIONS]))
+        times = ", ".join(map(where_and_when, matches[:NUM_CITATIONS]))
         more = f" and {len(matches) - NUM_CITATIONS} more" if len(matches) > NUM_CITATIONS else ""
         return self._answer(times + more, found=True, value=matches[0].start_s, citations=matches)
 
@@ -113,29 +113,29 @@ class _Answering:
         if not matches:
             return self._nothing(nearest)
         videos = list(dict.fromkeys(Path(match.video).name for match in matches))
-        text = f"in {', '.join(videos[:NUM_CITATIONS])}: {_where_and_when(matches[0])}"
+        text = f"in {', '.join(videos[:NUM_CITATIONS])}: {where_and_when(matches[0])}"
         return self._answer(text, found=True, value=videos[0], citations=matches)
 
     def _exists(self) -> Answer:
         matches, nearest = self._moments()
         if matches:
-            return self._answer(f"yes: {_where_and_when(matches[0])}", found=True, value="yes", citations=matches)
+            return self._answer(f"yes: {where_and_when(matches[0])}", found=True, value="yes", citations=matches)
         best = max((moment.confidence or 0.0 for moment in nearest), default=0.0)
         if best < NO_CONFIDENCE:
-            return self._answer("no: nothing like it was found", found=False, value="no", citations=nearest)
+            return self._nothing(nearest, text="no: nothing like it was found", value="no")
         return self._nothing(nearest)
 
     def _count(self) -> Answer:
         matches, nearest = self._moments()
         if not matches:
-            return replace(self._nothing(nearest), value=0)
+            return self._nothing(nearest, value=0)
         times = "once" if len(matches) == 1 else f"{len(matches)} times"
         return self._answer(times, found=True, value=len(matches), citations=matches)
 
     def _duration(self) -> Answer:
         matches, nearest = self._moments()
         if not matches:
-            return replace(self._nothing(nearest), value=0.0)
+            return self._nothing(nearest, value=0.0)
         total_s = sum(match.end_s - match.start_s for match in matches)
         text = f"{total_s:.1f} s in {len(matches)} moments" if len(matches) > 1 else f"{total_s:.1f} s"
         return self._answer(text, found=True, value=round(total_s, 1), citations=matches)
@@ -145,7 +145,7 @@ class _Answering:
         if not matches:
             return self._nothing(nearest)
         ordered = sorted(matches, key=lambda match: (match.video, match.start_s), reverse=last)
-        text = _where_and_when(ordered[0])
+        text = where_and_when(ordered[0])
         return self._answer(text, found=True, value=ordered[0].start_s, citations=ordered)
 
     def _beside(self, *, before: bool) -> Answer:
@@ -163,9 +163,9 @@ class _Answering:
         labelled = self._label(anchor, *stretch)
         if not labelled:
             side = "before" if before else "after"
-            return self._answer(f"nothing that could be named happened {side} it", found=False, citations=(anchor,))
+            return self._answer(f"nothing that could be named happened {side} it", found=False, closest=(anchor,))
         chosen = _nearest(labelled[::-1] if before else labelled, within_s=clip_s)
-        text = f"{chosen.label}: {_where_and_when(chosen.moment)}"
+        text = f"{chosen.label}: {where_and_when(chosen.moment)}"
         return self._answer(text, found=True, value=chosen.label, citations=(chosen.moment, anchor))
 
     def _between(self) -> Answer:
@@ -182,7 +182,7 @@ class _Answering:
         first, second = min(pairs, key=lambda pair: pair[1].start_s - pair[0].end_s)
         labelled = self._label(first, first.end_s, second.start_s)
         if not labelled:
-            return self._answer("nothing that could be named", found=False, citations=(first, second))
+            return self._answer("nothing that could be named", found=False, closest=(first, second))
         names = ", then ".join(name for name, _ in groupby(labelled, key=lambda part: part.label))
         citations = (first, *(part.moment for part in labelled), second)
         return self._answer(names, found=True, value=names, citations=citations)
@@ -199,13 +199,15 @@ class _Answering:
         # One of so many options or none: each is that much less likely to begin with than when it is asked for alone.
         needed = len(ranked) / (len(ranked) + 1)
         found = bool(evidence) and is_match(evidence[0]) and (evidence[0].confidence is None or sure >= needed)
-        text = option if found else f"none was found; the nearest is {option}"
-        return self._answer(text, found=found, value=option, citations=evidence, candidates=candidates)
+        if not found:
+            nothing = self._nothing(evidence, text=f"none was found; the nearest is {option}", value=option)
+            return replace(nothing, candidates=candidates)
+        return self._answer(option, found=True, value=option, citations=evidence, candidates=candidates)
 
     def _what(self) -> Answer:
         """Rank what the vocabulary has about the words that were asked for."""
-        wanted = set(self._question.event.lower().split())
-        phrases = [phrase for phrase in self._labels() if wanted & set(phrase.lower().split())]
+        wanted = set(content_words(self._searcher.known_forms(self._question.event)))
+        phrases = [phrase for phrase in self._labels() if wanted.intersection(content_words(phrase))]
         if not phrases:
             return self._open()
         ranked = []
@@ -224,7 +226,7 @@ class _Answering:
     def _open(self) -> Answer:
         matches, nearest = self._moments()
         text = "retrieval alone cannot answer this; these are the moments to look at"
-        return self._answer(text, found=False, citations=matches or nearest)
+        return self._answer(text, found=False, closest=matches or nearest)
 
     def _moments(
         self, event: str | None = None, *, k: int = MAX_MOMENTS
@@ -274,10 +276,20 @@ class _Answering:
     def _nearest_label(labels_LD: Float32Array, vector_D: Float32Array) -> int:
         return int(np.argmax(labels_LD @ vector_D))
 
-    def _nothing(self, nearest: Sequence[Moment]) -> Answer:
-        unknown = self._searcher.unknown_words(TextQuery(self._question.event))
-        why = f" (the model does not know: {', '.join(unknown)})" if unknown else ""
-        return self._answer(f"not found in what was searched{why}", found=False, citations=nearest)
+    def _nothing(
+        self,
+        nearest: Sequence[Moment],
+        *,
+        text: str = "not found in what was searched",
+        value: str | float | None = None,
+    ) -> Answer:
+        """Not found, or not to be told: of what a model has no word for, it cannot say that it is not there."""
+        asked = (self._question.event, self._question.other, *self._question.options)
+        unknown = dict.fromkeys(word for words in asked for word in self._searcher.unknown_words(TextQuery(words)))
+        if unknown:
+            words = ", ".join(map(repr, unknown))
+            text, value = f"the model does not know {words}: it cannot tell whether that is shown", None
+        return self._answer(text, found=False, value=value, closest=nearest)
 
     def _answer(
         self,
@@ -286,6 +298,7 @@ class _Answering:
         found: bool,
         value: str | float | None = None,
         citations: Sequence[Moment] = (),
+        closest: Sequence[Moment] = (),
         candidates: tuple[Candidate, ...] = (),
     ) -> Answer:
         coverage = self._searcher.coverage(self._within)
@@ -296,6 +309,7 @@ class _Answering:
             found=found,
             value=value,
             citations=tuple(citations),
+            closest=tuple(closest),
             candidates=candidates,
             searched_clips=coverage.clips,
             searched_videos=coverage.videos,
@@ -308,8 +322,3 @@ def _nearest(labelled: Sequence[_Labelled], *, within_s: float) -> _Labelled:
     first_s = labelled[0].moment.start_s
     near = [part for part in labelled if abs(part.moment.start_s - first_s) < within_s]
     return max(near, key=lambda part: part.moment.score)
-
-
-def _where_and_when(moment: Moment) -> str:
-    start, end = (format_time(time_s, decimals=1) for time_s in (moment.start_s, moment.end_s))
-    return f"{Path(moment.video).name} {start}-{end}"

@@ -103,7 +103,7 @@ class VlmAnswerer:
             VlrltError: as Service.search.
         """
         evidence = self._retrieval.answer(question, within=within)
-        moments = evidence.citations[:NUM_MOMENTS]
+        moments = (evidence.citations or evidence.closest)[:NUM_MOMENTS]
         if not moments:
             yield replace(evidence, engine="vlm", found=False, text="there is nothing to look at", value=None)
             return
@@ -239,11 +239,11 @@ def _cited_answer(evidence: Answer, reply: str, moments: Sequence[Moment]) -> An
     if not kept:
         refused = reply.strip().rstrip(".").upper() == _NOT_FOUND
         text = "not found in what was looked at" if refused else "the model said nothing that cites a moment"
-        return replace(evidence, engine="vlm", found=False, text=text, value=None, citations=tuple(moments))
+        return replace(evidence, engine="vlm", found=False, text=text, value=None, citations=(), closest=tuple(moments))
     order = list(dict.fromkeys(cited))
     text = re.sub(r"\[(\d{1,3})\]", lambda match: f"[{order.index(int(match[1])) + 1}]", " ".join(kept))
     citations = tuple(moments[number - 1] for number in order)
-    return replace(evidence, engine="vlm", found=True, text=text, value=None, citations=citations)
+    return replace(evidence, engine="vlm", found=True, text=text, value=None, citations=citations, closest=())
 
 
 def _structured_answer(evidence: Answer, reply: str, moments: Sequence[Moment], schema: Mapping[str, Any]) -> Answer:
@@ -267,5 +267,6 @@ def _structured_answer(evidence: Answer, reply: str, moments: Sequence[Moment], 
         found=shown,
         text=json.dumps(value) if shown else "not found in what was looked at",
         value=value if shown else None,
-        citations=tuple(cited or moments),
+        citations=tuple(cited) if shown else (),
+        closest=() if shown else tuple(moments),
     )

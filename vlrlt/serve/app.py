@@ -212,7 +212,10 @@ def _ask_events(parts: Iterator[str | Answer]) -> Iterator[str]:
 def _answer_json(answer: str | Answer) -> dict[str, Any]:
     if not isinstance(answer, Answer):
         raise EndpointError("the stream ended without an answer")
-    return answer.as_json() | {"citations": [_moment_json(moment) for moment in answer.citations]}
+    return answer.as_json() | {
+        "citations": [_moment_json(moment) for moment in answer.citations],
+        "closest": [_moment_json(moment) for moment in answer.closest],
+    }
 
 
 def _event(name: str, data: Mapping[str, Any]) -> str:

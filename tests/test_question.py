@@ -1,0 +1,161 @@
+"""One table of questions as people put them, and what each is taken to ask for."""
+
+import pytest
+
+from vlrlt.ask.question import Kind, parse_question
+from vlrlt.errors import ConfigError
+
+QUESTIONS: dict[Kind, dict[str, str]] = {
+    "when": {
+        "When do I open the fridge?": "open fridge",
+        "when does someone cut a tomato": "cut tomato",
+        "When was the fridge opened?": "opened fridge",
+        "When's someone opening the fridge?": "opening fridge",
+        "When were the carrots put in the fridge?": "put carrots in fridge",
+        "When did I open the first drawer?": "open first drawer",
+        "When did I open or close the fridge?": "open or close fridge",
+        "At what time was the milk poured into a cup?": "poured milk into cup",
+        "Can you tell me when the fridge was opened?": "opened fridge",
+        "Show me when I open the fridge": "open fridge",
+        "Find the moment when the fridge is opened.": "opened fridge",
+        "Show me every time that someone cuts an onion": "cuts onion",
+    },
+    "where": {
+        "Where is the red cup?": "red cup",
+        "Where can I see a dog?": "dog",
+        "In which video is the fridge opened?": "opened fridge",
+        "Which videos show someone opening the fridge?": "opening fridge",
+        "What video shows a dog?": "dog",
+    },
+    "exists": {
+        "Is there a dog?": "dog",
+        "Is there an elephant in any video?": "elephant",
+        "Is a dog visible anywhere?": "dog",
+        "Did anyone pour the milk into the cup?": "pour milk into cup",
+        "Does someone wash a plate in video P01_01?": "wash plate",
+        "Was the fridge opened?": "opened fridge",
+        "Has the fridge been opened?": "opened fridge",
+        "Is the fridge being opened?": "opened fridge",
+        "Was the trash thrown away by someone?": "thrown away trash",
+        "Is the red cup washed?": "washed red cup",
+        "Is the light on?": "light on",
+        "Have I ever opened the fridge?": "opened fridge",
+        "Is there a person who opens the fridge?": "opens fridge",
+        "Is there a moment where I open the fridge?": "open fridge",
+        "Does the video show a dog?": "dog",
+        "Did I open the fridge or not?": "open fridge",
+    },
+    "count": {
+        "How many times did I turn on the tap?": "turn on tap",
+        "How often is the tap turned on in this video?": "turned on tap",
+        "How many times has the fridge been opened?": "opened fridge",
+        "Please count how many times I've opened the fridge": "opened fridge",
+        "Count the times that the fridge was opened.": "opened fridge",
+    },
+    "duration": {
+        "How long does someone stir the pot?": "stir pot",
+        "How long was the pot stirred?": "stirred pot",
+        "How long did it take to peel a carrot?": "peel carrot",
+        "How much time did I spend washing plates?": "washing plates",
+        "For how long does the water run?": "water run",
+    },
+    "before": {
+        "What happened before someone opens the fridge?": "opens fridge",
+        "What did they do just before closing the fridge?": "closing fridge",
+        "What happened immediately before the milk was poured into the cup?": "poured milk into cup",
+        "Before the fridge was opened, what happened?": "opened fridge",
+    },
+    "after": {
+        "what happens right after I close the fridge": "close fridge",
+        "What happened after the fridge was opened?": "opened fridge",
+        "What was done right after the fridge had been closed?": "closed fridge",
+        "What happens once the tap has been turned on?": "turned on tap",
+        "What comes next after someone opens the fridge?": "opens fridge",
+        "What follows opening the fridge?": "opening fridge",
+        "What happens in video P01_01 after the fridge is opened?": "opened fridge",
+    },
+    "first": {
+        "When was the first time I peeled a carrot?": "peeled carrot",
+        "When was the fridge first opened?": "opened fridge",
+        "When did I open the fridge for the first time?": "open fridge",
+    },
+    "last": {
+        "When did I last use the knife?": "use knife",
+        "What was the last time the oven was opened?": "opened oven",
+    },
+    "what": {
+        "What is done with the tomato?": "tomato",
+        "What happens to the tomato?": "tomato",
+        "What did I do with the egg?": "egg",
+        "What does someone cut?": "cut",
+        "What was being cut?": "cut",
+        "Which object do I wash?": "wash",
+    },
+    "open": {
+        "Why is the sky blue?": "Why is sky blue",
+        "Summarise the day": "Summarise day",
+        "How many eggs were cracked?": "How many eggs were cracked",
+        "Was the milk poured before the egg was cracked?": "poured milk before egg was cracked",
+        "What came first, the egg or the milk?": "What came first, egg or milk",
+    },
+}
+CHOICES = {
+    "Was it a cat or a dog?": ("cat", "dog"),
+    "Was it a or b?": ("a", "b"),
+    "Is there a cup or a mug?": ("cup", "mug"),
+    "Did I cut the tomato or the onion?": ("cut tomato", "cut onion"),
+    "Did I open or close the fridge?": ("open fridge", "close fridge"),
+    "Did I open the fridge or close it?": ("open fridge", "close fridge"),
+    "Was the fridge opened or closed?": ("opened fridge", "closed fridge"),
+    "What did I cut, a tomato or an onion?": ("cut tomato", "cut onion"),
+    "Which one happened: cut a tomato or peel a carrot?": ("cut tomato", "peel carrot"),
+    "Which of these is shown: cut a tomato, peel a carrot or open the fridge?": (
+        *("cut tomato", "peel carrot", "open fridge"),
+    ),
+    "Which of cut a tomato, peel a carrot and open the fridge is shown?": ("cut tomato", "peel carrot", "open fridge"),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "event"),
+    [(text, kind, event) for kind, asked in QUESTIONS.items() for text, event in asked.items()],
+)
+def test_questions_are_taken_apart(text: str, kind: Kind, event: str) -> None:
+    question = parse_question(text)
+    assert (question.kind, question.event) == (kind, event)
+
+
+@pytest.mark.parametrize(("text", "options"), CHOICES.items())
+def test_alternatives_are_a_choice(text: str, options: tuple[str, ...]) -> None:
+    question = parse_question(text)
+    assert (question.kind, question.options) == ("choice", options)
+
+
+@pytest.mark.parametrize(
+    ("text", "event", "other"),
+    [
+        ("What happened between 'open the fridge' and 'close the fridge'?", "open fridge", "close fridge"),
+        ("What was done between opening the fridge and closing it?", "opening fridge", "closing fridge"),
+        ("What happens between the fridge being opened and the tap being turned on?", "opened fridge", "turned on tap"),
+    ],
+)
+def test_between_has_two_events(text: str, event: str, other: str) -> None:
+    question = parse_question(text)
+    assert (question.kind, question.event, question.other) == ("between", event, other)
+
+
+def test_a_video_and_options_may_be_named() -> None:
+    assert parse_question("How many times did I sit in video P01_01?").video == "P01_01"
+    assert parse_question("What?", options=("a", "b")).kind == "choice"
+
+
+@pytest.mark.parametrize(("text", "options"), [("", ()), ("?" * 3000, ()), ("what?", ("one",))])
+def test_questions_that_are_none(text: str, options: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError):
+        parse_question(text, options=options)
+
+
+def test_a_long_question_is_read_in_no_time() -> None:
+    """Patterns that backtrack would take minutes."""
+    assert parse_question("is the " + "very " * 390 + "old").kind == "exists"
+    assert parse_question("what did i do, " + "a or " * 390 + "b").kind
