@@ -21,7 +21,7 @@ import xxhash
 from vlrlt.errors import ConfigError, IndexMismatchError, LibraryError
 from vlrlt.index.annotations import Annotations
 from vlrlt.index.files import FileStamp
-from vlrlt.index.schema import connect_reader, mapped_errors
+from vlrlt.index.schema import connect_reader, mapped_errors, stamp_at_rest
 from vlrlt.types import ClipSpan, Float64Array, Moment
 from vlrlt.video.sampling import ClipSampling
 
@@ -209,15 +209,33 @@ class Catalog:
     def __init__(self, library_dir: Path, connection: apsw.Connection) -> None:
         self.library_dir = library_dir
         self._connection = connection
+        self._at_rest: tuple[int, ...] | None = None
 
     @classmethod
     def open_reader(cls, library_dir: Path) -> Self:
-        """Open a library to search it.
+        """Open a library to search it; it may lie where nothing can be written.
 
         Raises:
             LibraryError: there is none, or it is damaged, or of another version of vlrlt.
         """
-        return cls(library_dir, connect_reader(library_dir))
+        at_rest = stamp_at_rest(library_dir)
+        catalog = cls(library_dir, connect_reader(library_dir))
+        catalog._at_rest = at_rest
+        return catalog
+
+    def renew(self) -> None:
+        """Open a catalog again that was at rest and could not be locked, if somebody has written to it since.
+
+        Raises:
+            LibraryError: as open_reader.
+        """
+        if self._was_written():
+            at_rest, before = stamp_at_rest(self.library_dir), self._connection
+            self._connection, self._at_rest = connect_reader(self.library_dir), at_rest
+            before.close()
+
+    def _was_written(self) -> bool:
+        return self._at_rest is not None and stamp_at_rest(self.library_dir) != self._at_rest
 
     def close(self) -> None:
         """Close the database."""
@@ -262,7 +280,7 @@ class Catalog:
     def data_version(self) -> int:
         """A number that changes when another process has committed something."""
         ((version,),) = self._rows("PRAGMA data_version")
-        return int(version)
+        return hash((version, self._at_rest))
 
     def snapshot(self) -> Snapshot:
         """Everything that a search needs, as of one moment.
@@ -276,6 +294,8 @@ class Catalog:
                 raise LibraryError(f"{self.library_dir} is empty; run: vlrlt index PATH --library {self.library_dir}")
             segments = self.segments()
             clips = self._clip_table()
+        if self._was_written():
+            raise LibraryError(f"{self.library_dir} was written to while it was read; try again")
         return Snapshot(settings=settings, generation=generation_of(segments), segments=segments, clips=clips)
 
     def counts(self) -> LibraryCounts:

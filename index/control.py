@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
+from vlrlt.errors import LibraryError
 from vlrlt.index.report import IndexProgress
+from vlrlt.index.schema import check_is_library
 
 _POLL_S = 0.5
 _TELL_EVERY_S = 1.0
@@ -84,6 +87,23 @@ class RunControl:
                 left.unlink(missing_ok=True)
             if before is not None:
                 signal.signal(signal.SIGTERM, before)
+
+
+def ask_run(library_dir: Path, what: Literal["pause", "stop"], *, wanted: bool = True) -> None:
+    """Have index runs of a library wait or end, or no longer.
+
+    Raises:
+        LibraryError: there is no library, or it cannot be written.
+    """
+    check_is_library(library_dir)
+    flag = library_dir / what
+    try:
+        if wanted:
+            flag.touch()
+        else:
+            flag.unlink(missing_ok=True)
+    except OSError as error:
+        raise LibraryError(f"{library_dir} cannot be written: {error.strerror}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

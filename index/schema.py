@@ -197,7 +197,7 @@ def connect_reader(library_dir: Path) -> apsw.Connection:
     check_is_library(library_dir)
     path = library_dir / "catalog.db"
     with mapped_errors(path):
-        connection = apsw.Connection(os.fspath(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        connection = _open_to_read(path)
         connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
         version = connection.pragma("user_version")
         if version > len(MIGRATIONS):
@@ -208,6 +208,43 @@ def connect_reader(library_dir: Path) -> apsw.Connection:
             )
         connection.pragma("query_only", value=True)
     return connection
+
+
+def _open_to_read(path: Path) -> apsw.Connection:
+    """A reader in WAL mode writes its locks; where it may not, it follows a writer's log or reads a file at rest."""
+    if _is_writable(path):
+        return apsw.Connection(os.fspath(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    if not _beside(path, "-wal").exists():
+        at_rest = f"{path.absolute().as_uri()}?immutable=1"
+        return apsw.Connection(at_rest, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    if not _beside(path, "-shm").exists():
+        raise LibraryError(
+            f"{path.parent} cannot be written, and what its last run committed is in catalog.db-wal without a "
+            f"catalog.db-shm: run vlrlt status --library {path.parent} once where it can be written"
+        )
+    return apsw.Connection(os.fspath(path), flags=apsw.SQLITE_OPEN_READONLY)
+
+
+def stamp_at_rest(library_dir: Path) -> tuple[int, ...] | None:
+    """What changes when somebody writes to a catalog that connect_reader opens without locks; None: it locks.
+
+    Raises:
+        LibraryError: there is none.
+    """
+    check_is_library(library_dir)
+    path = library_dir / "catalog.db"
+    if _is_writable(path) or _beside(path, "-wal").exists():
+        return None
+    facts = path.stat()
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+def _is_writable(path: Path) -> bool:
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(f"{path.name}{suffix}")
 
 
 def connect_writer(library_dir: Path) -> apsw.Connection:
@@ -287,6 +324,8 @@ def mapped_errors(path: Path) -> Iterator[None]:
     """Raise SQLite's errors as LibraryError with the file's name."""
     try:
         yield
+    except apsw.ReadOnlyError as error:
+        raise LibraryError(f"{path} cannot be written: {error}") from error
     except apsw.Error as error:
         raise LibraryError(f"{path}: {error}") from error
 

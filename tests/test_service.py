@@ -6,8 +6,11 @@ Real videos of plain colours, indexed with an embedder that counts colours.
 import dataclasses
 import io
 import os
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,15 @@ import numpy as np
 import pytest
 from colour import COLOURS, ColourEmbedder, write_colours
 from PIL import Image
+from unwritable import UNWRITABLE, as_other_user, folder_for_everybody
 
 from vlrlt.errors import ConfigError, DecodeError, IndexMismatchError, LibraryError
 from vlrlt.index.build import index_paths
+from vlrlt.index.control import ask_run
+from vlrlt.index.ledger import Ledger
 from vlrlt.index.query.filters import Filter
 from vlrlt.index.query.language import ClipQuery, ImageQuery, Query, TextQuery, parse_clip
+from vlrlt.index.query.request import SearchRequest
 from vlrlt.index.query.searcher import SearchOptions
 from vlrlt.service import PREVIEW_MAX_S, THUMBNAIL_WIDTH_PX, Service
 from vlrlt.service.pictures import Pictures
@@ -255,16 +262,17 @@ def test_previews_are_short_films_of_the_moment(service: Service) -> None:
 
 def test_pictures_that_nobody_looks_at_make_room(service: Service, tmp_path: Path) -> None:
     moments = [service.search(TextQuery(colour), k=1).hits[0] for colour in ("red", "yellow", "green", "blue")]
+    cache_dir = tmp_path / "cache"
     unbounded = Pictures(tmp_path)
     first, second, third = (unbounded.thumbnail(moment, content_hash="0") for moment in moments[:3])
     for age_s, path in enumerate((third, second, first)):
         os.utime(path, (1e9 - age_s, 1e9 - age_s))
-    bystander = tmp_path / "background-0.npy"
+    bystander = cache_dir / "background-0.npy"
     bystander.write_bytes(bytes(10_000))
     assert unbounded.thumbnail(moments[0], content_hash="0") == first  # looked at: the youngest now
     bounded = Pictures(tmp_path, max_bytes=2 * max(path.stat().st_size for path in (first, second, third)))
     fourth = bounded.thumbnail(moments[3], content_hash="0")
-    assert set(tmp_path.iterdir()) == {first, fourth, bystander}
+    assert set(cache_dir.iterdir()) == {first, fourth, bystander}
     tiny = Pictures(tmp_path, max_bytes=1)
     assert tiny.thumbnail(moments[1], content_hash="0").exists()
 
@@ -300,3 +308,69 @@ def test_nothing_half_made_stays_in_the_cache(own_service: Service, archive: Pat
     with pytest.raises(DecodeError):
         own_service.preview(red)
     assert [file.name for file in (library_dir / "cache").iterdir() if not file.name.startswith("background-")] == []
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """As `shared`, where any user can read it."""
+    with folder_for_everybody() as folder:
+        make_library(folder)
+        yield folder
+
+
+@pytest.mark.parametrize("unwritable", UNWRITABLE)
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_library_that_cannot_be_written_is_searched_listed_and_shown(
+    public: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unwritable: Callable[[Path], AbstractContextManager[None]],
+    *,
+    killed: bool,
+) -> None:
+    library_dir = public / "library"
+    if killed:  # what was committed last is still in SQLite's log
+        kill_a_writer(library_dir)
+    before = {path: path.read_bytes() for path in library_dir.rglob("*") if path.is_file() and path.suffix != ".db-shm"}
+    with folder_for_everybody() as caches:
+        caches.chmod(0o777)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(caches))
+        with unwritable(library_dir), Service(library_dir, model=ColourEmbedder()) as service:
+            assert found(service, TextQuery("red"), k=1) == [("traffic.mp4", 0, 3)]
+            assert service.status().indexed == len(service.videos()) == 2
+            assert Image.open(io.BytesIO(service.thumbnail(moment(service, "red")))).width == THUMBNAIL_WIDTH_PX
+            assert service.saved.all() == {}
+            with pytest.raises(LibraryError, match=r"catalog\.db cannot be written"):
+                service.saved.save("red", SearchRequest(text=("red",)))
+            with pytest.raises(LibraryError, match="cannot be written"):
+                ask_run(library_dir, "pause")
+            with pytest.raises(LibraryError, match="library cannot be written"):
+                index_paths([public / "archive"], library_dir=library_dir, embedder=ColourEmbedder())
+        assert sorted(path.suffix for path in caches.rglob("*") if path.is_file()) == [".jpg", ".npy"]
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def kill_a_writer(library_dir: Path) -> None:
+    """Leave a commit in catalog.db-wal."""
+    code = (
+        "import os, sys; from pathlib import Path; from vlrlt.index.ledger import Ledger;"
+        "ledger = Ledger.open(Path(sys.argv[1])); ledger.start_run(); os._exit(1)"
+    )
+    subprocess.run([sys.executable, "-c", code, library_dir], check=False)
+    assert (library_dir / "catalog.db-wal").stat().st_size
+
+
+def test_a_library_that_its_owner_writes_to_is_followed_by_those_who_may_not(public: Path) -> None:
+    library_dir, archive = public / "library", public / "archive"
+    with as_other_user(library_dir):
+        service = Service(library_dir, model=ColourEmbedder())
+        assert service.status().indexed == len(service.videos()) == 2
+    write_colours(archive / "wall.mp4", [("magenta", 2)])
+    index_paths([archive], library_dir=library_dir, embedder=ColourEmbedder())
+    with as_other_user(library_dir):
+        assert service.status().indexed == len(service.videos()) == 3
+        assert found(service, TextQuery("magenta"), k=1) == [("wall.mp4", 0, 2)]
+    with Ledger.open(library_dir) as ledger:  # what it commits is in SQLite's log
+        ledger.finish_run(ledger.start_run(), {"indexed": 7})
+        with as_other_user(library_dir), Service(library_dir) as newcomer:
+            assert service.reports()[0] == newcomer.reports()[0] == {"indexed": 7}
+    service.close()

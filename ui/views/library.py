@@ -2,12 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import altair as alt
 import streamlit as st
 
 from vlrlt.errors import VlrltError
-from vlrlt.index.control import RunView, view_run
+from vlrlt.index.control import RunView, ask_run, view_run
 from vlrlt.serve.jobs import Jobs
 from vlrlt.serve.launch import parse_root
 from vlrlt.service import LibraryStatus, Service
@@ -98,18 +99,17 @@ def _show_progress(run: RunView) -> None:
         st.text(page.readable(step.path.name))
         with st.container(horizontal=True):
             pause = "Go on" if run.paused else "Pause"
-            st.button(pause, icon=":material/pause:", on_click=_flag, args=("pause", not run.paused))
-            st.button("Stop", icon=":material/stop:", on_click=_flag, args=("stop", True), disabled=run.stopping)
+            st.button(pause, icon=":material/pause:", on_click=_ask, args=("pause", not run.paused))
+            st.button("Stop", icon=":material/stop:", on_click=_ask, args=("stop", True), disabled=run.stopping)
         st.caption("What is done is searchable already. A stopped run goes on where it was when it is started again.")
 
 
-def _flag(name: str, raised: bool) -> None:
-    """Tell the run; see vlrlt.index.control."""
-    file = page.library_dir() / name
-    if raised:
-        file.touch()
-    else:
-        file.unlink(missing_ok=True)
+def _ask(what: Literal["pause", "stop"], wanted: bool) -> None:
+    """Tell the run."""
+    try:
+        ask_run(page.library_dir(), what, wanted=wanted)
+    except VlrltError as error:
+        page.show_error(error)
 
 
 def _show_add() -> None:

@@ -166,7 +166,9 @@ def pause(library: Library) -> None:
 
     Example: vlrlt pause --library lib
     """
-    _flag(library, "pause")
+    from vlrlt.index.control import ask_run
+
+    ask_run(library, "pause")
     typer.echo(f"index runs of {library} wait now, also new ones; go on with: vlrlt resume --library {library}")
 
 
@@ -176,10 +178,9 @@ def resume(library: Library) -> None:
 
     Example: vlrlt resume --library lib
     """
-    from vlrlt.index.schema import check_is_library
+    from vlrlt.index.control import ask_run
 
-    check_is_library(library)
-    (library / "pause").unlink(missing_ok=True)
+    ask_run(library, "pause", wanted=False)
     typer.echo(f"index runs of {library} go on")
 
 
@@ -189,7 +190,9 @@ def stop(library: Library) -> None:
 
     Example: vlrlt stop --library lib
     """
-    _flag(library, "stop")
+    from vlrlt.index.control import ask_run
+
+    ask_run(library, "stop")
     typer.echo(f"a running index of {library} stops after the clip at hand")
 
 
@@ -201,10 +204,3 @@ def _when_free(act: Callable[[], _Made], *, wait_s: float) -> _Made:
         except LibraryBusyError as error:
             typer.echo(f"vlrlt: {error}", err=True)
             time.sleep(wait_s)
-
-
-def _flag(library: Path, name: str) -> None:
-    from vlrlt.index.schema import check_is_library
-
-    check_is_library(library)
-    (library / name).touch()

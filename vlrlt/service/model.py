@@ -16,6 +16,7 @@ from vlrlt.index.catalog import LibrarySettings, mismatch
 from vlrlt.index.query.confidence import background_texts
 from vlrlt.index.query.embed import TextEmbedder
 from vlrlt.models.text_onnx import OnnxText
+from vlrlt.service.cache import cached_file
 from vlrlt.types import Float32Array
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class LibraryModel:
-    """Loads the model of a library once; what can be computed anew is kept below `library_dir / "cache"`.
+    """Loads the model of a library once; what can be computed anew is kept in the cache.
 
     Args:
         library_dir: the library.
@@ -58,14 +59,14 @@ class LibraryModel:
         """(M, D) of the background queries, from the cache if they are there: a text tower takes seconds for them."""
         texts = background_texts(getattr(embedder, "captions", ()))
         name = xxhash.xxh3_128_hexdigest("\n".join((embedder.fingerprint, *texts)).encode())
-        path = self._library_dir / "cache" / f"background-{name}.npy"
+        path = cached_file(self._library_dir, f"background-{name}.npy")
         with contextlib.suppress(OSError, ValueError):
             vectors_MD: Float32Array = np.load(path, allow_pickle=False)
             if vectors_MD.shape == (len(texts), embedder.embed_dim):
                 return vectors_MD
         vectors_MD = embedder.embed_text(texts)
         with contextlib.suppress(OSError):  # only a copy
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f"{uuid.uuid4()}.npy")
             np.save(partial, vectors_MD, allow_pickle=False)
             partial.rename(path)
@@ -86,7 +87,7 @@ class LibraryModel:
         path = self._text_path(settings)
         if embedder.fingerprint == settings.fingerprint and not path.exists():
             with contextlib.suppress(MissingExtraError, OSError):  # only a copy, to start faster
-                path.parent.mkdir(exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 embedder.export_text(path)
         return embedder
 
@@ -100,7 +101,8 @@ class LibraryModel:
         except MissingExtraError:
             return None
         except Exception:  # a damaged copy; ONNX Runtime has no common error class
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
             return None
         return TextEmbedder(settings, text=text, load=lambda: self._checked(self._load(settings), settings))
 
@@ -110,7 +112,7 @@ class LibraryModel:
         return embedder
 
     def _text_path(self, settings: LibrarySettings) -> Path:
-        return self._library_dir / "cache" / f"text-{settings.fingerprint}.onnx"
+        return cached_file(self._library_dir, f"text-{settings.fingerprint}.onnx")
 
 
 def bound_policy(settings: LibrarySettings) -> "TokenPolicy | None":

@@ -1,4 +1,4 @@
-"""Pictures and short films of moments, made when they are wanted and kept below the library."""
+"""Pictures and short films of moments, made when they are wanted and kept in the cache of the library."""
 
 import contextlib
 import os
@@ -11,6 +11,7 @@ import xxhash
 
 from vlrlt.errors import LibraryError
 from vlrlt.export.pictures import write_animation
+from vlrlt.service.cache import cached_file
 from vlrlt.types import ClipSpan, Moment
 from vlrlt.video import media
 
@@ -29,12 +30,12 @@ class Pictures:
     Each method raises DecodeError if the video cannot be read any more, LibraryError if the cache cannot be written.
 
     Args:
-        cache_dir: made when it is absent.
+        library_dir: the library.
         max_bytes: of all pictures and films together.
     """
 
-    def __init__(self, cache_dir: Path, *, max_bytes: int = CACHE_MAX_BYTES) -> None:
-        self._cache_dir = cache_dir
+    def __init__(self, library_dir: Path, *, max_bytes: int = CACHE_MAX_BYTES) -> None:
+        self._library_dir = library_dir
         self._max_bytes = max_bytes
 
     def thumbnail(self, moment: Moment, *, content_hash: str) -> Path:
@@ -77,14 +78,14 @@ class Pictures:
     def _cached(self, moment: Moment, content_hash: str, suffix: str, write: Callable[[Path], object]) -> Path:
         """A file of the cache, written first if it is absent."""
         key = xxhash.xxh3_128_hexdigest(f"{content_hash} {moment.start_s:.3f} {moment.end_s:.3f}".encode())
-        path = self._cache_dir / f"{key}.{suffix}"
+        path = cached_file(self._library_dir, f"{key}.{suffix}")
         if path.exists():
             with contextlib.suppress(OSError):
                 os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))  # looked at, not changed
             return path
         partial = path.with_name(f"{uuid.uuid4()}.{suffix}")
         try:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             write(partial)
             partial.rename(path)
         except OSError as error:
@@ -98,7 +99,7 @@ class Pictures:
     def _forget_oldest(self, *, kept: Path) -> None:
         """Remove what was not looked at for longest until the rest fits; never the file that was just made."""
         found = []
-        for path in self._cache_dir.iterdir():
+        for path in kept.parent.iterdir():
             if path.suffix in _SUFFIXES and path != kept:
                 with contextlib.suppress(OSError):
                     facts = path.stat()

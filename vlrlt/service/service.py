@@ -66,9 +66,9 @@ class Service:
         self.library_dir = library_dir
         self.saved = SavedSearches(library_dir)
         """Searches that were given a name."""
-        self._catalog = Catalog.open_reader(library_dir)
+        self._reader = Catalog.open_reader(library_dir)
         self._model = LibraryModel(library_dir, model=model, device=device)
-        self._pictures = Pictures(library_dir / "cache")
+        self._pictures = Pictures(library_dir)
         self._loaded: _Loaded | None = None
         self._data_version: int | None = None
         self._searcher: Searcher | None = None
@@ -322,13 +322,19 @@ class Service:
 
     def close(self) -> None:
         """Close the library."""
-        self._catalog.close()
+        self._reader.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def _catalog(self) -> Catalog:
+        """The catalog as it is now; to be used under the lock."""
+        self._reader.renew()
+        return self._reader
 
     def _open_searcher(self) -> tuple[Searcher, str]:
         """A searcher over the library as it is now, and the name of this state."""
