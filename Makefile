@@ -75,7 +75,7 @@ lock: $(VENV)/.dev  ## requirements.lock: the newest versions that belong togeth
 		--no-header --no-annotate; } > requirements.lock
 
 train-toy: $(VENV)/.demo  ## rebuild the embedded default model (75 minutes on 2 cores)
-	$(BIN)/vlrlt toy make --out build/toy --videos 320 --seed 1
+	$(BIN)/vlrlt toy make --out build/toy --videos 320 --seed 1 --force
 	$(BIN)/vlrlt train fit -c configs/train/toy.yaml
 	$(BIN)/vlrlt train fit -c configs/train/toy_relevancy.yaml
 	rm -rf vlrlt/default_model
@@ -89,7 +89,7 @@ reproduce-toy: $(VENV)/.dev build/toy-proof/.made  ## the claims for training, o
 	@echo "Look at build/proof/train_cost.png"
 
 build/toy-proof/.made: | $(VENV)/.demo
-	$(BIN)/vlrlt toy make --out build/toy-proof --videos 800 --seed 1
+	$(BIN)/vlrlt toy make --out build/toy-proof --videos 800 --seed 1 --force
 	@touch $@
 
 clean:  ## remove what was built, but not the virtual environment

@@ -14,7 +14,7 @@ from typing import Any
 
 import apsw
 
-from vlrlt.errors import ConfigError
+from vlrlt.errors import AnnotationError, ConfigError
 from vlrlt.index.schema import mapped_errors
 from vlrlt.index.sidecars import MetadataValue, Sidecar, TimedText, is_sidecar, read_sidecar
 from vlrlt.index.words import content_words
@@ -46,10 +46,12 @@ class ImportReport:
     """Keys with their values."""
     unmatched: tuple[str, ...]
     """Names of videos in the files that the library does not have."""
+    problems: tuple[str, ...]
+    """What is wrong with files that were found in a folder and not taken."""
 
     def as_json(self) -> dict[str, Any]:
         """The documented JSON shape of `vlrlt import --json`."""
-        return {**vars(self), "unmatched": list(self.unmatched)}
+        return {**vars(self), "unmatched": list(self.unmatched), "problems": list(self.problems)}
 
     def as_text(self) -> str:
         """The same for people."""
@@ -57,6 +59,7 @@ class ImportReport:
         if self.unmatched:
             names = ", ".join(self.unmatched[:5]) + (" ..." if len(self.unmatched) > 5 else "")
             lines.append(f"{len(self.unmatched)} names are not of an indexed video: {names}")
+        lines += [f"not taken: {problem}" for problem in self.problems]
         return "\n".join(lines)
 
 
@@ -76,8 +79,8 @@ class Annotations:
         """Take over what sidecar files say; what the same file said before is replaced.
 
         Args:
-            paths: files, or folders in which to look for them. A file that is named must be readable; in a folder,
-                a JSON or CSV file that is not about an indexed video is none of ours.
+            paths: files, or folders in which to look for them. A file that is named must be readable; of those in a
+                folder that are not, the report tells.
 
         Raises:
             ConfigError: a path does not exist.
@@ -87,15 +90,22 @@ class Annotations:
         report = {"files": 0, "texts": 0, "metadata": 0}
         seen: set[str] = set()
         unmatched: set[str] = set()
+        problems: list[str] = []
         for path, named in _find_sidecars(paths):
             if not named and _video_name(path.name) not in videos and path.suffix.lower() != ".csv":
                 continue
-            sidecar = read_sidecar(path)
+            try:
+                sidecar = read_sidecar(path)
+            except AnnotationError as error:
+                if named:
+                    raise
+                problems.append(str(error))
+                continue
             known = self._store(sidecar, videos, report)
             report["files"] += 1
             seen |= known
             unmatched |= {name for name in (*sidecar.texts, *sidecar.metadata) if _video_name(name) not in videos}
-        return ImportReport(videos=len(seen), unmatched=tuple(sorted(unmatched)), **report)
+        return ImportReport(videos=len(seen), unmatched=tuple(sorted(unmatched)), problems=tuple(problems), **report)
 
     def search(self, text: str, *, limit: int = TEXT_HITS) -> tuple[TextHit, ...]:
         """Lines that hold every word of the query but for stop words, the best (BM25) first."""

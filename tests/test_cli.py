@@ -22,7 +22,7 @@ import torch
 from colour import COLOURS, write_colours
 from typer.testing import CliRunner, Result
 
-from vlrlt import doctor, progress
+from vlrlt import __version__, doctor, progress
 from vlrlt.cli import app
 from vlrlt.errors import LibraryError
 from vlrlt.index.catalog import Catalog
@@ -396,6 +396,24 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: p
     shown = capsys.readouterr().err
     assert "━" in shown
     assert re.search(r"1/2 files, 43%, 00:03 of video, .*x realtime, .* left: \[red\]a\.mp4", shown)
+
+
+def test_the_version_is_told() -> None:
+    assert vlrlt("--version").stdout == f"vlrlt {__version__}\n"
+
+
+@pytest.mark.parametrize("command", [("toy", "make", "--videos", 1), ("explain", "film.mp4")])
+def test_nothing_is_replaced_unasked(tmp_path: Path, command: tuple[object, ...]) -> None:
+    (tmp_path / "annotations").mkdir()
+    out = tmp_path if command[0] == "toy" else tmp_path / "annotations"
+    result = vlrlt(*command, "--out", out)
+    assert (result.exit_code, "annotations exists" in result.stderr) == (2, True)
+
+
+def test_a_mistyped_piece_of_video_says_what_one_looks_like(tmp_path: Path) -> None:
+    result = vlrlt("search", "--clip", "film.mp4@1:x-3", "--library", tmp_path)
+    assert result.exit_code == 2
+    assert "FILE@START-END with times like 70, 01:10 or 01:10.5, got 'film.mp4@1:x-3'" in result.stderr
 
 
 def test_toy_make_hands_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from colour import ColourEmbedder, write_colours
+from typer.testing import CliRunner
 
+from vlrlt.cli import app
 from vlrlt.errors import AnnotationError, ConfigError, PageExpiredError
 from vlrlt.index.build import index_paths
 from vlrlt.index.ledger import Ledger
@@ -26,6 +28,7 @@ from vlrlt.index.query.language import (
 )
 from vlrlt.index.query.searcher import SearchOptions
 from vlrlt.service import SearchResult, Service
+from vlrlt.video.sampling import ClipSampling
 
 ALL = SearchOptions(tail=True, per_video=None, duplicates=True)
 
@@ -114,10 +117,21 @@ def test_a_then_b(service: Service) -> None:
     )
     (steps,) = [hit.steps for hit in result.hits if Path(hit.video).stem == "traffic"]
     assert [(step.start_s, step.end_s) for step in steps] == [(1, 2), (3, 4)]
+    assert "traffic.mp4  00:01.0-00:04.0: 00:01.0-00:02.0 then 00:03.0-00:04.0" in result.as_text()
     assert "night" in {
         name for name, _, _ in found(service, compose(text=["red"], then=["green"], within_s=10), duplicates=True)
     }
     assert found(service, compose(text=["green"], then=["red"]), filter=Filter(paths=("traffic.*",))) == []
+
+
+def test_what_follows_at_once_is_found_in_overlapping_clips(tmp_path: Path) -> None:
+    write_colours(tmp_path / "archive" / "quick.mp4", [("blue", 2), ("red", 1.5), ("green", 1.5), ("blue", 2)])
+    embedder = ColourEmbedder(sampling=ClipSampling(clip_s=2.0, stride_s=1.0, num_frames=8))
+    index_paths([tmp_path / "archive"], library_dir=tmp_path / "library", embedder=embedder)
+    with Service(tmp_path / "library", model=embedder) as service:
+        (hit,) = service.search(compose(text=["red"], then=["green"]), k=1).hits
+        assert [(step.start_s, step.end_s) for step in hit.steps] == [(2, 3.5), (3.5, 5)]
+        assert not service.search(compose(text=["green"], then=["red"])).found
 
 
 def test_a_sequence_of_three_equals_brute_force(service: Service) -> None:
@@ -244,6 +258,17 @@ def test_bad_sidecars_name_file_and_line(folder: Path, tmp_path: Path, name: str
     (tmp_path / name).write_text(content)
     with Ledger.open(folder / "library") as catalog, pytest.raises(AnnotationError, match=message):
         catalog.annotations.import_files([tmp_path / name])
+
+
+def test_a_foreign_file_in_a_folder_is_reported_and_the_rest_is_taken(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "accounts.csv").write_text("date,amount\n2024,3\n")
+    (tmp_path / "sea.json").write_text(json.dumps({"camera": "GoPro"}))
+    command = ["import", str(tmp_path), "--library", str(folder / "library"), "--json"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 3
+    report = json.loads(result.stdout)
+    assert (report["files"], report["metadata"]) == (1, 1)
+    assert "accounts.csv: needs a column" in report["problems"][0]
 
 
 def test_limits_per_video(service: Service) -> None:

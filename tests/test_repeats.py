@@ -99,7 +99,7 @@ def test_similar_leaves_out_the_moment_itself(service: Service) -> None:
 def test_what_is_saved_is_found_again_while_another_process_writes(service: Service, library: Path) -> None:
     from vlrlt.index.ledger import Ledger
 
-    request = SearchRequest(text=("blue",), filter=Filter(paths=("b.*",)), k=1, tail=True)
+    request = SearchRequest(text=("blue",), options=SearchOptions(filter=Filter(paths=("b.*",)), tail=True), k=1)
     with Ledger.open(library):
         service.saved.save("blue in b", request)
         assert service.saved.all() == {"blue in b": request}

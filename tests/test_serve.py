@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from vlrlt.errors import ConfigError
 from vlrlt.index.build import index_paths
 from vlrlt.serve.app import create_app
 from vlrlt.serve.guard import MAX_BODY_BYTES, Guard, check_exposure
-from vlrlt.serve.launch import parse_root
+from vlrlt.serve.launch import launch_server, parse_root
 from vlrlt.service import Service
 
 TOKEN = "t" * 32
@@ -89,7 +90,25 @@ def test_errors_are_typed(client: TestClient, body: dict[str, object], status: i
 
 @pytest.mark.parametrize("body", [{"text": ["x"], "path": "/etc"}, {"text": ["x"], "k": 0}, {"text": "x" * 3000}])
 def test_bodies_that_do_not_fit_the_schema(client: TestClient, body: dict[str, object]) -> None:
-    assert client.post("/v1/search", json=body).status_code == 422
+    refused = client.post("/v1/search", json=body)
+    assert (refused.status_code, refused.json()["error"]["type"]) == (422, "Validation")
+    assert (
+        next(name for name in ("path", "k", "text") if name in body and body[name] != ["x"])
+        in refused.json()["error"]["message"]
+    )
+
+
+def test_errors_of_the_frameworks_have_the_same_shape(client: TestClient) -> None:
+    assert client.get("/nothing").json() == {"error": {"type": "NotFound", "message": "Not Found"}}
+    assert client.get("/v1/search").json()["error"]["type"] == "MethodNotAllowed"
+    described = client.get("/openapi.json").json()
+    assert "HTTPValidationError" not in described["components"]["schemas"]
+    assert "4XX" in described["paths"]["/v1/search"]["post"]["responses"]
+
+
+def test_one_text_need_not_be_a_list(client: TestClient) -> None:
+    listed, plain = ({"text": text, "then": then} for text, then in ((["red"], ["green"]), ("red", "green")))
+    assert client.post("/v1/search", json=plain).json()["hits"] == client.post("/v1/search", json=listed).json()["hits"]
 
 
 def test_another_model_is_a_conflict(folder: Path) -> None:
@@ -242,8 +261,14 @@ def test_a_token_is_wanted_everywhere_but_for_health(folder: Path) -> None:
         TestClient(create_app(service, token=TOKEN)) as client,
     ):
         assert client.get("/healthz").status_code == 200
+        assert client.get("/").json()["docs"] == "/docs"
+        assert client.get("/docs").status_code == 200
+        described = client.get("/openapi.json").json()
+        assert described["security"] == [{"token": []}]
+        assert described["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+        assert described["paths"]["/healthz"]["get"]["security"] == []
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"bearer {TOKEN}"}):
-            for path in ("/v1/videos", "/metrics", "/openapi.json", "/docs"):
+            for path in ("/v1/videos", "/metrics", "/v1/clips/0000000000000001/thumbnail"):
                 assert client.get(path, headers=headers).status_code == 401
         assert client.get("/v1/videos", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
 
@@ -253,7 +278,8 @@ def test_other_host_names_are_refused(folder: Path) -> None:
         Service(folder / "library", model=ColourEmbedder()) as service,
         TestClient(create_app(service, hosts=("127.0.0.1",))) as client,
     ):
-        assert client.get("/healthz", headers={"Host": "evil.example"}).status_code == 400
+        evil = client.get("/healthz", headers={"Host": "evil.example"})
+        assert (evil.status_code, evil.json()["error"]["type"]) == (400, "UnknownHost")
         assert client.get("/healthz", headers={"Host": "127.0.0.1:8080"}).status_code == 200
 
 
@@ -264,6 +290,13 @@ def test_listening_beyond_this_machine_needs_a_token() -> None:
         check_exposure("0.0.0.0", None)
     with pytest.raises(ConfigError, match="32 characters or more, got 5"):
         check_exposure("127.0.0.1", "short")
+
+
+def test_an_address_in_use_is_said_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1, port {port}: Address already in use"):
+            launch_server(tmp_path, host="127.0.0.1", port=port, roots=(), model=None, device="cpu")
 
 
 def test_roots_parse(tmp_path: Path) -> None:

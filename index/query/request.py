@@ -7,9 +7,10 @@ from typing import Any, Literal
 from vlrlt.errors import ConfigError
 from vlrlt.index.query.filters import Filter
 from vlrlt.index.query.language import WITHIN_S, Query, compose, parse_clip_id
-from vlrlt.index.query.searcher import SOURCES, SearchOptions, Source
+from vlrlt.index.query.searcher import SearchOptions
 
 GroupBy = Literal["moment", "video"]
+_OPTIONS = {option.name for option in fields(SearchOptions)} - {"hidden"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,7 @@ class SearchRequest:
     """Words and clips of the library, options and filters; names and defaults are those of every front end.
 
     Raises:
-        ConfigError: there is nothing to find, or an option is out of range.
+        ConfigError: there is nothing to find.
     """
 
     text: tuple[str, ...] = ()
@@ -27,18 +28,12 @@ class SearchRequest:
     without: tuple[str, ...] = ()
     then: tuple[str, ...] = ()
     within_s: float = WITHIN_S
-    filter: Filter = field(default_factory=Filter)
-    sources: tuple[Source, ...] = SOURCES
-    per_video: int | None = 5
-    diversity: float = 0.0
-    duplicates: bool = False
-    tail: bool = False
+    options: SearchOptions = field(default_factory=SearchOptions)
     k: int = 10
     group_by: GroupBy = "moment"
 
     def __post_init__(self) -> None:
         self.query()
-        self.options()
 
     def query(self) -> Query:
         """What to find."""
@@ -51,20 +46,11 @@ class SearchRequest:
             within_s=self.within_s,
         )
 
-    def options(self) -> SearchOptions:
-        """How to search and what to show."""
-        return SearchOptions(
-            filter=self.filter,
-            sources=self.sources,
-            per_video=self.per_video,
-            diversity=self.diversity,
-            duplicates=self.duplicates,
-            tail=self.tail,
-        )
-
     def as_json(self) -> dict[str, Any]:
         """The body of `POST /v1/search`."""
-        return asdict(self)
+        values = asdict(self)
+        options = values.pop("options")
+        return values | {name: options[name] for name in _OPTIONS}
 
     @classmethod
     def from_json(cls, request: Mapping[str, Any]) -> "SearchRequest":
@@ -73,15 +59,16 @@ class SearchRequest:
         Raises:
             ConfigError: it has unknown names or values that are not allowed.
         """
-        unknown = set(request) - {known.name for known in fields(cls)}
+        unknown = set(request) - ({known.name for known in fields(cls)} - {"options"}) - _OPTIONS
         if unknown:
             raise ConfigError(
                 f"a saved search has words and clips of the library only, not {', '.join(sorted(unknown))}"
             )
         values = _with_tuples(request)
-        within = _with_tuples(values.pop("filter", {}))
+        options = {name: values.pop(name) for name in _OPTIONS & values.keys()}
         try:
-            return cls(filter=Filter(**within), **values)
+            options["filter"] = Filter(**_with_tuples(options.get("filter", {})))
+            return cls(options=SearchOptions(**options), **values)
         except TypeError as error:
             raise ConfigError(f"this is no search: {error}") from error
 

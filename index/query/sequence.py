@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,7 +26,10 @@ class _Step:
 
 
 def find_sequences(steps: Sequence[Scores], clips: ClipTable, *, within_s: float) -> Iterator[Found]:
-    """Chains of one clip a step, each starting after the one before has ended, at most within_s later.
+    """Chains of one clip a step, each starting at most within_s after the one before has ended.
+
+    Clips overlap where the stride is shorter than a clip, and what follows quickly is shown best by overlapping clips:
+    so a clip may begin from the middle of the one before it on, and both are shown up to the middle of what they share.
 
     A chain is as strong as its weakest step. Among chains that end in the same clip the strongest counts.
 
@@ -57,11 +61,12 @@ def _extend(before: _Step | None, scores: Scores, clips: ClipTable, within_s: fl
         return _Step(positions_K, strength_K, previous_K)
     # Video and time as one number: neighbours in time of one video are neighbours in the sorted order.
     longest_s = float(clips.end_s_N.max(initial=0.0)) + within_s + 1.0
-    ends = clips.video_N[before.positions_K] * (2 * longest_s) + clips.end_s_N[before.positions_K]
+    video_s = clips.video_N * (2 * longest_s)
+    ends, starts = (video_s + clips.end_s_N)[before.positions_K], (video_s + clips.start_s_N)[positions_K]
+    middles = (video_s + (clips.start_s_N + clips.end_s_N) / 2)[before.positions_K]
     order = np.argsort(ends, kind="stable")
-    starts = clips.video_N[positions_K] * (2 * longest_s) + clips.start_s_N[positions_K]
     first_K = np.searchsorted(ends[order], starts - within_s - TOUCH_S, side="left")
-    after_K = np.searchsorted(ends[order], starts + TOUCH_S, side="right")
+    after_K = np.searchsorted(middles[order], starts + TOUCH_S, side="right")
     for clip, (first, after) in enumerate(zip(first_K, after_K, strict=True)):
         window = order[first:after]
         if len(window):
@@ -80,13 +85,23 @@ def _chain(chained: Sequence[_Step], steps: Sequence[Scores], clips: ClipTable, 
         positions.append(int(step.positions_K[end]))
         end = int(step.previous_K[end])
     positions.reverse()
+    spans = _apart([ClipSpan(float(clips.start_s_N[at]), float(clips.end_s_N[at])) for at in positions])
     values = [scores.of(position) for scores, position in zip(steps, positions, strict=True)]
     return Found(
         seed=positions[0],
         score=min(values),
         percentile=min(scores.percentile(value) for scores, value in zip(steps, values, strict=True)),
-        start_s=float(clips.start_s_N[positions[0]]),
-        end_s=float(clips.end_s_N[positions[-1]]),
-        steps=tuple(ClipSpan(float(clips.start_s_N[at]), float(clips.end_s_N[at])) for at in positions),
+        start_s=spans[0].start_s,
+        end_s=spans[-1].end_s,
+        steps=spans,
         step_seeds=tuple(positions),
+    )
+
+
+def _apart(spans: Sequence[ClipSpan]) -> tuple[ClipSpan, ...]:
+    """Spans that overlap their successors end where these begin: in the middle of what they share."""
+    cuts_s = [(one.end_s + next_.start_s) / 2 if one.end_s > next_.start_s else None for one, next_ in pairwise(spans)]
+    return tuple(
+        ClipSpan(span.start_s if before_s is None else before_s, span.end_s if after_s is None else after_s)
+        for span, before_s, after_s in zip(spans, (None, *cuts_s), (*cuts_s, None), strict=True)
     )

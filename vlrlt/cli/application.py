@@ -9,12 +9,14 @@ import typer
 from vlrlt.cli.root import (
     Budget,
     Device,
+    Force,
     Json,
     Library,
     Model,
     Policy,
     Threshold,
     app,
+    check_new,
     token_policy,
 )
 
@@ -50,6 +52,7 @@ def explain(  # noqa: PLR0913  one for each option
     policy: Policy = None,
     threshold_255: Threshold = None,
     budget_tokens: Budget = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Show what run-length tokens make of a video: which patches are kept, frame by frame, and for how long.
@@ -60,6 +63,7 @@ def explain(  # noqa: PLR0913  one for each option
     from vlrlt.explain import explain as draw
     from vlrlt.types import ClipSpan
 
+    check_new(out, force=force)
     embedder = load_embedder(
         model or DEFAULT_MODEL, device=device, policy=token_policy(policy, threshold_255, budget_tokens)
     )
@@ -93,7 +97,9 @@ def demo(
 @app.command()
 def serve(
     library: Library,
-    host: Annotated[str, typer.Option(help="Beyond this machine only with VLRLT_SERVE_TOKEN set.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Beyond this machine only with VLRLT_SERVE_TOKEN set, to 32 characters or more.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
     root: Annotated[
         list[str] | None, typer.Option(metavar="NAME=DIR", help="A folder that clients may have indexed.")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vlrlt.cli.root import app, toy_app
+from vlrlt.cli.root import Force, app, check_new, toy_app
 
 
 @toy_app.command("make")
@@ -14,6 +14,7 @@ def toy_make(
     videos: Annotated[int, typer.Option(min=1, help="How many videos.")],
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same videos.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 2,
+    force: Force = False,
 ) -> None:
     """Render first-person cooking videos and their annotation files in the format of EPIC-KITCHENS-100.
 
@@ -22,6 +23,7 @@ def toy_make(
     from vlrlt.progress import count_progress
     from vlrlt.toy.make import make_toy_kitchen
 
+    check_new(out / "annotations", force=force)
     with count_progress("videos") as show:
         toy = make_toy_kitchen(out, num_videos=videos, seed=seed, num_workers=workers, progress=show)
     typer.echo(

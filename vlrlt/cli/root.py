@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from vlrlt import __version__
 from vlrlt.errors import ConfigError, MissingExtraError, VlrltError
 
 if TYPE_CHECKING:
@@ -66,15 +67,32 @@ MaxShift = Annotated[
     float,
     typer.Option(min=0, help="How far a frame may lie from its time, so that key frames suffice: cheaper, coarser."),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON on stdout.")]
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"vlrlt {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _vlrlt() -> None:
+def _vlrlt(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Index a video archive, find moments by natural language, fine-tune the encoder.
 
     Example: vlrlt index ~/Videos --library lib && vlrlt search "open the fridge" --library lib
     """
+
+
+def check_new(out: Path, *, force: bool) -> None:
+    """Refuse to replace what was not asked to be."""
+    if out.exists() and not force:
+        raise ConfigError(f"{out} exists; choose another name, or replace it with --force")
 
 
 def token_policy(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vlrlt.cli.root import Device, Json, Library, Model, app
+from vlrlt.cli.root import SOME_FAILED, Device, Json, Library, Model, app
 from vlrlt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -143,12 +143,7 @@ def search(  # noqa: PLR0913  every option is one of the query language
             request = SearchRequest(
                 **{name: tuple(value or ()) for name, value in words.items()},
                 within_s=within,
-                filter=options.filter,
-                sources=options.sources,
-                per_video=options.per_video,
-                diversity=diversity,
-                duplicates=duplicates,
-                tail=tail,
+                options=options,
                 k=top_k,
                 group_by=group_by,
             )
@@ -256,7 +251,7 @@ def import_sidecars(
     A file belongs to the video of the same name: film.srt, film.en.vtt, film.json for film.mp4. A CSV names the video
     in its column video or video_id: with start_timestamp, stop_timestamp and narration it holds narrations (as
     EPIC-KITCHENS has them), otherwise every column is a metadata key. recorded_at (2024-05-01T18:30) is the key for
-    --after and --before.
+    --after and --before. Files in a folder that are none of these are listed, and the exit code is 3.
 
     Example: vlrlt import ~/Videos --library lib
     """
@@ -265,3 +260,5 @@ def import_sidecars(
     with Ledger.open_existing(library) as catalog:
         report = catalog.annotations.import_files(paths)
     typer.echo(json.dumps(report.as_json()) if as_json else report.as_text())
+    if report.problems:
+        raise typer.Exit(SOME_FAILED)

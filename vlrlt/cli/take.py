@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vlrlt.cli.root import Device, Json, Model, app
+from vlrlt.cli.root import Device, Force, Json, Model, app
 from vlrlt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ OptionalLibrary = Annotated[
     Path | None, typer.Option("--library", metavar="DIR", help="Of the clips; also finds videos that were moved.")
 ]
 Pad = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="More before and after each piece.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
 
 
 @app.command()
@@ -127,7 +126,8 @@ def export(  # noqa: PLR0913  one for each option
     if as_json:
         typer.echo(json.dumps({"out": [str(path) for path in outs], "pieces": len(pieces)}))
     else:
-        typer.echo("\n".join(f"{path}" for path in outs) + f": {len(pieces)} pieces")
+        typer.echo("\n".join(map(str, outs)))
+        typer.echo(f"{len(pieces)} pieces in {len(outs)} {'file' if len(outs) == 1 else 'files'}")
 
 
 def _search(library: Path, query: str, *, top_k: int, model: str | None, device: str) -> "tuple[Piece, ...]":

@@ -1,6 +1,8 @@
 """The application: routes over one open library."""
 
+import contextlib
 import json
+import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -8,44 +10,31 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, Query, Request, Response
+from anyio import CapacityLimiter, to_thread
+from fastapi import FastAPI, Header, Query, Response
 from fastapi import Path as PathParameter
-from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from fastapi.responses import FileResponse, StreamingResponse
 
 from vlrlt import __version__
 from vlrlt.ask.answer import Answer
 from vlrlt.ask.question import Question, parse_question
 from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.ask.vlm import Endpoint, VlmAnswerer
-from vlrlt.errors import (
-    ConfigError,
-    DecodeError,
-    EndpointError,
-    IndexMismatchError,
-    LibraryError,
-    PageExpiredError,
-    VlrltError,
-)
+from vlrlt.errors import ConfigError, EndpointError, VlrltError
 from vlrlt.index.query.language import ClipQuery, compose, parse_clip_id
 from vlrlt.index.query.request import GroupBy
-from vlrlt.serve.guard import Guard
+from vlrlt.serve.errors import RESPONSES, NotFoundError, add_errors
+from vlrlt.serve.guard import OPEN_PATHS, Guard
 from vlrlt.serve.jobs import Job, Jobs
 from vlrlt.serve.meter import Meter, Metrics
 from vlrlt.serve.schema import AskBody, IndexBody, SearchBody
-from vlrlt.serve.take import ClipIdPath, NotFoundError, SecondsQuery, add_take, span_of
+from vlrlt.serve.take import ClipIdPath, SecondsQuery, add_take, span_of
 from vlrlt.service import SearchResult, Service
 from vlrlt.types import ClipSpan, Moment
 
 REQUESTS_PER_S = 100.0
-_STATUS: tuple[tuple[type[VlrltError], int], ...] = (
-    (IndexMismatchError, 409),
-    (PageExpiredError, 410),
-    (ConfigError, 422),
-    (DecodeError, 422),
-    (EndpointError, 502),
-    (LibraryError, 503),
-)
+SEARCHES_AT_ONCE = max(2, os.cpu_count() or 1)
+"""More threads would only wait for each other; the other searches stand in line."""
 JobIdPath = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{32}$")]
 
 
@@ -54,7 +43,7 @@ def create_app(
     *,
     roots: Mapping[str, Path] | None = None,
     token: str | None = None,
-    hosts: tuple[str, ...] = ("*",),
+    hosts: tuple[str, ...] = (),
     endpoint: Endpoint | None = None,
     requests_per_s: float = REQUESTS_PER_S,
 ) -> FastAPI:
@@ -64,7 +53,8 @@ def create_app(
         service: the open library.
         roots: folders that clients may have indexed, by name.
         token: that clients must bear; None: none.
-        hosts: names under which it may be asked for: a page of another site must not reach it by a name of its own.
+        hosts: names under which it may be asked for, empty: any. A page of another site must not reach it by a name of
+            its own.
         endpoint: of a vision-language model; None: clients cannot ask for one.
         requests_per_s: of one client.
     """
@@ -75,18 +65,35 @@ def create_app(
         yield
         jobs.close()
 
-    app = FastAPI(title="vlrlt", version=__version__, lifespan=lifespan, redoc_url=None)
+    app = FastAPI(title="vlrlt", version=__version__, lifespan=lifespan, redoc_url=None, responses=RESPONSES)
+    if token is not None:
+        _describe_token(app)
     _add_metrics(app)
-    _add_errors(app)
+    add_errors(app)
     _add_search(app, service)
     _add_ask(app, service, endpoint)
     _add_media(app, service)
     add_take(app, service, find_clip=partial(_find_clip, service), show=_result_json)
     _add_jobs(app, jobs)
     _add_health(app, service)
-    app.add_middleware(Guard, token=token, requests_per_s=requests_per_s)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    app.add_middleware(Guard, token=token, hosts=hosts, requests_per_s=requests_per_s)
     return app
+
+
+def _describe_token(app: FastAPI) -> None:
+    """Say in the description that requests bear a token: /docs then has a button for it."""
+    plain = app.openapi
+
+    def describe() -> dict[str, Any]:
+        described = plain()
+        described.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        described["security"] = [{"token": []}]
+        for path in OPEN_PATHS & described["paths"].keys():
+            for operation in described["paths"][path].values():
+                operation["security"] = []
+        return described
+
+    app.openapi = describe  # type: ignore[method-assign]  # FastAPI's documented way
 
 
 def _add_metrics(app: FastAPI) -> None:
@@ -100,36 +107,14 @@ def _add_metrics(app: FastAPI) -> None:
         return Response(measured.as_text(), media_type=measured.content_type)
 
 
-def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(VlrltError)
-    async def answer(_request: Request, error: VlrltError) -> JSONResponse:
-        status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-        status = 404 if isinstance(error, NotFoundError) else status
-        kind = type(error).__name__.removesuffix("Error")
-        return JSONResponse({"error": {"type": kind, "message": str(error)}}, status_code=status)
-
-
 def _add_search(app: FastAPI, service: Service) -> None:
-    @app.post("/v1/search", tags=["search"])
-    def search(body: SearchBody) -> dict[str, Any]:
+    at_once = CapacityLimiter(SEARCHES_AT_ONCE)
+
+    @app.post("/v1/search", tags=["search"], response_model=dict[str, Any])
+    async def search(body: SearchBody) -> Response:
         """Find the moments that fit words, a picture, a piece of video, or clips of earlier hits."""
-        image = body.image_bytes()
-        with tempfile.TemporaryDirectory(prefix="vlrlt-") as folder:
-            pictures = [Path(folder) / "image"] if image is not None else []
-            for picture in pictures:
-                picture.write_bytes(image or b"")
-            query = compose(
-                text=body.text,
-                images=pictures,
-                clips=_clip_query(service, body),
-                like=[parse_clip_id(clip) for clip in body.like],
-                unlike=[parse_clip_id(clip) for clip in body.unlike],
-                without=body.without,
-                then=body.then,
-                within_s=body.within_s,
-            )
-            result = service.search(query, k=body.k, options=body.as_options(), page=body.page)
-        return _result_json(result, body.group_by)
+        content = await to_thread.run_sync(_searched, service, body, limiter=at_once)
+        return Response(content, media_type="application/json")
 
     @app.get("/v1/videos", tags=["search"])
     def videos(
@@ -138,6 +123,27 @@ def _add_search(app: FastAPI, service: Service) -> None:
         """The searchable videos."""
         listed = service.videos()
         return {"total": len(listed), "videos": listed[offset : offset + limit]}
+
+
+def _searched(service: Service, body: SearchBody) -> bytes:
+    """The answer to a search as JSON."""
+    image = body.image_bytes()
+    with tempfile.TemporaryDirectory(prefix="vlrlt-") if image else contextlib.nullcontext() as folder:
+        pictures = [Path(folder) / "image"] if folder and image else []
+        for picture in pictures:
+            picture.write_bytes(image or b"")
+        query = compose(
+            text=body.text,
+            images=pictures,
+            clips=_clip_query(service, body),
+            like=[parse_clip_id(clip) for clip in body.like],
+            unlike=[parse_clip_id(clip) for clip in body.unlike],
+            without=body.without,
+            then=body.then,
+            within_s=body.within_s,
+        )
+        result = service.search(query, k=body.k, options=body.as_options(), page=body.page)
+    return json.dumps(_result_json(result, body.group_by)).encode()
 
 
 def _clip_query(service: Service, body: SearchBody) -> list[ClipQuery]:
@@ -286,6 +292,11 @@ def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
+    @app.get("/", include_in_schema=False)
+    def index() -> dict[str, str]:
+        """Where to go from here."""
+        return {"name": "vlrlt", "version": __version__, "docs": "/docs", "openapi": "/openapi.json"}
+
     @app.get("/healthz", tags=["operation"])
     def health() -> dict[str, str]:
         """The process answers."""

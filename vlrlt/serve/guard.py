@@ -1,8 +1,9 @@
-"""What stands before every request: token, size, time and rate. Plain ASGI, so that it sees bodies as they arrive."""
+"""What stands before every request: host, token, size, time and rate. Plain ASGI: it sees bodies as they arrive."""
 
 import asyncio
 import hmac
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -18,7 +19,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 MAX_BODY_BYTES = 16 * 1024 * 1024
 BODY_DEADLINE_S = 20.0
 MIN_TOKEN_CHARS = 32
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/healthz", "/readyz"})
+"""Asked for without a token: whether the server works, and how it is used. Neither says anything of the library."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _MAX_CLIENTS = 10_000
 
@@ -44,11 +46,13 @@ class Guard:
     Args:
         app: the application.
         token: that requests must bear; None: none.
+        hosts: names under which it may be asked for; empty: any.
         requests_per_s: of one client, with bursts of two seconds' worth.
     """
 
-    def __init__(self, app: App, *, token: str | None, requests_per_s: float) -> None:
+    def __init__(self, app: App, *, token: str | None, hosts: tuple[str, ...] = (), requests_per_s: float) -> None:
         self._app = app
+        self._hosts = hosts
         self._token = token
         self._rate = requests_per_s
         self._buckets: dict[str, tuple[float, float]] = {}
@@ -73,9 +77,12 @@ class Guard:
         await self._app(scope, _replay(body, receive), send)
 
     def _refusal(self, scope: Scope) -> tuple[int, str, str] | None:
+        headers = {name.lower(): value for name, value in scope["headers"]}
+        host = re.sub(r":\d*$", "", headers.get(b"host", b"").decode("latin-1"))
+        if self._hosts and host not in self._hosts:
+            return 400, "UnknownHost", f"this server is not {host!r}; ask for {self._hosts[0]}"
         if scope["path"] in OPEN_PATHS:
             return None
-        headers = {name.lower(): value for name, value in scope["headers"]}
         if self._token is not None:
             given = headers.get(b"authorization", b"")
             if not hmac.compare_digest(given, f"Bearer {self._token}".encode()):

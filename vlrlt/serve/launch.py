@@ -1,6 +1,7 @@
 """Starts the server: checks who could reach it, loads the model, listens."""
 
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,8 @@ def launch_server(
         device: of the model.
 
     Raises:
-        ConfigError: others could reach it without a token, a root is malformed, or an extra is not installed.
+        ConfigError: others could reach it without a token, the address cannot be had, a root is malformed, or an extra
+            is not installed.
         LibraryError: there is no library.
     """
     token = os.environ.get(TOKEN_VARIABLE)
@@ -40,13 +42,23 @@ def launch_server(
     from vlrlt.serve.app import create_app
 
     endpoint = Endpoint.from_environment() if "VLRLT_VLM_URL" in os.environ else None
-    hosts = ("127.0.0.1", "localhost", "[::1]") if host in LOOPBACK else ("*",)
-    with Service(library_dir, model=model, device=device) as service:
+    hosts = ("127.0.0.1", "localhost", "[::1]") if host in LOOPBACK else ()
+    with _listen(host, port) as listening, Service(library_dir, model=model, device=device) as service:
         service.searcher()  # fails here rather than at the first request
         app = create_app(service, roots=folders, token=token, hosts=hosts, endpoint=endpoint)
         shown = f"[{host}]" if ":" in host else host
         sys.stderr.write(f"http://{shown}:{port}/v1, described at http://{shown}:{port}/docs; Ctrl-C ends it\n")
-        uvicorn.run(app, host=host, port=port, log_level="warning", timeout_keep_alive=_SLOW_CLIENT_S)
+        config = uvicorn.Config(app, log_level="warning", timeout_keep_alive=_SLOW_CLIENT_S)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Before the model is loaded: an address that cannot be had is said at once."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"cannot listen on {host}, port {port}: {reason}; try another --port") from error
 
 
 def parse_root(text: str) -> tuple[str, Path]:

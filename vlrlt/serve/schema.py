@@ -4,7 +4,7 @@ import base64
 import binascii
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from vlrlt.errors import ConfigError
 from vlrlt.index.query.filters import Filter
@@ -16,6 +16,11 @@ MAX_IMAGE_BYTES = 10 * 1024 * 1024
 
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Texts = Annotated[list[Text], Field(max_length=16)]
+Words = Annotated[
+    Texts,
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value, json_schema_input_type=Text | Texts),
+]
+"""One text or several."""
 ClipId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 ClipIds = Annotated[list[ClipId], Field(max_length=64)]
 Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
@@ -58,14 +63,14 @@ class FilterBody(_Body):
 class SearchBody(_Body):
     """A search."""
 
-    text: Texts = []
+    text: Words = []
     image: Annotated[str, Field(max_length=MAX_IMAGE_BYTES * 4 // 3 + 4)] | None = None
     """A picture file, base64."""
     clip: ClipBody | None = None
     like: ClipIds = []
     unlike: ClipIds = []
-    without: Texts = []
-    then: Texts = []
+    without: Words = []
+    then: Words = []
     within_s: Seconds = WITHIN_S
     filter: FilterBody = FilterBody()
     sources: Annotated[list[Source], Field(min_length=1, max_length=2)] = list(SOURCES)

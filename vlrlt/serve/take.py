@@ -14,13 +14,14 @@ from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
-from vlrlt.errors import ConfigError, VlrltError
+from vlrlt.errors import ConfigError
 from vlrlt.export.cut import cut_video
 from vlrlt.export.export import export_file
 from vlrlt.export.piece import piece_of
 from vlrlt.index.query.request import SearchRequest
 from vlrlt.index.query.searcher import SearchOptions
 from vlrlt.index.repeats import THRESHOLD
+from vlrlt.serve.errors import NotFoundError
 from vlrlt.serve.schema import ExportBody, SearchBody
 from vlrlt.service import SearchResult, Service
 from vlrlt.types import ClipSpan, Moment
@@ -45,10 +46,6 @@ ClipIdPath = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{16}$")]
 NamePath = Annotated[str, PathParameter(pattern=r"^[\w .-]{1,100}$")]
 PageQuery = Annotated[str | None, Query(max_length=64)]
 SecondsQuery = Annotated[float | None, Query(ge=0, le=1e7, allow_inf_nan=False)]
-
-
-class NotFoundError(VlrltError):
-    """There is no such thing here."""
 
 
 def span_of(moment: Moment, start_s: float | None, end_s: float | None) -> ClipSpan:

@@ -46,7 +46,8 @@ class LibraryModel:
             IndexMismatchError: the library belongs to another model.
         """
         if self._embedder is None:
-            text_only = self._read_text_tower(settings) if self._model is None else None
+            on_cpu = self._device in ("auto", "cpu")  # who names another device wants the whole model there
+            text_only = self._read_text_tower(settings) if self._model is None and on_cpu else None
             self._embedder = text_only or self._load(settings)
         return self._checked(self._embedder, settings)
 

@@ -75,10 +75,15 @@ class SearchResult:
 def _hit_text(hit: Moment) -> str:
     confidence = "" if hit.confidence is None else f"  {hit.confidence:4.0%} sure"
     said = f"  {hit.text!r}" if hit.text else ""
+    steps = " then ".join(_times(step.start_s, step.end_s) for step in hit.steps)
     return (
         f"#{hit.rank:<3} {hit.score:6.3f}  p{hit.percentile:<5.1f}{confidence}  {Path(hit.video).name}  "
-        f"{format_time(hit.start_s, decimals=1)}-{format_time(hit.end_s, decimals=1)}{said}"
+        f"{_times(hit.start_s, hit.end_s)}{said}{f': {steps}' if steps else ''}"
     )
+
+
+def _times(start_s: float, end_s: float) -> str:
+    return f"{format_time(start_s, decimals=1)}-{format_time(end_s, decimals=1)}"
 
 
 @dataclass(frozen=True, kw_only=True)

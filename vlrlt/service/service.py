@@ -136,7 +136,7 @@ class Service:
             ConfigError: there is no such name; and as `search`.
         """
         request = self.saved.get(name)
-        return self.search(request.query(), k=request.k, options=request.options(), page=page)
+        return self.search(request.query(), k=request.k, options=request.options, page=page)
 
     def duplicates(
         self,
