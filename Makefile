@@ -26,8 +26,9 @@ layers: $(VENV)/.dev  ## import-linter
 unit: $(VENV)/.dev  ## pytest with coverage
 	$(BIN)/pytest --cov --cov-report=term
 
-test-ui: $(VENV)/.dev browser  ## walk through every page in Chromium; pictures in build/screenshots (5 minutes)
-	$(BIN)/pytest -m ui -q tests/test_ui_walk.py
+test-ui: $(VENV)/.dev browser  ## walk through every page in Chromium, log in by OIDC; pictures in build/screenshots (6 minutes)
+	$(BIN)/python -m pip install --quiet oidc-provider-mock axe-playwright-python
+	$(BIN)/pytest -m ui -q tests/test_ui_walk.py tests/test_ui_login.py
 
 test-api: $(VENV)/.dev  ## the HTTP API: generated requests, a generated client, 50 clients beside an index job (5 minutes)
 	$(BIN)/python -m pip install --quiet 'schemathesis>=4'

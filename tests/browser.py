@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,29 @@ OPTIONS = (
 SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"
 PATIENCE_S = 120
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+_LAYOUT = """() => {
+    const faults = [], box = element => element.getBoundingClientRect();
+    const named = element => element.tagName + " " + (element.ariaLabel || element.innerText || element.className);
+    const apart = "[role=dialog], [data-testid=stPopoverBody], [data-testid=stHeader], [data-testid=stBottom], "
+        + "[data-testid=stSidebar]";
+    if (document.documentElement.scrollWidth > innerWidth) faults.push("the page is wider than the window");
+    for (const element of document.querySelectorAll("main :is(button, a[href], input, textarea, video)")) {
+        const {left, right, top, bottom} = box(element), x = (left + right) / 2, y = (top + bottom) / 2;
+        if (right - left < 2 || getComputedStyle(element).visibility === "hidden") continue;
+        if (left < -1 || right > innerWidth + 1) faults.push(named(element) + " leaves the window");
+        const over = document.elementFromPoint(x, y);
+        if (over && over !== element && !element.contains(over) && !over.contains(element) && !over.closest(apart)
+            && !element.closest("label")?.contains(over))
+            faults.push(named(element) + " is covered by " + named(over));
+    }
+    const cards = [...document.querySelectorAll("[class*=st-key-card-]")].map(card => [card, box(card)]);
+    for (const [card, one] of cards) for (const [other, two] of cards)
+        if (card !== other && !card.contains(other) && !other.contains(card) && one.left < two.right - 1
+            && two.left < one.right - 1 && one.top < two.bottom - 1 && two.top < one.bottom - 1)
+            faults.push(named(card) + " overlaps " + named(other));
+    return faults;
+}"""
+"""What is wrong with the boxes of a page, whatever its fonts: too wide, outside, covered, overlapping."""
 _DRAWN = """() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
     && document.querySelectorAll('[data-testid=stMainBlockContainer] [data-testid=stElementContainer]').length > 1
     && !document.querySelector('[data-testid=stSkeleton]')
@@ -27,34 +51,39 @@ _DRAWN = """() => document.querySelector('[data-testid=stApp]')?.dataset.testScr
 
 
 @contextmanager
-def running_ui(library: Path, log: Path, *options: str, cwd: Path) -> Iterator[str]:
+def running_ui(library: Path, log: Path, *options: str, cwd: Path, port: int | None = None) -> Iterator[str]:
     """The address of `vlrlt ui`; ends it, and refuses warnings in what it has said."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port() if port is None else port
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-P", "-m", "vlrlt", "ui", "--library", str(library), "--port", str(port), *options]
     with log.open("w") as output, subprocess.Popen(command, cwd=cwd, stdout=output, stderr=output) as server:
         try:
-            _wait_for_health(address, server)
+            wait_for(f"{address}/_stcore/health", server)
             yield address
         finally:
             server.terminate()
-            assert server.wait(30) == 0, "SIGTERM must end the server and its Streamlit child in good order"
+            assert server.wait(PATIENCE_S) == 0, "SIGTERM must end the server and its Streamlit child in good order"
     said = log.read_text()
     assert not [line for line in said.splitlines() if "warn" in line.lower() or "deprecat" in line.lower()], said
 
 
-def _wait_for_health(address: str, server: "subprocess.Popen[bytes]") -> None:
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
+    """Until the server answers there."""
     until_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < until_s:
         assert server.poll() is None, "the server has ended"
         try:
-            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=5) as answer:
-                assert answer.read() == b"ok"
-                return
+            urllib.request.urlopen(url, timeout=5).close()
         except (urllib.error.URLError, TimeoutError):
             time.sleep(0.2)
-    raise AssertionError(f"{address} does not answer")
+        else:
+            return
+    raise AssertionError(f"{url} does not answer")
 
 
 class Visitor:
@@ -105,6 +134,16 @@ class Visitor:
     def picture(self, name: str) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+    def inspect(self, name: str) -> None:
+        """Take a picture; the layout must hold, and what axe-core calls serious of names, roles and contrast."""
+        self.picture(name)
+        assert self.page.evaluate(_LAYOUT) == [], name
+        self.page.evaluate((files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"))
+        found = self.page.evaluate("axe.run({runOnly: ['wcag2a', 'wcag2aa'], resultTypes: ['violations']})")
+        grave = [fault for fault in found["violations"] if fault["impact"] in ("serious", "critical")]
+        told = [(fault["id"], [node["html"][:200] for node in fault["nodes"][:3]]) for fault in grave]
+        assert told == [], name
 
     def leave(self) -> None:
         self._browser.close()

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 import av
 import pytest
 import streamlit as st
+from chat_server import DONE, chat_server, chunk
 from colour import write_colours
 from PIL import Image
 from streamlit import config
@@ -30,6 +31,7 @@ from vlrlt.errors import LibraryError, MissingExtraError
 from vlrlt.index.build import index_paths
 from vlrlt.index.ledger import Ledger
 from vlrlt.index.query.language import TextQuery, compose
+from vlrlt.index.query.request import SearchRequest
 from vlrlt.index.query.searcher import SearchOptions
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.service import SearchResult, Service
@@ -247,6 +249,49 @@ def test_thumbs_and_similar_change_the_query(library: Path) -> None:
     assert page.query_params["unlike"] == clip
 
 
+def test_a_search_is_saved_opened_and_forgotten(library: Path) -> None:
+    page = open_page(q="red", without="blue", moving="0.1", tail="1")
+    page.text_input(key="saved-name").set_value("reds")
+    button(page, "Save").click()
+    run(page)
+    with Service(library) as service:
+        assert [hit.clip_id for hit in service.search_saved("reds").hits] != []
+        service.saved.save("two -ways-", SearchRequest(text=("red", "green")))
+    page = open_page()
+    button(page, "reds").click()
+    run(page)
+    assert dict(page.query_params) == {"q": "red", "without": "blue", "moving": "0.1", "tail": "1"}
+    button(page, r"two \-ways\-").click()
+    run(page)
+    headlines, details = errors(page)
+    assert headlines == ["This search cannot be opened here"]
+    assert "no place for all of its text" in details[0]
+    for _ in range(2):
+        button(page, "Delete").click()
+        run(page)
+    with Service(library) as service:
+        assert service.saved.all() == {}
+
+
+def test_nothing_is_not_saved(library: Path) -> None:
+    page = open_page()
+    page.text_input(key="saved-name").set_value("nothing")
+    button(page, "Save").click()
+    run(page)
+    assert errors(page)[0] == ["The search was not saved"]
+
+
+def test_the_way_from_a_hit_to_its_tokens(library: Path) -> None:
+    page = search(open_page(), "open the fridge", tail="1")
+    hit = expected(library, "open the fridge").hits[0]
+    page.get("menu_button")[0].set_value("Look inside")  # type: ignore[union-attr]
+    run(page)
+    assert page.selectbox(key="inside-video").value == hit.video_id
+    with Service(library) as service:
+        clip = service.clip(hit.clip_id)
+    assert page.slider(key=f"inside-start-{hit.video_id}").value == clip.start_s
+
+
 def test_then_and_not_are_part_of_the_query(library: Path) -> None:
     page = open_page(q="red", then="green", within="60", without="blue", tail="1")
     with Service(library) as service:
@@ -347,6 +392,24 @@ def test_an_answer_that_cannot_be_had_is_an_error(library: Path) -> None:
     headlines, details = errors(page)
     assert headlines in ([], ["The question could not be answered"])
     assert all("vocabulary" in detail for detail in details)
+
+
+def test_a_language_model_is_asked_only_by_those_who_want_it(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with chat_server() as server:
+        monkeypatch.setenv("VLRLT_VLM_URL", f"http://127.0.0.1:{server.server_port}/v1")
+        monkeypatch.setenv("VLRLT_VLM_MODEL", "looker")
+        server.say(chunk("It is *red* "), chunk("[1]."), DONE)
+        page = run(AppTest.from_function(ask_page, default_timeout=120))
+        page.chat_input[0].set_value("Is there red?")
+        run(page)
+        assert server.requests == []
+        page.toggle(key="vlm").set_value(True)
+        run(page)
+        assert any(f"127\\.0\\.0\\.1\\:{server.server_port}" in caption.value for caption in page.caption)
+        page.chat_input[0].set_value("Is there blue?")
+        run(page)
+    assert len(server.requests) == 1
+    assert "It is *red* [1]." in [text.value for text in page.chat_message[3].text]
 
 
 def ask_page() -> None:

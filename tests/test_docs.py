@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,13 @@ def test_the_image_copies_every_folder_of_the_package() -> None:
     for name in ("vlrlt", "train", "index", "ui", "pyproject.toml", "README.md", "LICENSE", "requirements.lock"):
         assert f"!{name}" in let_in
         assert re.search(rf"^COPY .*\b{re.escape(name)}\b", dockerfile, re.MULTILINE), name
+
+
+def test_the_qdrant_image_suits_the_client() -> None:
+    """Its minor version may differ by one from that of the client (qdrant_client.common.version_check)."""
+    check = pytest.importorskip("qdrant_client.common.version_check", reason="needs the extra qdrant")
+    service = yaml.safe_load((ROOT / "deploy" / "compose.qdrant.yml").read_text(encoding="utf-8"))["services"]["qdrant"]
+    assert check.is_compatible(version("qdrant-client"), service["image"].partition(":v")[2])
 
 
 def test_ray_takes_the_cluster_file() -> None:

@@ -1,17 +1,14 @@
 """Questions to a vision-language model: a real HTTP server speaks the protocol, well, badly and worse."""
 
 import base64
-import contextlib
 import io
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
+from chat_server import DONE, ChatServer, chat_server, chunk
 from colour import ColourEmbedder, write_colours
 from PIL import Image
 
@@ -25,52 +22,10 @@ from vlrlt.service import Service
 QUESTION = parse_question("Is there blue?")
 
 
-def chunk(text: str) -> bytes:
-    return b"data: " + json.dumps({"choices": [{"delta": {"content": text}, "finish_reason": None}]}).encode() + b"\n\n"
-
-
-DONE = b"data: [DONE]\n\n"
-
-
-class Server(ThreadingHTTPServer):
-    """Answers every request with `reply`, and keeps the requests."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.requests: list[tuple[str, dict[str, Any], str | None]] = []
-        self.status = 200
-        self.reply: Callable[[Callable[[bytes], object]], object] = lambda _write: None
-
-    def say(self, *parts: bytes) -> None:
-        self.reply = lambda write: [write(part) for part in parts]
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.requests.append((self.path, body, self.headers["Authorization"]))
-        self.send_response(self.server.status)
-        self.send_header("Content-Type", "text/event-stream")
-        self.end_headers()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the client had enough
-            self.server.reply(self.wfile.write)
-
-    def log_message(self, *_: object) -> None: ...
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def server() -> Iterator[ChatServer]:
+    with chat_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +38,13 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def answerer(library: Path, server: Server) -> Iterator[VlmAnswerer]:
+def answerer(library: Path, server: ChatServer) -> Iterator[VlmAnswerer]:
     with Service(library, model=ColourEmbedder()) as service:
         endpoint = Endpoint(url=f"http://127.0.0.1:{server.server_port}/v1", model="looker", key="secret")
         yield VlmAnswerer(service, endpoint, deadline_s=2)
 
 
-def test_frames_go_out_and_a_cited_answer_comes_back_piece_by_piece(answerer: VlmAnswerer, server: Server) -> None:
+def test_frames_go_out_and_a_cited_answer_comes_back_piece_by_piece(answerer: VlmAnswerer, server: ChatServer) -> None:
     server.say(chunk("Blue is "), chunk("shown [2]. "), chunk("It lasts [1]."), DONE)
     *pieces, answer = answerer.stream(QUESTION)
     assert pieces == ["Blue is ", "shown [2]. ", "It lasts [1]."]
@@ -125,14 +80,14 @@ def library_path(answerer: VlmAnswerer) -> Path:
     ],
 )
 def test_what_cites_nothing_is_left_out(
-    answerer: VlmAnswerer, server: Server, reply: str, text: str, found: bool
+    answerer: VlmAnswerer, server: ChatServer, reply: str, text: str, found: bool
 ) -> None:
     server.say(chunk(reply), DONE)
     answer = answerer.answer(QUESTION)
     assert (answer.text, answer.found) == (text, found)
 
 
-def test_a_json_schema_is_asked_for_and_held(answerer: VlmAnswerer, server: Server) -> None:
+def test_a_json_schema_is_asked_for_and_held(answerer: VlmAnswerer, server: ChatServer) -> None:
     schema = {"type": "object", "properties": {"colour": {"enum": ["blue", "red"]}}, "required": ["colour"]}
     server.say(chunk('```json\n{"value": {"colour": "blue"}, "citations": [1]}\n```'), DONE)
     answer = answerer.answer(QUESTION, schema=schema)
@@ -165,14 +120,14 @@ def test_a_json_schema_is_asked_for_and_held(answerer: VlmAnswerer, server: Serv
     ],
 )
 def test_malformed_and_hostile_replies(
-    answerer: VlmAnswerer, server: Server, parts: tuple[bytes, ...], message: str
+    answerer: VlmAnswerer, server: ChatServer, parts: tuple[bytes, ...], message: str
 ) -> None:
     server.say(*parts)
     with pytest.raises(EndpointError, match=message):
         answerer.answer(QUESTION)
 
 
-def test_an_error_page_is_shown_in_one_line(answerer: VlmAnswerer, server: Server) -> None:
+def test_an_error_page_is_shown_in_one_line(answerer: VlmAnswerer, server: ChatServer) -> None:
     server.status = 503
     server.say(b"model\nis loading" + b"!" * 10_000)
     with pytest.raises(EndpointError, match=r"answered 503: model is loading!{280,290}$"):
@@ -187,7 +142,7 @@ def drip(write: Callable[[bytes], object]) -> None:
 
 @pytest.mark.parametrize(("reply", "message"), [(lambda _: time.sleep(4), "timed out"), (drip, "in time")])
 def test_silence_and_dripping_end_in_time(
-    answerer: VlmAnswerer, server: Server, reply: Callable[[Callable[[bytes], object]], object], message: str
+    answerer: VlmAnswerer, server: ChatServer, reply: Callable[[Callable[[bytes], object]], object], message: str
 ) -> None:
     server.reply = reply
     started_s = time.monotonic()

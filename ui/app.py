@@ -27,19 +27,24 @@ def main() -> None:
     """Whatever page was asked for, once the visitor may come in."""
     st.set_page_config(page_title="vlrlt", page_icon="🎞️", layout="wide")
     st.html(page.STYLE)
-    pages = [
-        st.Page(view(name), title=title, icon=f":material/{icon}:", url_path=name, default=name == "search")
+    pages = {
+        name: st.Page(view(name), title=title, icon=f":material/{icon}:", url_path=name, default=name == "search")
         for name, (title, icon) in PAGES.items()
-    ]
+    }
+    if AUTH_VARIABLE in os.environ:
+        pages["leave"] = st.Page(st.logout, title="Log out", icon=":material/logout:", url_path="leave")
     try:
         inside = may_enter()
-        chosen = st.navigation(pages, position="top" if inside else "hidden")
+        chosen = st.navigation([*pages.values()], position="top" if inside else "hidden")
         if inside:
             page.open_library()
     except VlrltError as error:
         page.show_error(error, title="The library cannot be opened")
         return
     if inside:
+        if wanted := page.destination():
+            name, params = wanted
+            st.switch_page(pages[name], query_params=params)
         try:
             chosen.run()
         except VlrltError as error:

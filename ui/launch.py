@@ -85,7 +85,7 @@ def launch_ui(
     secrets = {} if auth_file is None else {"secrets.files": str(auth_file.resolve())}
     options = _OPTIONS | {"server.address": host, "server.port": str(port)} | secrets
     # -P: nothing in the working directory may stand in for a module of Streamlit.
-    command = [sys.executable, "-P", "-m", "streamlit", "run", str(_APP)]
+    command = [sys.executable, "-P", "-m", "vlrlt.ui.server", "run", str(_APP)]
     return _run([*command, *(f"--{name}={value}" for name, value in options.items())], environment)
 
 

@@ -19,12 +19,14 @@ STYLE = """
 <style>
 [data-testid="stMainBlockContainer"] { padding-top: 4rem; max-width: 90rem; }
 [data-testid="stVideo"] { max-height: 45vh; background: black; border-radius: 0.5rem; }
+[data-testid="stCaptionContainer"] { color: inherit; opacity: 0.75; }
 [data-testid="stDialog"] [data-testid="stVideo"] { width: 100%; }
 .vlrlt-timeline { position: relative; height: 0.6rem; border-radius: 0.3rem; background: rgba(128, 128, 128, 0.25); }
 .vlrlt-timeline i { position: absolute; top: 0; bottom: 0; min-width: 4px; border-radius: 0.3rem; background: #e8590c; }
 .vlrlt-timeline i.other { opacity: 0.45; }
 </style>
 """
+_DESTINATION = "destination"
 _TITLES: tuple[tuple[type[VlrltError], str], ...] = (
     (IndexMismatchError, "This library was indexed with another model"),
     (CheckpointError, "The library's model cannot be loaded"),
@@ -55,6 +57,17 @@ def open_library() -> Service:
 @st.cache_resource(show_spinner=False, max_entries=4)
 def _open(library_dir: Path, model: str | None) -> Service:
     return Service(library_dir, model=model)
+
+
+def go_to(view: str, **params: str) -> None:
+    """Have the run at hand, or the next one, show another page."""
+    st.session_state[_DESTINATION] = view, params
+
+
+def destination() -> tuple[str, dict[str, str]] | None:
+    """Where go_to leads, told once: module of vlrlt.ui.views and parameters of its link."""
+    wanted: tuple[str, dict[str, str]] | None = st.session_state.pop(_DESTINATION, None)
+    return wanted
 
 
 def show_error(error: VlrltError, *, title: str = "That did not work") -> None:

@@ -8,6 +8,7 @@ from typing import Any, get_args
 from vlrlt.errors import ConfigError
 from vlrlt.index.query.filters import Filter
 from vlrlt.index.query.language import WITHIN_S, Query, compose, format_clip_id, parse_clip_id
+from vlrlt.index.query.request import SearchRequest
 from vlrlt.index.query.searcher import SOURCES, SearchOptions, Source
 from vlrlt.times import parse_time
 from vlrlt.types import ClipSpan, Moment
@@ -16,6 +17,9 @@ PLAY = "play"
 """Parameter of the moment that is open: CLIP@START-END, in seconds."""
 MAX_CHARS = 2000
 """Of one value in a link; longer ones are cut."""
+
+_SHOWN = {"per_video", "k", "group_by"}
+"""Fields of a saved search that say how much is shown at once, not what is found."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +104,56 @@ class Request:
             tail=self.tail,
         )
 
+    def saved(self) -> SearchRequest:
+        """The same as every front end keeps it.
+
+        Raises:
+            ConfigError: there is nothing to find.
+        """
+        return SearchRequest(
+            text=(self.q.strip(),) if self.q.strip() else (),
+            like=self.like,
+            unlike=self.unlike,
+            without=(self.without,) if self.without.strip() else (),
+            then=(self.then,) if self.then.strip() else (),
+            within_s=self.within,
+            options=self.options(),
+        )
+
+    @classmethod
+    def from_saved(cls, saved: SearchRequest) -> "Request":
+        """A search that was kept here or by another front end.
+
+        Raises:
+            ConfigError: it asks for more than the page can show.
+        """
+        options, within = saved.options, saved.options.filter
+        request = cls(
+            q=_only(saved.text),
+            then=_only(saved.then),
+            within=saved.within_s,
+            without=_only(saved.without),
+            like=saved.like,
+            unlike=saved.unlike,
+            path=_only(within.paths),
+            video=within.videos,
+            after=within.recorded_after or "",
+            before=within.recorded_before or "",
+            where=_only(within.where),
+            moving=within.moving or 0.0,
+            still=1.0 if within.still is None else within.still,
+            source=options.sources[0] if len(options.sources) == 1 else "",
+            duplicates=options.duplicates,
+            tail=options.tail,
+        )
+        back = request.saved().as_json()
+        lost = sorted(name for name, value in saved.as_json().items() if name not in _SHOWN and back[name] != value)
+        if lost:
+            raise ConfigError(
+                f"this page has no place for all of its {', '.join(lost)}; run: vlrlt searches --run NAME"
+            )
+        return request
+
     def chips(self) -> dict[str, "Request"]:
         """What is in effect beside the words, each with the request that is left when it is taken away."""
         chips = {
@@ -133,6 +187,10 @@ class Request:
             like=(*like, clip) if liked is True else like,
             unlike=(*unlike, clip) if liked is False else unlike,
         )
+
+
+def _only(values: Sequence[str]) -> str:
+    return values[0] if values else ""
 
 
 def format_play(moment: Moment) -> str:

@@ -101,7 +101,7 @@ def show_actions(moment: Moment, request: Request) -> None:
         menu = f"menu-{moment.rank}"
         st.menu_button(
             "More",
-            ("Find similar", "Only this video", basket.label(moment)),
+            ("Find similar", "Only this video", "Look inside", basket.label(moment)),
             key=menu,
             type="tertiary",
             on_click=_act,
@@ -120,6 +120,8 @@ def _act(moment: Moment, key: str) -> None:
         st.session_state["request"] = Request(like=(f"{moment.clip_id:016x}",))
     elif action == "Only this video":
         st.session_state["request"] = replace(request, video=(moment.video_id,))
+    elif action == "Look inside":
+        page.go_to("inside", clip=f"{moment.clip_id:016x}")
     else:
         basket.toggle(moment)
 

@@ -11,6 +11,7 @@ import streamlit as st
 from vlrlt.embed import DualEncoderEmbedder
 from vlrlt.errors import ConfigError, DecodeError, VlrltError
 from vlrlt.explain import ClipTokens, darken_dropped, draw_run_lengths, read_tokens
+from vlrlt.index.query.language import parse_clip_id
 from vlrlt.index.vectors.protocol import evenly
 from vlrlt.service import Service
 from vlrlt.times import format_time
@@ -21,6 +22,8 @@ from vlrlt.ui.results import STYLE, show_pictures
 
 FRAME_PX = 448
 MAP_CLIPS = 2000
+CLIP = "clip"
+"""Parameter of a link to the tokens of a clip."""
 MAX_CHOSEN = 8
 MAX_COLOURS = 20
 LOOK_S = 30.0
@@ -32,7 +35,7 @@ def show() -> None:
     service = page.open_library()
     st.html(STYLE)
     st.title("Look inside", anchor=False)
-    if not service.status().clips:
+    if not service.counts().clips:
         st.info("This library has no clips yet.")
         return
     tokens, clips = st.tabs(("One clip, token by token", "A map of the clips"), key="inside", on_change="rerun")
@@ -47,10 +50,18 @@ def show() -> None:
 
 def _show_tokens(service: Service) -> None:
     videos = {video["video_id"]: video for video in service.videos()}
+    if CLIP in st.query_params:
+        _choose_linked(service, st.query_params[CLIP])
     left, right = st.columns((2, 3))
-    video = left.selectbox("Video", tuple(videos), format_func=lambda video: videos[video]["video"], key="inside-video")
+    video = left.selectbox(
+        "Video",
+        tuple(videos),
+        format_func=lambda video: videos[video]["video"],
+        key="inside-video",
+        on_change=_forget_link,
+    )
     latest_s = max(1.0, videos[video]["duration_s"] - 1.0)
-    start_s = right.slider("From second", 0.0, latest_s, step=0.5, key=f"inside-start-{video}")
+    start_s = right.slider("From second", 0.0, latest_s, step=0.5, key=f"inside-start-{video}", on_change=_forget_link)
     path = Path(service.path_of(video))
     try:
         with st.spinner("Encoding the clip twice, with and without dropping; the first time loads the model"):
@@ -61,6 +72,21 @@ def _show_tokens(service: Service) -> None:
     _show_costs(tokens)
     _show_step(tokens)
     _show_tokens_per_step(tokens)
+
+
+def _choose_linked(service: Service, clip: str) -> None:
+    """Have the widgets show the clip that the page's address names."""
+    try:
+        moment = service.clip(parse_clip_id(clip))
+    except VlrltError as error:
+        page.show_error(error, title="The clip of this link cannot be shown")
+        return
+    st.session_state["inside-video"] = moment.video_id
+    st.session_state[f"inside-start-{moment.video_id}"] = moment.start_s
+
+
+def _forget_link() -> None:
+    st.query_params.clear()
 
 
 @st.cache_resource(show_spinner=False, max_entries=32, hash_funcs={Service: lambda service: service.library_dir})
@@ -155,7 +181,7 @@ def _show_map(service: Service) -> None:
     positions = evenly(len(clips.ids_N), most=MAP_CLIPS)
     shown = f"{len(positions):,}" + (f" of {len(clips.ids_N):,}" if len(positions) < len(clips.ids_N) else "")
     st.write(f"{shown} clips where their vectors lie, seen along the two directions in which they differ most.")
-    st.caption("Click a point, or draw a box around some, to see them.")
+    st.caption("Point at one to see it; click it, or draw a box around some, to keep them.")
     xy_N2 = _project(searcher.vectors(positions))
     points = [
         {
@@ -167,14 +193,44 @@ def _show_map(service: Service) -> None:
         }
         for number, (position, (x, y)) in enumerate(zip(positions, xy_N2.tolist(), strict=True))
     ]
+    _explore(service, [searcher.clip_at(int(position)) for position in positions], points, _draw_map(points))
+
+
+@st.fragment
+def _explore(
+    service: Service, clips: Sequence[Moment], points: Sequence[Mapping[str, Any]], spec: dict[str, Any]
+) -> None:
+    """The map, what is pointed at, and what is chosen. Pointing runs nothing but this."""
+    wide, narrow = st.columns((4, 1), vertical_alignment="center")
+    with wide:
+        event = st.vega_lite_chart(
+            spec=spec, height=480, on_select="rerun", key="map", alt="A map of the library's clips"
+        )
+    pointed = _numbers(event, "pointed")
+    with narrow:
+        if pointed:
+            show_pictures(service, clips[pointed[0]], key="pointed")
+            st.text(f"{points[pointed[0]]['video']}\n{points[pointed[0]]['time']}")
     with st.container(horizontal=True, gap="small"):
-        chosen = _choose(points)
-        for number in chosen[:MAX_CHOSEN]:
-            _show_point(service, searcher.clip_at(int(positions[number])))
+        for number in (_numbers(event, "point") or _in_box(event, points))[:MAX_CHOSEN]:
+            _show_point(service, clips[number])
 
 
-def _choose(points: Sequence[Mapping[str, Any]]) -> list[int]:
-    """The map; gives the numbers of the points that are chosen."""
+def _numbers(event: Any, name: str) -> list[int]:  # noqa: ANN401  Streamlit's
+    return [int(row["number"]) for row in event.selection.get(name, [])]
+
+
+def _in_box(event: Any, points: Sequence[Mapping[str, Any]]) -> list[int]:  # noqa: ANN401
+    box = event.selection.get("box", {})
+    if not {"x", "y"} <= set(box):
+        return []
+    (left, right), (bottom, top) = sorted(box["x"]), sorted(box["y"])
+    return [row["number"] for row in points if left <= row["x"] <= right and bottom <= row["y"] <= top]
+
+
+def _draw_map(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A Vega-Lite specification; its selections give the numbers of points."""
+    pointed = alt.selection_point(name="pointed", fields=["number"], on="pointerover", clear="pointerout")
     point = alt.selection_point(name="point", fields=["number"])
     many = len({row["video"] for row in points}) > MAX_COLOURS
     chart = (
@@ -187,15 +243,10 @@ def _choose(points: Sequence[Mapping[str, Any]]) -> list[int]:
             opacity=alt.condition(point, alt.value(0.85), alt.value(0.25)),
             tooltip=["video:N", "time:N"],
         )
-        .add_params(point, alt.selection_interval(name="box"))
+        .add_params(pointed, point, alt.selection_interval(name="box"))
     )
-    event = st.altair_chart(chart, height=480, on_select="rerun", key="map", alt="A map of the library's clips")
-    picked = [int(row["number"]) for row in event.selection.get("point", [])]
-    box = event.selection.get("box", {})
-    if picked or not {"x", "y"} <= set(box):
-        return picked
-    (left, right), (bottom, top) = sorted(box["x"]), sorted(box["y"])
-    return [row["number"] for row in points if left <= row["x"] <= right and bottom <= row["y"] <= top]
+    spec: dict[str, Any] = chart.to_dict()
+    return spec
 
 
 def _project(vectors_ND: Float32Array) -> Float32Array:
@@ -212,4 +263,6 @@ def _show_point(service: Service, moment: Moment) -> None:
         show_pictures(service, moment, key=key)
         st.text(page.video_name(moment))
         st.markdown(f"**{page.time_range(moment)}**")
-        st.button("Play", key=f"play-{key}", icon=":material/play_arrow:", on_click=player.open_player, args=(moment,))
+        if st.button("Play", key=f"play-{key}", icon=":material/play_arrow:"):
+            player.open_player(moment)
+            st.rerun()  # of the whole page: the dialog is not part of the map

@@ -2,14 +2,14 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from vlrlt.errors import VlrltError
+from vlrlt.errors import ConfigError, VlrltError
 from vlrlt.service import SearchResult, Service
 from vlrlt.times import format_time
 from vlrlt.types import Moment
@@ -31,21 +31,22 @@ def show() -> None:
     """The page."""
     service = page.open_library()
     request = _current_request(service)
-    status = service.status()
-    if not status.clips:
+    counts = service.counts()
+    if not counts.clips:
         st.title("Find a moment")
         st.info("This library has no clips yet. Add a folder on the Library page, or run:")
         st.code(f"vlrlt index VIDEOS --library {page.library_dir()}", language=None)
         return
     if request == Request():
         st.title("Find a moment", anchor=False)
-        st.caption(f"in {status.clips:,} clips of {format_time(status.video_s)} of video")
+        st.caption(f"in {counts.clips:,} clips of {format_time(counts.video_s)} of video")
     _show_box(request)
-    _show_examples(service, status.model, hidden=request != Request())
+    _show_examples(service, hidden=request != Request())
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         picture = _show_picture()
         _show_sequence(request)
         _show_filters(service, request)
+        _show_saved(service, request)
         basket.show()
     _show_chips(request)
     player.write_link()
@@ -92,11 +93,12 @@ def _show_box(request: Request) -> None:
     )
 
 
-def _show_examples(service: Service, model: str | None, *, hidden: bool) -> None:
+def _show_examples(service: Service, *, hidden: bool) -> None:
     """What others have said of these videos, to begin with."""
     if hidden:
         return
-    examples = service.narrations(limit=NUM_EXAMPLES) or (TOY_EXAMPLES if model == "default" else EXAMPLES)
+    usual = TOY_EXAMPLES if service.settings().model == "default" else EXAMPLES
+    examples = service.narrations(limit=NUM_EXAMPLES) or usual
     chosen = st.pills("Try", examples, key="example", format_func=page.plain)
     if chosen is not None:
         st.session_state["request"] = Request(q=chosen)
@@ -158,6 +160,45 @@ def _show_motion_filter(request: Request) -> None:
 def _edit_motion(key: str) -> None:
     low, high = st.session_state[key]
     st.session_state["request"] = replace(st.session_state["request"], moving=low / 100, still=high / 100)
+
+
+def _show_saved(service: Service, request: Request) -> None:
+    """Searches with a name, those of the other front ends too."""
+    with st.popover("Saved", icon=":material/bookmark:"):
+        kept = service.saved.all()
+        for number, name in enumerate(kept):
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                args = (service, name)
+                st.button(page.plain(name), key=f"saved-{number}", type="tertiary", on_click=_open_saved, args=args)
+                st.space("stretch")
+                st.button("Delete", key=f"unsave-{number}", type="tertiary", on_click=_delete_saved, args=args)
+        if not kept:
+            st.caption("A search that is kept under a name is there for everybody who uses this library.")
+        with st.form("save", border=False, clear_on_submit=True):
+            name = st.text_input("Name of this search", max_chars=100, placeholder="plates", key="saved-name")
+            if st.form_submit_button("Save", icon=":material/bookmark_add:"):
+                _save(service, name, request)
+
+
+def _open_saved(service: Service, name: str) -> None:
+    try:
+        st.session_state["request"] = Request.from_saved(service.saved.get(name))
+    except VlrltError as error:
+        page.show_error(error, title="This search cannot be opened here")
+
+
+def _delete_saved(service: Service, name: str) -> None:
+    with suppress(ConfigError):  # another visitor was faster
+        service.saved.delete(name)
+
+
+def _save(service: Service, name: str, request: Request) -> None:
+    try:
+        service.saved.save(name.strip(), request.saved())
+    except VlrltError as error:
+        page.show_error(error, title="The search was not saved")
+    else:
+        st.rerun()
 
 
 def _show_chips(request: Request) -> None:

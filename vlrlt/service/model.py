@@ -4,6 +4,7 @@ Shape legend: M background queries, D embedding.
 """
 
 import contextlib
+import threading
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 class LibraryModel:
     """Loads the model of a library once; what can be computed anew is kept in the cache.
 
+    Safe to use from several threads: those that need the model wait for the one that loads it.
+
     Args:
         library_dir: the library.
         model: an embedder, or what load_embedder takes; None: the model that the library was indexed with.
@@ -38,6 +41,7 @@ class LibraryModel:
         self._model = model
         self._device = device
         self._embedder: Embedder | None = None
+        self._lock = threading.Lock()
 
     def find(self, settings: LibrarySettings) -> "Embedder":
         """The model, or what embeds texts as it does without torch; it must be the library's own at every search.
@@ -45,16 +49,18 @@ class LibraryModel:
         Raises:
             IndexMismatchError: the library belongs to another model.
         """
-        if self._embedder is None:
-            on_cpu = self._device in ("auto", "cpu")  # who names another device wants the whole model there
-            text_only = self._read_text_tower(settings) if self._model is None and on_cpu else None
-            self._embedder = text_only or self._load(settings)
-        return self._checked(self._embedder, settings)
+        with self._lock:
+            if self._embedder is None:
+                on_cpu = self._device in ("auto", "cpu")  # who names another device wants the whole model there
+                text_only = self._read_text_tower(settings) if self._model is None and on_cpu else None
+                self._embedder = text_only or self._load(settings)
+            return self._checked(self._embedder, settings)
 
     def whole(self, settings: LibrarySettings) -> "Embedder":
         """The model with all that it can do; raises as `find`."""
         embedder = self.find(settings)
-        return embedder.whole if isinstance(embedder, TextEmbedder) else embedder
+        with self._lock:
+            return embedder.whole if isinstance(embedder, TextEmbedder) else embedder
 
     def background(self, embedder: "Embedder") -> Float32Array:
         """(M, D) of the background queries, from the cache if they are there: a text tower takes seconds for them."""

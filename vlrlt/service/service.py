@@ -21,7 +21,7 @@ from vlrlt.export.export import export_file
 from vlrlt.export.output import check_outside
 from vlrlt.export.piece import piece_of
 from vlrlt.index.annotations import TextHit
-from vlrlt.index.catalog import Catalog, Snapshot, Video
+from vlrlt.index.catalog import Catalog, LibraryCounts, LibrarySettings, Snapshot, Video
 from vlrlt.index.query.language import Query, SimilarQuery
 from vlrlt.index.query.searcher import Ranking, Searcher, SearchOptions, is_match
 from vlrlt.index.repeats import THRESHOLD, Repetition, find_repetitions
@@ -209,9 +209,7 @@ class Service:
         narrations = self.narrations(limit=limit)
         if narrations:
             return narrations
-        with self._lock:
-            embedder = self._model.find(self._refresh().snapshot.settings)
-        return tuple(getattr(embedder, "captions", ()))[:limit]
+        return tuple(getattr(self._model.find(self.settings()), "captions", ()))[:limit]
 
     def embedder(self) -> "Embedder":
         """The library's model.
@@ -220,8 +218,7 @@ class Service:
             IndexMismatchError: the library belongs to another model.
             LibraryError: nothing was ever indexed.
         """
-        with self._lock:
-            return self._model.whole(self._refresh().snapshot.settings)
+        return self._model.whole(self.settings())
 
     def clip(self, clip_id: int) -> Moment:
         """A clip of the library as a moment.
@@ -232,6 +229,20 @@ class Service:
         with self._lock:
             clips = self._refresh().snapshot.clips
         return clips.moment(clips.position(clip_id))
+
+    def settings(self) -> LibrarySettings:
+        """How the library was indexed.
+
+        Raises:
+            LibraryError: nothing was ever indexed.
+        """
+        with self._lock:
+            return self._refresh().snapshot.settings
+
+    def counts(self) -> LibraryCounts:
+        """The totals of `status`, without looking at the disk."""
+        with self._lock:
+            return self._catalog.counts()
 
     def status(self) -> LibraryStatus:
         """What the library holds at this moment."""
@@ -340,17 +351,20 @@ class Service:
         """A searcher over the library as it is now, and the name of this state."""
         with self._lock:
             loaded = self._refresh()
-            embedder = self._model.find(loaded.snapshot.settings)
-            if self._searcher is None or self._searcher_state is not loaded:
-                self._searcher_state = loaded
-                self._searcher = Searcher(
-                    clips=loaded.snapshot.clips,
-                    store=loaded.store,
-                    metadata=self._catalog.annotations.metadata(),
-                    find_text=self._find_text,
-                    embedder=embedder,
-                    background_MD=self._model.background(embedder),
-                )
+            if self._searcher is not None and self._searcher_state is loaded:
+                return self._searcher, loaded.state
+        embedder = self._model.find(loaded.snapshot.settings)  # takes seconds at first; only searches wait for it
+        background_MD = self._model.background(embedder)
+        with self._lock:
+            self._searcher_state = loaded
+            self._searcher = Searcher(
+                clips=loaded.snapshot.clips,
+                store=loaded.store,
+                metadata=self._catalog.annotations.metadata(),
+                find_text=self._find_text,
+                embedder=embedder,
+                background_MD=background_MD,
+            )
             return self._searcher, loaded.state
 
     def _find_text(self, text: str) -> tuple[TextHit, ...]:
