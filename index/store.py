@@ -101,19 +101,22 @@ def read_rows(
     Raises:
         DamagedSegmentError: they cannot be read.
     """
-    folder = library_dir / "segments" / segment.uuid
+    path = f"{library_dir}/segments/{segment.uuid}/{_VECTORS}"  # pathlib takes as long as reading does
     row_bytes = embed_dim * _DISK_DTYPE.itemsize
     try:
         in_file = rows_K if segment.live_rows is None else np.array(segment.live_rows)[rows_K]
-        segment_fd = os.open(folder / _VECTORS, os.O_RDONLY)
+        segment_fd = os.open(path, os.O_RDONLY)
         try:
-            data = b"".join(os.pread(segment_fd, row_bytes, row * row_bytes) for row in in_file.tolist())
+            if len(in_file) and np.all(np.diff(in_file) == 1):
+                data = os.pread(segment_fd, len(in_file) * row_bytes, int(in_file[0]) * row_bytes)
+            else:
+                data = b"".join(os.pread(segment_fd, row_bytes, row * row_bytes) for row in in_file.tolist())
         finally:
             os.close(segment_fd)
     except OSError as error:
-        raise DamagedSegmentError(segment, folder, error.strerror or str(error)) from error
+        raise DamagedSegmentError(segment, Path(path).parent, error.strerror or str(error)) from error
     if len(data) != len(rows_K) * row_bytes:
-        raise DamagedSegmentError(segment, folder, f"{_VECTORS} is too short")
+        raise DamagedSegmentError(segment, Path(path).parent, f"{_VECTORS} is too short")
     return np.frombuffer(data, _DISK_DTYPE).reshape(len(rows_K), embed_dim)
 
 

@@ -26,6 +26,8 @@ from vlrlt.index.query.language import (
     parse_clip_id,
     weighted_text,
 )
+from vlrlt.index.query.moments import Found
+from vlrlt.index.query.refine import FRUITLESS, cut_tail
 from vlrlt.index.query.searcher import SearchOptions
 from vlrlt.service import SearchResult, Service
 from vlrlt.video.sampling import ClipSampling
@@ -82,6 +84,22 @@ def test_what_is_there_is_found_and_what_is_not_is_said_to_be_absent(service: Se
     tail = service.search(TextQuery("magenta"), options=ALL)
     assert not tail.found
     assert len(tail.hits) == 4
+
+
+def test_a_search_without_many_matches_does_not_go_through_the_whole_library() -> None:
+    asked = 0
+
+    def moments() -> Iterator[Found]:
+        nonlocal asked
+        for rank in range(10_000):
+            asked += 1
+            sure = 0.9 if rank in (0, FRUITLESS, 200) else 0.1
+            yield Found(seed=rank, score=1 - rank / 20_000, percentile=50, start_s=0, end_s=1, confidence=sure)
+
+    kept = [found.seed for found in cut_tail(moments(), least_score=0.5, least_confidence=0.5)]
+    assert kept == [0, FRUITLESS]
+    assert asked == 2 * FRUITLESS + 2
+    assert [found.seed for found in cut_tail(moments(), least_score=0.9999, least_confidence=0)] == [0, 1, 2]
 
 
 def test_negatives_and_weights_move_the_best_answer(service: Service) -> None:

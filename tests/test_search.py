@@ -236,11 +236,18 @@ def test_equals_the_slow_version(durations_s: list[int], stride_s: float, k: int
         ("v.mp4@0:01:00-1:00:01", ClipQuery(Path("v.mp4"), ClipSpan(60, 3601))),
         ("me@home.mp4", ClipQuery(Path("me@home.mp4"))),
         ("me@home.mp4@1-2", ClipQuery(Path("me@home.mp4"), ClipSpan(1, 2))),
-        ("v.mp4@1-2-3", ClipQuery(Path("v.mp4@1-2-3"))),
     ],
 )
 def test_clip_queries_parse(text: str, expected: ClipQuery) -> None:
     assert parse_clip(text) == expected
+
+
+def test_times_that_are_none_may_be_a_file_name(tmp_path: Path) -> None:
+    odd = tmp_path / "v.mp4@1-2-3"
+    with pytest.raises(ConfigError, match="FILE@START-END"):
+        parse_clip(str(odd))
+    odd.touch()
+    assert parse_clip(str(odd)) == ClipQuery(odd)
 
 
 @pytest.mark.parametrize("text", ["v.mp4@4-4", "v.mp4@5-4"])

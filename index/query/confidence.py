@@ -56,6 +56,7 @@ class Confidence:
     def __init__(self, background_MD: Float32Array, *, captions: Sequence[str] = ()) -> None:
         self._background_MD = background_MD
         self._coefficients = CLOSED_VOCABULARY if captions else OPEN_VOCABULARY
+        self._best: tuple[Float32Array | None, float, float] = (None, 0.0, 1.0)
         self._words = {word for caption in captions for word in content_words(caption)}
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
@@ -88,12 +89,20 @@ class Confidence:
 
         return probability
 
+    def _background_best(self, searched_SD: Float32Array) -> tuple[float, float]:
+        """Mean and standard deviation of the background's best scores; those of the whole library are kept."""
+        kept_SD, mean, std = self._best
+        if kept_SD is not searched_SD:
+            best_M = (searched_SD @ self._background_MD.T).max(axis=0)
+            mean, std = float(best_M.mean()), max(float(best_M.std()), 1e-3)
+            self._best = searched_SD, mean, std
+        return mean, std
+
     def features(
         self, text_D: Float32Array, searched_SD: Float32Array
     ) -> Callable[[Float32Array], tuple[float, float]]:
         """For a clip: the score's lead over the background's best scores, and over its rivals on that clip."""
-        best_M = (searched_SD @ self._background_MD.T).max(axis=0)
-        best_mean, best_std = float(best_M.mean()), max(float(best_M.std()), 1e-3)
+        best_mean, best_std = self._background_best(searched_SD)
         rivals_RD = self._background_MD[self._background_MD @ text_D < PARAPHRASE_COSINE]
 
         def lead_and_rivals(clip_D: Float32Array) -> tuple[float, float]:

@@ -167,11 +167,11 @@ def parse_clip(text: str) -> ClipQuery:
     ClipQuery(path=PosixPath('day1.mp4'), span=ClipSpan(start_s=62.5, end_s=70.0))
 
     Raises:
-        ConfigError: END does not lie after START, or what follows "@" is no pair of times and there is no such file.
+        ConfigError: END does not lie after START; or the times are malformed, and no file is called that.
     """
     match = re.fullmatch(rf"(.+)@({TIME_PATTERN})-({TIME_PATTERN})", text, re.DOTALL)
     if match is None:
-        if "@" in Path(text).name and not Path(text).exists():
+        if re.search(r"@\d[^@/]*-[^@/]*$", text) and not Path(text).exists():
             raise ConfigError(f"a piece of video is FILE@START-END with times like 70, 01:10 or 01:10.5, got {text!r}")
         return ClipQuery(Path(text))
     return ClipQuery(Path(match[1]), ClipSpan(parse_time(match[2]), parse_time(match[3])))

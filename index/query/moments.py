@@ -16,7 +16,7 @@ TOUCH_S = 1e-3
 """Clips that lie no further apart than this touch each other; clips that share less than this do not overlap."""
 _FIRST_DEPTH = 256
 """How deep a search looks at first; it goes deeper where too many hits fall into the same moments."""
-_DEEPER = 8
+_DEEPER = 2
 _WINDOW = 8
 """Clips on either side whose scores are looked up together."""
 CORE_HEIGHT = 0.85
@@ -152,8 +152,11 @@ def _shifted(
         and min(clips.end_s_N[other], clips.end_s_N[clip]) - max(clips.start_s_N[other], clips.start_s_N[clip])
         > TOUCH_S
     ]
-    heights = np.maximum([scores.of(other) - half for other in around], 1e-6)
-    return float(time_s_N[clip] + np.average(time_s_N[around] - time_s_N[clip], weights=heights))
+    heights = [max(scores.of(other) - half, 1e-6) for other in around]
+    shifts_s = [float(time_s_N[other] - time_s_N[clip]) for other in around]
+    return float(time_s_N[clip]) + sum(
+        height * shift_s for height, shift_s in zip(heights, shifts_s, strict=True)
+    ) / sum(heights)
 
 
 def _descending(scores: Scores) -> Iterator[tuple[int, float]]:

@@ -16,6 +16,7 @@ FUSED_MOMENTS = 200
 """So many of the best moments of each source are fused; later ones keep their order."""
 DUPLICATE_COSINE = 0.9995
 """Moments of different videos whose best clips are this similar show the same."""
+FRUITLESS = 50
 DIVERSE_MOMENTS = 200
 """So many of the best moments are put into a diverse order."""
 
@@ -113,7 +114,20 @@ def diversify(
 
 
 def cut_tail(moments: Iterable[Found], *, least_score: float, least_confidence: float) -> Iterator[Found]:
-    """Leave out what fits too little."""
+    """Leave out what fits too little.
+
+    Args:
+        moments: by falling score.
+        least_score: where the tail begins.
+        least_confidence: what is less sure is left out. Confidence mostly falls with the score: after FRUITLESS moments
+            in a row that are left out no other is looked at, so that a large library is not gone through to its end.
+    """
+    fruitless = 0
     for moment in moments:
-        if moment.score >= least_score and (moment.confidence is None or moment.confidence >= least_confidence):
+        if moment.score < least_score or fruitless == FRUITLESS:
+            return
+        if moment.confidence is None or moment.confidence >= least_confidence:
+            fruitless = 0
             yield moment
+        else:
+            fruitless += 1

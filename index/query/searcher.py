@@ -7,7 +7,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 Source = Literal["visual", "text"]
 SOURCES: tuple[Source, ...] = ("visual", "text")
+KEPT_TEXTS, KEPT_VECTORS = 256, 2048
+"""What one search, and the next one, asks for again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +119,12 @@ class Searcher:
         self._find_text = find_text
         self._embedder = embedder
         self._background_MD = background_MD
+        self._vector_of_text: Callable[[str], Float32Array] = lru_cache(KEPT_TEXTS)(
+            lambda text: embed_query(TextQuery(text), embedder)
+        )
+        self._vector_at: Callable[[int], Float32Array] = lru_cache(KEPT_VECTORS)(
+            lambda position: store.vectors(np.array([position]))[0]
+        )
         self._texts: tuple[tuple[str, ...], Float32Array] = ((), np.empty((0, embedder.embed_dim), np.float32))
 
     def rank(self, query: Query, options: SearchOptions) -> Ranking:
@@ -145,7 +153,7 @@ class Searcher:
             return np.asarray(sum_D / max(float(np.linalg.norm(sum_D)), 1e-12), np.float32)
         if isinstance(query, SimilarQuery):
             return self._vector_at(self.position(query.clip_id))
-        return embed_query(query, self._embedder)
+        return self._vector_of_text(query.text) if isinstance(query, TextQuery) else embed_query(query, self._embedder)
 
     def clip_at(self, position: int) -> Moment:
         """The clip at a position of the table as a moment."""
@@ -316,9 +324,6 @@ class Searcher:
         first, after = self._clips_of[video]
         middles_s = (self.clips.start_s_N[first:after] + self.clips.end_s_N[first:after]) / 2
         return first + int(np.abs(middles_s - time_s).argmin())
-
-    def _vector_at(self, position: int) -> Float32Array:
-        return np.asarray(self._store.vectors(np.array([position]))[0])
 
     def _video_at(self, position: int) -> int:
         return int(self.clips.video_N[position])

@@ -1,0 +1,178 @@
+"""From words to JSON on a large library: in a warm process, over HTTP, and from a cold start.
+
+    python benchmarks/latency.py --n 1000000 --out DIR --json
+
+The library holds the made-up vectors of search_scale.py as clips of 2 seconds in videos of 33 minutes, with all rows
+of a catalog, and belongs to the embedded model, which embeds the words of every query. Queries are the model's
+captions, each asked once, 10 hits. `took` is wall time; `cpu` is what it costs on a busy machine. Targets: 30 ms p50
+warm, 2.5 s for a cold search, 0.3 s for --help; memory and disk below 4 GB.
+"""
+
+import argparse
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+import numpy as np
+from api_load import wait_for
+from search_scale import CHUNK_CLIPS, World
+
+from vlrlt.embed import DEFAULT_MODEL, load_embedder
+from vlrlt.index.catalog import LibrarySettings, Video
+from vlrlt.index.files import NO_STAMP
+from vlrlt.index.ledger import Chunk, Ledger
+from vlrlt.index.query.language import TextQuery
+from vlrlt.index.store import write_segment
+from vlrlt.service import Service
+from vlrlt.types import ClipSpan
+
+CLIPS_PER_VIDEO = 2000
+COLD_RUNS = 5
+
+
+def make_library(library_dir: Path, num_clips: int) -> None:
+    """All of it on disk; what an earlier run has made stays."""
+    embedder = load_embedder(DEFAULT_MODEL, device="cpu")
+    world = World(embedder.embed_dim, seed=0)
+    with Ledger.open(library_dir) as ledger:
+        ledger.bind(
+            LibrarySettings(
+                model=DEFAULT_MODEL,
+                fingerprint=embedder.fingerprint,
+                embed_dim=embedder.embed_dim,
+                sampling=embedder.sampling,
+                policy=None,
+            )
+        )
+        done = ledger.counts().clips
+        for first in range(done, num_clips, CLIPS_PER_VIDEO):
+            if first % CHUNK_CLIPS == 0 or first == done:
+                vectors_ND = world.chunk(first // CHUNK_CLIPS)
+            rows_ND = vectors_ND[first % CHUNK_CLIPS :][:CLIPS_PER_VIDEO]
+            video = Video(
+                path=Path(f"/made/up/{first:09d}.mp4"),
+                stamp=NO_STAMP,
+                content_hash=f"{first:032x}",
+                state="indexed",
+                duration_s=CLIPS_PER_VIDEO + 1.0,
+            )
+            spans = [ClipSpan(float(start), start + 2.0) for start in range(len(rows_ND))]
+            segment = write_segment(library_dir, rows_ND, fingerprint=embedder.fingerprint)
+            ledger.commit(video, Chunk(first_clip=0, segment=segment, spans=spans, moving=[0.5] * len(spans)))
+
+
+def percentiles(times_s: list[float]) -> dict[str, float]:
+    """In milliseconds."""
+    p50_ms, p95_ms = 1000 * np.percentile(times_s, [50, 95])
+    return {"p50_ms": round(float(p50_ms), 2), "p95_ms": round(float(p95_ms), 2)}
+
+
+def timed(ask: Callable[[str], object], queries: list[str]) -> dict[str, float]:
+    """Wall time of each query."""
+    times_s = []
+    for query in queries:
+        started_s = time.perf_counter()
+        ask(query)
+        times_s.append(time.perf_counter() - started_s)
+    return percentiles(times_s)
+
+
+def warm(library_dir: Path, queries: list[str]) -> dict[str, float]:
+    """In one process: words to the JSON of a result."""
+    with Service(library_dir, device="cpu") as service:
+
+        def ask(query: str) -> str:
+            return json.dumps(service.search(TextQuery(query)).as_json())
+
+        started_s = time.perf_counter()
+        ask("warm up")
+        opened_s = time.perf_counter() - started_s
+        cpu_started_s = time.process_time()
+        found = timed(ask, queries)
+        cpu_ms = 1000 * (time.process_time() - cpu_started_s) / len(queries)
+    peak_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return found | {"cpu_ms": round(cpu_ms, 2), "open_s": round(opened_s, 2), "peak_bytes": peak_bytes}
+
+
+def over_http(library_dir: Path, queries: list[str]) -> dict[str, float]:
+    """One client that asks a server, one query after the other."""
+    with served(library_dir) as (url, process), httpx.Client(base_url=url, timeout=60) as client:
+        client.post("/v1/search", json={"text": "warm up"}).raise_for_status()
+        cpu_started_s = cpu_of(process.pid)
+        found = timed(lambda query: client.post("/v1/search", json={"text": query}).raise_for_status(), queries)
+        return found | {"server_cpu_ms": round(1000 * (cpu_of(process.pid) - cpu_started_s) / len(queries), 2)}
+
+
+@contextmanager
+def served(library_dir: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """A server of the library, ready."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    command = [sys.executable, "-m", "vlrlt", "serve", "--library", str(library_dir), "--port", str(port)]
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})  # noqa: S603
+    try:
+        wait_for(f"http://127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def cold(*arguments: str) -> dict[str, float]:
+    """A command in a process of its own: the best and the median run."""
+    walls_s, cpus_s = [], []
+    for _ in range(COLD_RUNS):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        started_s = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "vlrlt", *arguments], check=True, capture_output=True)  # noqa: S603
+        walls_s.append(time.perf_counter() - started_s)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpus_s.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return {
+        "best_s": round(min(walls_s), 3),
+        "median_s": round(float(np.median(walls_s)), 3),
+        "cpu_s": round(min(cpus_s), 3),
+    }
+
+
+def main() -> None:
+    """Make the library, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=1_000_000, help="clips, a multiple of 2000")
+    parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--out", type=Path, help="keeps the library (330 bytes a clip); the next run only opens it")
+    parser.add_argument("--json", action="store_true", help="one line of JSON on stdout")
+    options = parser.parse_args()
+    captions = load_embedder(DEFAULT_MODEL, device="cpu").captions
+    queries = [captions[at % len(captions)] for at in range(0, 7 * options.queries, 7)]
+    with TemporaryDirectory() as temporary:
+        library_dir = (options.out or Path(temporary)) / f"{options.n}"
+        make_library(library_dir, options.n)
+        report: dict[str, Any] = {"clips": options.n, "queries": len(queries)}
+        report["warm"] = warm(library_dir, queries)
+        report["http"] = over_http(library_dir, queries)
+        report["cold_search"] = cold("search", "open fridge", "--library", str(library_dir), "--json")
+        report["help"] = cold("--help")
+        report["disk_bytes"] = sum(file.stat().st_size for file in library_dir.rglob("*") if file.is_file())
+    print(json.dumps(report) if options.json else json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
