@@ -91,6 +91,29 @@ def avion_forward(weights: dict[str, Tensor], rgb_BTHWC: Tensor) -> Tensor:
     return norm(x[:, 0], "ln_post") @ w["image_projection"]
 
 
+def avion_text(weights: dict[str, Tensor], ids_BL: Tensor, *, num_heads: int) -> Tensor:
+    """Causal attention, exact GELU, epsilon 1e-5; the end-of-text token, which has the highest id, speaks for all."""
+    w = {name.removeprefix("textual."): tensor for name, tensor in weights.items()}
+    x = w["token_embedding.weight"][ids_BL] + w["positional_embedding"]
+    width, length = x.shape[-1], ids_BL.shape[1]
+    later = torch.ones(length, length, dtype=torch.bool).triu(1)
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        return functional.layer_norm(x, (width,), w[f"{name}.weight"], w[f"{name}.bias"], 1e-5)
+
+    def linear(x: Tensor, name: str, kind: str = ".") -> Tensor:
+        return x @ w[f"{name}{kind}weight"].T + w[f"{name}{kind}bias"]
+
+    for index in range(1 + max(int(name.split(".")[2]) for name in w if name.startswith("transformer."))):
+        block = f"transformer.resblocks.{index}"
+        parts = linear(norm(x, f"{block}.ln_1"), f"{block}.attn.in_proj", "_").chunk(3, -1)
+        q, k, v = (part.view(*part.shape[:-1], num_heads, -1).transpose(1, 2) for part in parts)
+        scores = (q @ k.transpose(-1, -2) / math.sqrt(width // num_heads)).masked_fill(later, -math.inf)
+        x = x + linear((scores.softmax(-1) @ v).transpose(1, 2).flatten(2), f"{block}.attn.out_proj")
+        x = x + linear(functional.gelu(linear(norm(x, f"{block}.ln_2"), f"{block}.mlp.c_fc")), f"{block}.mlp.c_proj")
+    return norm(x, "ln_final")[torch.arange(len(x)), ids_BL.argmax(-1)] @ w["text_projection"]
+
+
 @pytest.mark.parametrize("flash", [True, False])
 def test_the_converted_encoder_equals_avion(flash: bool) -> None:
     weights = state_dict(flash=flash)
@@ -100,9 +123,9 @@ def test_the_converted_encoder_equals_avion(flash: bool) -> None:
     with torch.inference_mode():
         ours_BE = dual.video(rgb_BTHWC, DENSE).clip_BE
         torch.testing.assert_close(ours_BE, avion_forward(weights, rgb_BTHWC), rtol=1e-4, atol=1e-4)
-        ids = dual.text.tokenize(["#C C opens the fridge"])
-        assert ids.shape == (1, 77)
-        assert dual.encode_text(ids).shape == (1, EMBED)
+        ids_BL = dual.text.tokenize(["#C C opens the fridge", "wash"])
+        assert ids_BL.shape == (2, 77)
+        torch.testing.assert_close(dual.text(ids_BL), avion_text(weights, ids_BL, num_heads=8), rtol=1e-4, atol=1e-4)
     assert dual.logit_scale.item() == 4.0
     assert dual.inference.sampling.num_frames == FRAMES
 
@@ -126,11 +149,15 @@ class Attack:
 def test_other_files_are_refused_and_run_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"state_dict": {}, "args": Attack()}, tmp_path / "attack.pt")
     torch.save({"state_dict": {"visual.patch_embed.weight": torch.zeros(1)}}, tmp_path / "lavila.pt")
+    for name, stray in (("more.pt", "visual.head.weight"), ("stray.pt", "decoder.weight")):
+        torch.save({"state_dict": state_dict(flash=True) | {stray: torch.zeros(1)}}, tmp_path / name)
     (tmp_path / "text.pt").write_text("hello")
     for name, message in (
         ("attack.pt", "cannot be read as tensors"),
         ("text.pt", "cannot be read as tensors"),
         ("absent.pt", "cannot be read as tensors"),
+        ("more.pt", r"unexpected head\.weight"),
+        ("stray.pt", r"AVION models have no decoder\.weight \(1 unknown keys\)"),
         ("lavila.pt", "no AVION model: no textual. among 1 tensors; LaViLa's TimeSformer"),
     ):
         with pytest.raises(CheckpointError, match=message):

@@ -244,7 +244,7 @@ def test_every_problem_is_named(tmp_path: Path, chunked: Path) -> None:
     assert "captions.csv:3: [1.0, 9.0) s of " in problems[0].what
     assert "no video absent" in problems[2].what
     assert "broken.mp4" in problems[3].what
-    assert "0.mp4 ends at 3.00 s, 5.mp4 comes next" in problems[4].what
+    assert "0.mp4 ends at 3.00 s, the next chunk begins at 5 s" in problems[4].what
     assert progress == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
     command = ["data", "check", "captions", "--annotations", str(annotations), "--videos", str(videos)]
@@ -253,6 +253,24 @@ def test_every_problem_is_named(tmp_path: Path, chunked: Path) -> None:
     assert result.stdout.splitlines()[-1] == "6 spans of 4 videos: 5 problems"
     found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
     assert (found["spans"], found["videos"], len(found["problems"])) == (6, 4, 5)
+
+
+@pytest.mark.parametrize("decoder", ["decord", "pyav"])
+def test_an_unreadable_chunk_hides_no_other_problem(tmp_path: Path, chunked: Path, decoder: DecoderName) -> None:
+    """0 is cut off, 3 is no video, 6 is whole and followed by a gap."""
+    recipe = Recipe(container_options={"movflags": "faststart"})  # the index is in front: a piece of it opens well
+    whole = write_video(chunked / "0.mp4", recipe).read_bytes()
+    for start_s, content in ((0, whole[: len(whole) * 2 // 3]), (3, b"no video"), (6, whole), (15, whole)):
+        (chunked / f"{start_s}.mp4").write_bytes(content)
+    lines = ("long.mp4,0,2,a", "long.mp4,2,4,b", "long.mp4,6,8,c", "long.mp4,17,30,d")
+    annotations = write(tmp_path / "captions.csv", "video,start_s,end_s,caption", *lines)
+    dataset = CaptionFile(chunked.parent, train_file=annotations)
+    problems = check_dataset(dataset, dataset.spans("train"), decoder=decoder)
+    assert [problem.kind for problem in problems] == ["unreadable", "unreadable", "gap", "past the end"]
+    for problem, what in zip(problems, ("0.mp4", "3.mp4", "6.mp4 ends at 9.00 s", "which lasts 18.00 s"), strict=True):
+        assert what in problem.what
+    assert problems[0].what.endswith("(2 spans)")
+    assert problems[1].what.endswith("(1 spans)")
 
 
 def test_a_healthy_dataset_has_no_problem(toy_data: Path) -> None:

@@ -187,6 +187,14 @@ def test_relevancy_equals_a_plain_double_loop() -> None:
     assert np.array_equal(table.relevancy(table.index(actions[0]), table.index(actions[1])), plain)
 
 
+def test_a_table_of_a_million_captions_costs_what_a_batch_costs() -> None:
+    """EgoClip: nearly every caption is an action of its own, so nothing may grow with their square."""
+    table = ActionTable((number, frozenset((number, number + 1))) for number in range(300_000))
+    places = np.array([0, 1, 299_999, 0])
+    expected = [[1.0, 1 / 6, 0.0, 1.0], [1 / 6, 1.0, 0.0, 1 / 6], [0.0, 0.0, 1.0, 0.0], [1.0, 1 / 6, 0.0, 1.0]]
+    assert np.allclose(table.relevancy(places, places), expected, atol=1e-15)
+
+
 def test_epic_data_finds_annotations_and_videos_in_both_layouts(tmp_path: Path) -> None:
     annotations = tmp_path / "annotations"
     annotations.mkdir()

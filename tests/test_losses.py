@@ -138,6 +138,24 @@ def test_a_single_pair_is_finite(name: str) -> None:
     assert loss.isfinite()
 
 
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("kind", ["all alike", "nothing relevant", "opposite", "enormous scale"])
+def test_degenerate_batches_have_finite_gradients_and_equal_the_loop(name: str, kind: str) -> None:
+    """All clips and texts one vector; captions that fit nothing, not even their own clip; every text the negative."""
+    loss, row = CASES[name]
+    video = unit_vectors(0, 1).repeat(5, 1) if kind == "all alike" else unit_vectors(0, 5)
+    text = video.clone() if kind == "all alike" else -video if kind == "opposite" else unit_vectors(1, 5)
+    relevancy = torch.zeros(5, 5, dtype=torch.float64) if kind == "nothing relevant" else relevancies(5)
+    heat = temperature(100.0, -10.0) if kind == "enormous scale" else HEAT
+    video.requires_grad_()
+    got = loss(video, text, relevancy_BB=relevancy, temperature=heat, chunk_rows=2)
+    (gradient,) = torch.autograd.grad(got, video)
+    assert gradient.isfinite().all()
+    if kind != "enormous scale":
+        assert got.item() == pytest.approx(loop(row, video, text, relevancy).item(), abs=1e-12)
+    assert got.isfinite()
+
+
 def test_info_nce_by_hand() -> None:
     """Orthogonal pairs that match exactly: each row is softmax of [s, 0], so the loss is log(1 + e^-s)."""
     eye = torch.eye(2, dtype=torch.float64)

@@ -1,19 +1,24 @@
 """Training end to end on the toy kitchen: it learns, resumes exactly, averages, and exports what it scored."""
 
+import csv
 import math
 import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import lightning as L  # noqa: N812 - the name its own documentation uses
 import numpy as np
 import pytest
 import torch
 import yaml
+from towers import tiny_dual
 
+from vlrlt.datasets.epic import EpicData
 from vlrlt.embed import load_embedder
-from vlrlt.models.checkpoint import load_checkpoint
+from vlrlt.models.checkpoint import load_checkpoint, save_checkpoint
+from vlrlt.models.config import VideoEncoderConfig
 from vlrlt.train.cli import main
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
@@ -92,8 +97,11 @@ def test_fit_learns_logs_and_exports_the_best_and_the_last_model(toy_data: Path,
 @pytest.mark.filterwarnings(*QUIET)
 @pytest.mark.parametrize("stop", ["inside an epoch", "at its end"])
 def test_a_resumed_run_equals_a_straight_one(toy_data: Path, tmp_path: Path, stop: str) -> None:
-    """With drop path (random numbers), an average of the weights, and a schedule."""
+    """With drop path (random numbers), an average of the weights, and a schedule; inside an epoch, with a worker."""
     config = tiny_config(toy_data, tmp_path)
+    if stop == "inside an epoch":
+        config["trainer"]["limit_val_batches"] = 0
+        config["data"]["num_workers"] = 1  # it is batches ahead of the step at which the run is saved
     config["model"]["video"]["drop_path"] = 0.3
     config["trainer"]["enable_checkpointing"] = True
     every = 6 if stop == "inside an epoch" else 4
@@ -110,6 +118,32 @@ def test_a_resumed_run_equals_a_straight_one(toy_data: Path, tmp_path: Path, sto
     torch.manual_seed(12345)
     fit(resumed, tmp_path, "--ckpt_path", str(checkpoint), "--weights_only", "true")  # no pickle
     assert_equal_weights(tmp_path / "export" / "last", tmp_path / "resumed" / "last")
+
+
+class OwnAverage(L.Callback):
+    """The same average, step by step, in this file's own words."""
+
+    weights: ClassVar[dict[str, torch.Tensor]] = {}
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: object) -> None:
+        for name, tensor in pl_module.model.state_dict().items():  # type: ignore[union-attr]
+            average = self.weights.get(name, tensor)
+            self.weights[name] = 0.6 * average + 0.4 * tensor if trainer.global_step > 1 else tensor.clone()
+
+
+@pytest.mark.filterwarnings(*QUIET)
+def test_the_average_is_what_is_validated_and_exported(toy_data: Path, tmp_path: Path) -> None:
+    config = tiny_config(toy_data, tmp_path)
+    config["trainer"] |= {"max_epochs": 1}
+    config["trainer"]["callbacks"] = [
+        {"class_path": "test_train.OwnAverage"},
+        {"class_path": "vlrlt.train.callbacks.Ema", "init_args": {"decay": 0.6}},
+    ]
+    fit(config, tmp_path)
+    best, last = weights(tmp_path / "export" / "best"), weights(tmp_path / "export" / "last")
+    for name, tensor in OwnAverage.weights.items():
+        torch.testing.assert_close(best[name], tensor.float(), rtol=2e-3, atol=2e-4)  # exported as float16
+        assert torch.equal(best[name], last[name])
 
 
 @pytest.mark.filterwarnings(*QUIET)
@@ -140,15 +174,22 @@ if __name__ == "__main__":
 
 
 def test_two_processes_equal_one(toy_data: Path, tmp_path: Path) -> None:
-    """Gloo, gathered negatives: together the two see the batch that one would."""
+    """Gloo, gathered negatives, cached batches and a checkpoint by metric: the two see what one sees at once."""
     config = tiny_config(toy_data, tmp_path, text={"vocab_size": 60, "width": 16, "embed_dim": 128, "depth": 1})
     config["model"]["video"]["drop_path"] = 0.0
     config["model"]["loss"] = {"class_path": "vlrlt.losses.SymmetricMultiSimilarity"}
-    config["trainer"] |= {"max_epochs": 1, "logger": False, "limit_val_batches": 0}
-    config["data"]["num_batches"] = 3
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(config))
+    config["trainer"] |= {"max_epochs": 1, "logger": False, "enable_checkpointing": True}
+    config["trainer"]["callbacks"] = [
+        {
+            "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+            "init_args": {"dirpath": str(tmp_path / "ckpt"), "monitor": "val/mAP", "mode": "max"},
+        }
+    ]
+    config["data"] |= {"num_batches": 3, "positive_relevancy": 0.4}
     (tmp_path / "run.py").write_text(DDP)
-    for devices, strategy, out in (("1", "auto", "one"), ("2", "ddp", "two")):
+    for devices, strategy, out, chunk_tokens in (("1", "auto", "one", None), ("2", "ddp", "two", 60)):
+        config["model"]["chunk_tokens"] = chunk_tokens
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(config))
         command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path / "recipe.yaml"), devices, strategy]
         run = subprocess.run([*command, str(tmp_path / out)], capture_output=True, text=True, check=False, timeout=600)
         assert run.returncode == 0, run.stderr[-3000:]
@@ -157,10 +198,105 @@ def test_two_processes_equal_one(toy_data: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(two[name], tensor, rtol=0.01, atol=2e-3)
 
 
+# recipes
+
+
+def toy_as(kind: str, toy_data: Path, tmp_path: Path) -> dict[str, str]:
+    """The toy kitchen in a dataset's official files: what its class takes."""
+    narrations = EpicData(toy_data).narrations("train")
+    videos = {clip.video_id: EpicData(toy_data).video_path(clip.video_id) for clip in narrations}
+    if kind == "EpicData":
+        return {"data_dir": str(toy_data)}
+    if kind == "EgoClip":
+        lines = ["video_uid\tclip_start\tclip_end\tclip_text"]
+        lines += [f"{clip.video_id}\t{clip.start_s}\t{clip.stop_s}\t#C C {clip.narration}" for clip in narrations]
+        (tmp_path / "egoclip.csv").write_text("\n".join(lines) + "\n")
+        return {"list_file": str(tmp_path / "egoclip.csv"), "videos_dir": str(toy_data / "videos")}
+    names = sorted({clip.narration for clip in narrations})
+    if kind == "CharadesEgo":
+        classes = [f"c{number:03d} {name}" for number, name in enumerate(names)]
+        (tmp_path / "Charades_v1_classes.txt").write_text("\n".join(classes) + "\n")
+        done = {
+            video_id: ";".join(
+                f"c{names.index(clip.narration):03d} {clip.start_s} {clip.stop_s}"
+                for clip in narrations
+                if clip.video_id == video_id
+            )
+            for video_id in videos
+        }
+        lines = ["id,actions,length", *(f"{video_id},{actions},60" for video_id, actions in done.items())]
+        (tmp_path / "CharadesEgo_v1_train_only1st.csv").write_text("\n".join(lines) + "\n")
+        return {"annotations_dir": str(tmp_path), "videos_dir": str(toy_data / "videos")}
+    clips = [f"{video_id}-R01-X-{place}" for video_id in videos for place in range(6)]
+    (tmp_path / "clips").mkdir()
+    for clip in clips:
+        (tmp_path / "clips" / f"{clip}.mp4").symlink_to(videos[clip.partition("-")[0]])
+    (tmp_path / "action_idx.txt").write_text("Open fridge 1\nClose fridge 2\n")
+    lines = [f"{clip} {1 + place % 2} 1 1" for place, clip in enumerate(clips)]
+    (tmp_path / "train_split1.txt").write_text("\n".join(lines) + "\n")
+    return {"annotations_dir": str(tmp_path), "videos_dir": str(tmp_path / "clips")}
+
+
+def shrink(recipe: dict[str, Any], toy_data: Path, tmp_path: Path) -> dict[str, Any]:
+    """A recipe for a tower of two thin layers on the toy kitchen; all else stays as it is written."""
+    patch_size_px = recipe["model"]["video"]["patch_size_px"]
+    small = {"image_size_px": 2 * patch_size_px, "width": 16, "depth": 2, "num_heads": 2, "embed_dim": 8}
+    recipe["model"]["video"] |= small
+    recipe["model"]["preprocess"]["image_size_px"] = 2 * patch_size_px
+    dataset = recipe["data"]["dataset"]
+    dataset["init_args"] = toy_as(dataset["class_path"].rpartition(".")[2], toy_data, tmp_path)
+    recipe["data"] |= {"batch_size": 8, "num_batches": 2, "short_side_px": 2 * patch_size_px, "num_workers": 0}
+    recipe["data"].pop("cache_dir", None)
+    recipe["model"]["export_dir"] = str(tmp_path / "export")
+    if recipe["model"].get("init_from"):  # of an image model: weights are fitted as those of CLIP would be
+        image = {"regime": "run_overlap", "num_frames": 1, "tubelet_size": 1, "pooling": "cls", "drop_path": 0.0}
+        image |= {"temporal_embedding": False, "run_length_embedding": False}
+        start = tiny_dual(VideoEncoderConfig(**recipe["model"]["video"] | image))
+        save_checkpoint(start, tmp_path / "start")
+        recipe["model"]["init_from"] = str(tmp_path / "start")
+    if "text" in recipe["model"]:
+        recipe["model"]["text"] |= {"vocab_size": 60, "width": 16, "depth": 1, "num_heads": 2, "embed_dim": 8}
+    if "chunk_tokens" in recipe["model"]:
+        recipe["model"]["chunk_tokens"] = 100
+    trainer = recipe["trainer"]
+    trainer |= {"accelerator": "cpu", "max_epochs": 1, "limit_train_batches": 2, "check_val_every_n_epoch": 1}
+    trainer |= {"log_every_n_steps": 1, "enable_progress_bar": False, "enable_model_summary": False}
+    for part in ("logger", "callbacks"):
+        trainer[part] = trainer[part] if isinstance(trainer[part], list) else [trainer[part]]
+    trainer["logger"] = [logger for logger in trainer["logger"] if logger["class_path"].endswith("CSVLogger")]
+    for item in (*trainer["logger"], *trainer["callbacks"]):
+        for name in {"save_dir", "dirpath"} & item.get("init_args", {}).keys():
+            item["init_args"][name] = str(tmp_path / name)
+    return recipe
+
+
+@pytest.mark.filterwarnings(*QUIET)
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_every_config_parses_and_names_its_command(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = path.read_text()
-    assert f"vlrlt train fit -c configs/{path.parent.name}/{path.name}" in text
+def test_every_recipe_trains_logs_and_exports(
+    path: Path, toy_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two steps of the recipe itself, thin; and its learning rates, after Lightning has set the optimizer up."""
+    header = path.read_text().partition("seed_everything")[0]
+    assert f"vlrlt train fit -c configs/{path.parent.name}/{path.name}" in header
+    if path.name.startswith("toy"):
+        assert "minutes on 2 cores" in header
+    else:
+        assert all(f"# {word}" in header for word in ("Hardware:", "Expected"))
+        assert "Time:" in header
+    recipe = shrink(yaml.safe_load(path.read_text()), toy_data, tmp_path)
+    fit(recipe, tmp_path)
+    with next((tmp_path / "save_dir").rglob("metrics.csv")).open() as file:
+        rows = list(csv.DictReader(file))
+    logged = {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
+    assert np.isfinite(logged["train/loss"]).all()
+    assert 0 <= logged["val/mAP"][-1] <= 1
+    rates = {round(values[0], 12) for name, values in logged.items() if name.startswith("lr-")}
+    if rates:  # the recipes with a LearningRateMonitor; depth 0 to 3 of a tower of two blocks
+        decay = recipe["model"]["optimization"]["layer_decay"]
+        assert sorted(rate / max(rates) for rate in rates) == pytest.approx(sorted({decay**k for k in range(4)}))
+    for name in ("best", "last"):
+        assert load_checkpoint(tmp_path / "export" / name).video_config.num_frames > 1
+    assert (tmp_path / "dirpath" / "last.ckpt").exists()
     with pytest.raises(SystemExit) as stop:
         main(["fit", "-c", str(path), "--print_config"])
     assert stop.value.code == 0

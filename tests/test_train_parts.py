@@ -9,9 +9,10 @@ import torch
 from towers import INFERENCE, TINY, TINY_RUN_OVERLAP, TINY_TEXT, half_static_clips, tiny_dual
 
 from vlrlt.datasets.base import CaptionedSpan
+from vlrlt.datasets.caption_file import CaptionFile
 from vlrlt.datasets.epic import EpicData
 from vlrlt.datasets.relevancy import ActionTable
-from vlrlt.errors import ConfigError
+from vlrlt.errors import AnnotationError, ConfigError
 from vlrlt.models.checkpoint import load_weights, save_checkpoint
 from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.tokens.run_length import DENSE
@@ -21,7 +22,7 @@ from vlrlt.train.datamodule import ClipDataModule
 from vlrlt.train.frames import CachedFrames, DecodedFrames
 from vlrlt.train.gradcache import chunks_by_tokens, encode_in_chunks
 from vlrlt.train.optim import Optimization, parameter_groups, warmup_cosine
-from vlrlt.train.sampler import DistinctActions, Draw, Share, Shuffled
+from vlrlt.train.sampler import DistinctActions, Draw, Pieces, Share, Shuffled
 from vlrlt.train.towers import adapt_video_weights, build_model, lock_towers
 from vlrlt.types import ClipSpan
 from vlrlt.video.decode import open_decoder
@@ -59,6 +60,19 @@ def test_too_few_groups_for_a_validation_split(data: ClipDataModule) -> None:
     data.val_share = 1.0
     with pytest.raises(ConfigError, match=r"cannot be divided into training and validation; make more videos"):
         data.setup("fit")
+    data.val_share = 0.0
+    data.setup("fit")
+    assert len(data.train_clips) == len(data.dataset.spans("train"))
+    assert data.val_dataloader() == []
+
+
+def test_a_bad_validation_file_is_no_missing_one(toy_data: Path, tmp_path: Path) -> None:
+    """It must not be answered by dividing the training split instead."""
+    (tmp_path / "train.csv").write_text("video,start_s,end_s,caption\na,0,1,x\nb,0,1,y\n")
+    (tmp_path / "val.csv").write_text("video,start_s,end_s,caption\na,3,1,x\n")
+    dataset = CaptionFile(toy_data, train_file=tmp_path / "train.csv", val_file=tmp_path / "val.csv")
+    with pytest.raises(AnnotationError, match=r"val\.csv:2: end_s is '1'"):
+        ClipDataModule(dataset=dataset).setup("fit")
 
 
 def test_a_clip_shows_the_frames_of_its_span_cached_or_decoded(data: ClipDataModule) -> None:
@@ -193,8 +207,12 @@ def test_batches_follow_from_seed_epoch_and_place(kind: type[DistinctActions] | 
         assert whole[::2] == even
         assert whole[1::2] == odd
     sampler = kind(spans, **options)  # type: ignore[arg-type]
-    sampler.sampler.set_epoch(1)
+    sampler.set_epoch(1)
     assert list(sampler) != first
+    half = Pieces(kind(spans, **options, share=Share(1, 2)), piece_size=2)  # type: ignore[arg-type]
+    assert half.per_batch == 2  # a batch of 6 is 3 draws here: two and one
+    assert [len(piece) for piece in half] == [2, 1] * 4
+    assert [draw for piece in half for draw in piece] == [draw for batch in shares[1] for draw in batch]
     with pytest.raises(ConfigError, match="must be a multiple of their number, got 6 and 4"):
         Shuffled(spans, batch_size=6, seed=1, share=Share(0, 4))
 

@@ -3,9 +3,11 @@
 Shape legend: B clips, T frames, H x W picture, C = 3.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -77,8 +79,35 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
+def join(pieces: Sequence[Batch]) -> Batch:
+    """Pieces of a batch that is not cut yet, one after the other; no pixel is copied."""
+    return Batch(
+        clips=[clip for piece in pieces for clip in piece.clips],
+        looks=[look for piece in pieces for look in piece.looks],
+        captions=[caption for piece in pieces for caption in piece.captions],
+        clip_action_B=torch.cat([piece.clip_action_B for piece in pieces]),
+        text_action_B=torch.cat([piece.text_action_B for piece in pieces]),
+    )
+
+
+class Texts:
+    """Many texts in two tensors, which worker processes share; a list of strings would be copied to every one."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        encoded = [text.encode() for text in texts]
+        self._bytes = torch.from_numpy(np.frombuffer(bytearray(b"".join(encoded)), np.uint8))
+        self._ends = torch.tensor([0, *accumulate(map(len, encoded))])
+
+    def __getitem__(self, place: int) -> str:
+        """One of them."""
+        start, end = self._ends[place : place + 2].tolist()
+        return self._bytes[start:end].numpy().tobytes().decode()
+
+
 class SpanClips(Dataset[Sample]):
     """Captioned spans as clips of num_frames pictures.
+
+    Worker processes get the spans as tensors in shared memory: EgoClip has 3.8 million of them.
 
     Args:
         spans: what is drawn from.
@@ -103,21 +132,31 @@ class SpanClips(Dataset[Sample]):
         positive_relevancy: float | None = None,
     ) -> None:
         self.spans = spans
-        self._paths = paths
         self._source = source
         self._num_frames = num_frames
         self._augmentation = augmentation
-        self._table = table
-        self._action_N = table.index(span.action for span in spans)
         self._positive_relevancy = positive_relevancy
-        distinct = {span.caption: action for span, action in zip(spans, self._action_N.tolist(), strict=True)}
-        self._captions = list(distinct)
-        self._caption_action_T = np.array(list(distinct.values()), dtype=np.int64)
+        self._table = None if positive_relevancy is None else table
+        self._paths = list(paths.values())
+        video_places = {video_id: place for place, video_id in enumerate(paths)}
+        action_N = table.index(span.action for span in spans)
+        caption_places: dict[str, int] = {}
+        for span in spans:
+            caption_places.setdefault(span.caption, len(caption_places))
+        caption_N = np.array([caption_places[span.caption] for span in spans], dtype=np.int64)
+        self._captions = Texts(caption_places)
+        self._caption_N, self._action_N = torch.from_numpy(caption_N), torch.from_numpy(action_N)
+        # A caption that several actions share stands for the first.
+        self._caption_action_T = torch.from_numpy(action_N[np.unique(caption_N, return_index=True)[1]])
+        self._video_N = torch.tensor([video_places[span.video_id] for span in spans], dtype=torch.int64)
+        self._start_N = torch.tensor([span.start_s for span in spans], dtype=torch.float64)
+        ends = (math.nan if span.stop_s is None else span.stop_s for span in spans)
+        self._stop_N = torch.tensor(list(ends), dtype=torch.float64)
         self._fitting = lru_cache(maxsize=None)(self._find_fitting)
 
     def __getstate__(self) -> dict[str, object]:
-        """The cache stays here: a wrapped method cannot be sent to a worker."""
-        return {key: value for key, value in self.__dict__.items() if key != "_fitting"}
+        """The cache, a wrapped method, cannot be sent to a worker; the spans are there as tensors."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("_fitting", "spans")}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         """The inverse, in a worker."""
@@ -126,30 +165,33 @@ class SpanClips(Dataset[Sample]):
 
     def __len__(self) -> int:
         """Number of spans."""
-        return len(self.spans)
+        return len(self._start_N)
 
     def __getitem__(self, draw: Draw) -> Sample:
         """One look at one span; everything random comes from the draw's seed."""
-        span, action = self.spans[draw.index], int(self._action_N[draw.index])
-        random = None if draw.seed is None else np.random.default_rng(draw.seed)
+        index, random = draw.index, None if draw.seed is None else np.random.default_rng(draw.seed)
+        action, caption = int(self._action_N[index]), int(self._caption_N[index])
         rgb_THWC = self._source.frames(
-            self._paths[span.video_id], lambda duration_s: self._times(span, duration_s, random)
+            self._paths[int(self._video_N[index])], lambda duration_s: self._times(index, duration_s, random)
         )
-        caption, text_action = span.caption, action
         if random is not None and self._positive_relevancy is not None:
-            choice = int(random.choice(self._fitting(action)))
-            caption, text_action = self._captions[choice], int(self._caption_action_T[choice])
+            caption = int(random.choice(self._fitting(action)))
+            text_action = int(self._caption_action_T[caption])
+        else:
+            text_action = action
         look = Look() if random is None else draw_look(self._augmentation, random)
-        return Sample(torch.from_numpy(np.ascontiguousarray(rgb_THWC)), look, caption, action, text_action)
+        clip_THWC = torch.from_numpy(np.ascontiguousarray(rgb_THWC))
+        return Sample(clip_THWC, look, self._captions[caption], action, text_action)
 
-    def _times(self, span: CaptionedSpan, duration_s: float, random: np.random.Generator | None) -> Float64Array:
-        stop_s = duration_s if span.stop_s is None else span.stop_s
-        clip = ClipSpan(span.start_s, max(stop_s, span.start_s + 1e-3))
+    def _times(self, index: int, duration_s: float, random: np.random.Generator | None) -> Float64Array:
+        start_s, stop_s = float(self._start_N[index]), float(self._stop_N[index])
+        clip = ClipSpan(start_s, max(duration_s if math.isnan(stop_s) else stop_s, start_s + 1e-3))
         if random is None:
             return frame_times(clip, self._num_frames)
         return draw_times(clip, self._num_frames, self._augmentation, random)
 
     def _find_fitting(self, action: int) -> list[int]:
-        """Distinct captions that fit an action."""
-        relevancy_T = self._table.relevancy(np.array([action]), self._caption_action_T)[0]
+        """Places of the distinct captions that fit an action."""
+        assert self._table is not None  # noqa: S101 - there is one wherever captions are drawn by relevancy
+        relevancy_T = self._table.relevancy(np.array([action]), self._caption_action_T.numpy())[0]
         return np.flatnonzero(relevancy_T > (self._positive_relevancy or 0.0)).tolist()

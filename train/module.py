@@ -88,7 +88,7 @@ class ContrastiveModule(L.LightningModule):
         self._checkpoint_blocks = checkpoint_blocks
         self._monitor = monitor
         self._best = -1.0
-        self._embedded: list[tuple[Tensor, Tensor, Batch]] = []
+        self._embedded: list[tuple[Tensor, Tensor, Tensor, list[str]]] = []
 
     def configure_model(self) -> None:
         """Build both towers; runs once, also when resuming."""
@@ -141,23 +141,21 @@ class ContrastiveModule(L.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, _batch_index: int) -> None:
-        """Collect embeddings; scored when the epoch ends."""
+        """Collect embeddings, actions and captions; scored when the epoch ends."""
         video_BE, text_BE, _ = self._embed(batch)
-        self._embedded.append((video_BE, text_BE, batch))
+        self._embedded.append((video_BE, text_BE, batch.clip_action_B, batch.captions))
 
     def on_validation_epoch_end(self) -> None:
         """MAP and nDCG over all held-out clips and their distinct captions; the best model so far is exported."""
-        batches = [batch for _, _, batch in self._embedded]
-        video_NE = torch.cat([video_BE for video_BE, _, _ in self._embedded])
-        text_NE = torch.cat([text_BE for _, text_BE, _ in self._embedded])
+        videos, texts, actions, captions_of = zip(*self._embedded, strict=True)
         self._embedded.clear()
-        captions = [caption for batch in batches for caption in batch.captions]
-        action_N = torch.cat([batch.clip_action_B for batch in batches]).cpu().numpy()
+        video_NE, text_NE, action_N = torch.cat(videos), torch.cat(texts), torch.cat(actions).cpu().numpy()
+        captions = [caption for captions in captions_of for caption in captions]
         columns = list({caption: index for index, caption in enumerate(captions)}.values())
         similarity = (video_NE @ text_NE[columns].T).cpu().double().numpy()
         scores = multi_instance_retrieval(similarity, self._data.table.relevancy(action_N, action_N[columns]))
         values = {"val/mAP": scores.mAP.avg, "val/nDCG": scores.nDCG.avg}
-        self.log_dict(values, prog_bar=True, rank_zero_only=True, batch_size=1)
+        self.log_dict(values, prog_bar=True, batch_size=1)  # by every process: each has scored all clips
         if self.trainer.is_global_zero and not self.trainer.sanity_checking and values[self._monitor] > self._best:
             self._best = values[self._monitor]
             self._export("best")

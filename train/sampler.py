@@ -4,11 +4,12 @@ A batch is the global one: with W processes each takes every W-th of its spans, 
 one would. Everything follows from (seed, epoch, batch), so a resumed run continues with the batches it would have had.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -70,14 +71,14 @@ class BatchSampler(Sampler[list[Draw]], ABC):
         self._first_batch = first_batch
         self._epoch = 0
 
-    @property
-    def sampler(self) -> Self:
-        """Itself: Lightning tells the epoch to a loader's batch_sampler.sampler only."""
-        return self
-
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls it when an epoch begins."""
         self._epoch = epoch
+
+    @property
+    def local_batch_size(self) -> int:
+        """Spans of a batch that are this process's."""
+        return self.batch_size // self._share.num_processes
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -97,6 +98,34 @@ class BatchSampler(Sampler[list[Draw]], ABC):
 
     def _random(self, *path: int) -> np.random.Generator:
         return np.random.default_rng((self._seed, *path))
+
+
+class Pieces(Sampler[list[Draw]]):
+    """The same draws, a few at a time: what one worker decodes at once.
+
+    Args:
+        sampler: of the batches; Lightning tells the epoch to whatever a loader's batch_sampler has under this name.
+        piece_size: draws of a piece; the last of a batch may be smaller.
+    """
+
+    def __init__(self, sampler: BatchSampler, *, piece_size: int) -> None:
+        self.sampler = sampler
+        self._piece_size = piece_size
+
+    @property
+    def per_batch(self) -> int:
+        """Pieces of one batch."""
+        return math.ceil(self.sampler.local_batch_size / self._piece_size)
+
+    def __len__(self) -> int:
+        """Pieces per epoch."""
+        return len(self.sampler) * self.per_batch
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        """Batch after batch."""
+        for batch in self.sampler:
+            for start in range(0, len(batch), self._piece_size):
+                yield batch[start : start + self._piece_size]
 
 
 class DistinctActions(BatchSampler):

@@ -10,18 +10,9 @@ import typer
 from vlrlt.cli.root import SOME_FAILED, Json, data_app
 
 if TYPE_CHECKING:
-    from vlrlt.datasets.base import CaptionedVideos, Split
+    from vlrlt.datasets.base import CaptionedVideos
 
 Kind = Literal["epic", "egoclip", "egomcq", "charades-ego", "egtea", "msrvtt", "captions"]
-_SPLITS: dict[Kind, tuple["Split", ...]] = {
-    "epic": ("train", "test"),
-    "egoclip": ("train",),
-    "egomcq": ("test",),
-    "charades-ego": ("train", "test"),
-    "egtea": ("train", "test"),
-    "msrvtt": ("train", "test"),
-    "captions": ("train",),
-}
 
 
 @data_app.command("check")
@@ -43,8 +34,7 @@ def data_check(
     from vlrlt.progress import count_progress
 
     dataset = _dataset(kind, annotations, videos)
-    splits: tuple[Split, ...] = (split,) if split else _SPLITS[kind]
-    spans = [span for name in splits for span in dataset.spans(name)]
+    spans = [span for name in ((split,) if split else dataset.splits) for span in dataset.spans(name)]
     with count_progress("videos") as show:
         problems = check_dataset(dataset, spans, decoder=decoder, on_progress=show)
     num_videos = len({span.video_id for span in spans})

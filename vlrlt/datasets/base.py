@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from vlrlt.datasets.relevancy import Action
 from vlrlt.errors import AnnotationError
@@ -14,7 +14,7 @@ SUFFIXES = (".mp4", ".MP4", ".mkv", ".webm", ".avi", ".mov", "")
 """In this order; the last is for names that carry their suffix, and for folders of chunks."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CaptionedSpan:
     """[start_s, stop_s) of a video and what is said of it."""
 
@@ -33,6 +33,23 @@ class CaptionedSpan:
 
 class CaptionedVideos(ABC):
     """A dataset on disk."""
+
+    title: ClassVar[str]
+    """What people call it."""
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """Which splits it has."""
+        return ("train", "test")
+
+    def require(self, split: Split) -> None:
+        """Refuse a split that it does not have.
+
+        Raises:
+            AnnotationError: says which it has.
+        """
+        if split not in self.splits:
+            raise AnnotationError(f"{self.title} has no split {split!r}; it has {', '.join(self.splits)}")
 
     @abstractmethod
     def spans(self, split: Split) -> tuple[CaptionedSpan, ...]:
@@ -70,9 +87,5 @@ def caption_actions(captions: Iterable[str]) -> list[Action]:
     """One action for each distinct caption, whatever its case: only equal captions have relevancy 1, others 0."""
     positions: dict[str, int] = {}
     numbers = [positions.setdefault(caption.strip().casefold(), len(positions)) for caption in captions]
-    return [(number, frozenset((number,))) for number in numbers]
-
-
-def no_such_split(split: Split, *, known: Iterable[Split], name: str) -> AnnotationError:
-    """What to raise when a dataset does not have a split."""
-    return AnnotationError(f"{name} has no split {split!r}; it has {', '.join(known)}")
+    actions = [(number, frozenset((number,))) for number in range(len(positions))]
+    return [actions[number] for number in numbers]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos, Split, caption_actions, find_video, no_such_split
+from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos, Split, caption_actions, find_video
 from vlrlt.datasets.tables import Row, read_lines, read_rows
 from vlrlt.errors import AnnotationError
 
@@ -20,18 +20,22 @@ COLUMNS = ("video", "start_s", "end_s", "caption")
 class CaptionFile(CaptionedVideos):
     """One file for each split; equal captions describe the same."""
 
+    title = "this dataset"
+
     videos_dir: Path
     train_file: Path | None = None
     val_file: Path | None = None
     test_file: Path | None = None
 
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """Those that were given a file."""
+        return tuple(self._files)
+
     def spans(self, split: Split) -> tuple[CaptionedSpan, ...]:
         """The lines of a split's file; a video is a group."""
-        files: dict[Split, Path | None] = {"train": self.train_file, "val": self.val_file, "test": self.test_file}
-        path = files[split]
-        if path is None:
-            known = [name for name, file in files.items() if file is not None]
-            raise no_such_split(split, known=known, name="this dataset")
+        self.require(split)
+        path = self._files[split]
         rows = list(_jsonl_rows(path) if path.suffix == ".jsonl" else read_rows(path, COLUMNS))
         actions = caption_actions(row.cells["caption"] for row in rows)
         return tuple(_span(row, action) for row, action in zip(rows, actions, strict=True))
@@ -40,6 +44,11 @@ class CaptionFile(CaptionedVideos):
         """The file of a video, or its folder of chunks."""
         exact = self.videos_dir / video_id
         return exact if exact.exists() else find_video(video_id, (self.videos_dir,))
+
+    @property
+    def _files(self) -> dict[Split, Path]:
+        files: dict[Split, Path | None] = {"train": self.train_file, "val": self.val_file, "test": self.test_file}
+        return {split: file for split, file in files.items() if file is not None}
 
 
 def _span(row: Row, action: tuple[int, frozenset[int]]) -> CaptionedSpan:

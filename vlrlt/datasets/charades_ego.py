@@ -8,11 +8,9 @@ VIDEOS_DIR/<id>.mp4
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos, Split, find_video, no_such_split
+from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos, Split, find_video
 from vlrlt.datasets.tables import Row, read_lines, read_rows, unique
 from vlrlt.errors import AnnotationError
-
-SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +31,8 @@ class LabelledVideo:
 @dataclass(frozen=True)
 class CharadesEgo(CaptionedVideos):
     """The first-person half of Charades-Ego."""
+
+    title = "Charades-Ego"
 
     annotations_dir: Path
     videos_dir: Path
@@ -58,8 +58,7 @@ class CharadesEgo(CaptionedVideos):
         Raises:
             AnnotationError: no such split, or a bad line, which is named.
         """
-        if split not in SPLITS:
-            raise no_such_split(split, known=SPLITS, name="Charades-Ego")
+        self.require(split)
         path = self.annotations_dir / f"CharadesEgo_v1_{split}_only1st.csv"
         num_classes = len(self.class_names())
         rows = unique(read_rows(path, ("id", "actions", "length")), "id")

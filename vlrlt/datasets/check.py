@@ -1,14 +1,14 @@
 """Do annotations and videos fit together? Every problem by name, before a training run stumbles over the first."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos
-from vlrlt.errors import AnnotationError, DecodeError
-from vlrlt.types import VideoInfo
-from vlrlt.video.chunks import list_chunks
+from vlrlt.errors import AnnotationError, CorruptVideoError, DecodeError
+from vlrlt.video.chunks import Chunk, list_chunks
 from vlrlt.video.decode import DecoderName, open_decoder
 
 ProblemKind = Literal["missing", "unreadable", "past the end", "gap"]
@@ -32,7 +32,9 @@ def check_dataset(
     decoder: DecoderName = "decord",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Problem, ...]:
-    """Look for every video, open every file and chunk, decode a frame of each, compare spans with durations.
+    """Look for every video, decode the first and the last frame of every file and chunk, compare spans with durations.
+
+    An unreadable chunk hides no other problem of its video.
 
     Args:
         dataset: where the videos are.
@@ -56,32 +58,42 @@ def _check_video(
 ) -> Iterator[Problem]:
     try:
         path = dataset.video_path(video_id)
-    except AnnotationError as error:
-        yield Problem("missing", f"{error} ({len(spans)} spans)")
+        chunks = list_chunks(path) if path.is_dir() else (Chunk(0, path),)
+    except (AnnotationError, DecodeError) as error:
+        kind: ProblemKind = "missing" if isinstance(error, AnnotationError) else "unreadable"
+        yield Problem(kind, f"{error} ({len(spans)} spans)")
         return
-    try:
-        if path.is_dir():
-            chunks = list_chunks(path)
-            for chunk, following in zip(chunks, (*chunks[1:], None), strict=True):
-                info = _open(decoder, chunk.path)
-                end_s = chunk.start_s + info.duration_s
-                if following is not None and following.start_s - end_s > END_TOLERANCE_S:
-                    yield Problem("gap", f"{chunk.path} ends at {end_s:.2f} s, {following.path.name} comes next")
-            duration_s = end_s
-        else:
-            duration_s = _open(decoder, path).duration_s
-    except DecodeError as error:
-        yield Problem("unreadable", f"{error} ({len(spans)} spans)")
-        return
+    end_s = 0.0
+    for chunk, following_s in zip(chunks, (*(chunk.start_s for chunk in chunks[1:]), math.inf), strict=True):
+        try:
+            end_s = chunk.start_s + _read(decoder, chunk.path)
+        except DecodeError as error:
+            num_spans = sum(_meets(span, chunk.start_s, following_s) for span in spans)
+            yield Problem("unreadable", f"{error} ({num_spans} spans)")
+            end_s = following_s
+        if math.isfinite(following_s) and following_s - end_s > END_TOLERANCE_S:
+            yield Problem("gap", f"{chunk.path} ends at {end_s:.2f} s, the next chunk begins at {following_s} s")
     for span in spans:
         last_s = span.start_s if span.stop_s is None else span.stop_s
-        if span.start_s >= duration_s or last_s > duration_s + END_TOLERANCE_S:
+        if span.start_s >= end_s or last_s > end_s + END_TOLERANCE_S:
             yield Problem(
                 "past the end",
-                f"{span.span_id}: [{span.start_s}, {span.stop_s}) s of {path}, which lasts {duration_s:.2f} s",
+                f"{span.span_id}: [{span.start_s}, {span.stop_s}) s of {path}, which lasts {end_s:.2f} s",
             )
 
 
-def _open(decoder: DecoderName, path: Path) -> VideoInfo:
+def _meets(span: CaptionedSpan, start_s: float, stop_s: float) -> bool:
+    return span.start_s < stop_s and (span.stop_s is None or span.stop_s > start_s)
+
+
+def _read(decoder: DecoderName, path: Path) -> float:
+    """Decode the first and the last frame of a file; its duration in seconds.
+
+    Raises:
+        DecodeError: one of them cannot be decoded.
+    """
     with open_decoder(path, backend=decoder) as video:
-        return video.info
+        duration_s = video.info.duration_s
+        if not list(video.frames_at([max(0.0, duration_s - 0.5 / video.info.average_fps)])):
+            raise CorruptVideoError(path, stage="decode", reason="its last frame cannot be decoded; is it cut off?")
+        return duration_s

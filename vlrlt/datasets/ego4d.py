@@ -6,9 +6,10 @@ Videos: VIDEOS_DIR/<video_uid>.mp4, a file or a folder of chunks.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from sys import intern
 from typing import Any, Literal
 
-from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos, Split, caption_actions, find_video, no_such_split
+from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos, Split, caption_actions, find_video
 from vlrlt.datasets.tables import read_json_object, read_rows
 from vlrlt.errors import AnnotationError
 
@@ -21,31 +22,39 @@ _KINDS: Mapping[int, QuestionKind] = {1: "intra", 2: "inter"}
 class EgoClip(CaptionedVideos):
     """egoclip.csv: tab-separated, 3.8 million clips in the published file; all of them are training."""
 
+    title = "EgoClip"
+
     list_file: Path
     videos_dir: Path
 
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """Everything is training."""
+        return ("train",)
+
     def spans(self, split: Split) -> tuple[CaptionedSpan, ...]:
         """Clips that have a caption and a length; a video is a group."""
-        if split != "train":
-            raise no_such_split(split, known=("train",), name="EgoClip")
+        self.require(split)
         columns = ("video_uid", "clip_start", "clip_end", "clip_text")
-        rows = [
-            row
+        clips = [
+            # Interned: 9,600 videos and their captions are named again and again, and all of it stays in memory.
+            (row.line, intern(row.text("video_uid")), row.number("clip_start"), stop_s, intern(caption))
             for row in read_rows(self.list_file, columns, delimiter="\t")
-            if row.cells["clip_text"].strip() and row.number("clip_end") > row.number("clip_start")
+            if (caption := row.cells["clip_text"].strip())
+            and (stop_s := row.number("clip_end")) > row.number("clip_start")
         ]
-        actions = caption_actions(row.cells["clip_text"] for row in rows)
+        actions = caption_actions(caption for *_, caption in clips)
         return tuple(
             CaptionedSpan(
-                span_id=f"{row.cells['video_uid']}:{row.line}",
-                video_id=row.text("video_uid"),
-                start_s=row.number("clip_start"),
-                stop_s=row.number("clip_end"),
-                caption=row.cells["clip_text"].strip(),
+                span_id=f"{video_uid}:{line}",
+                video_id=video_uid,
+                start_s=start_s,
+                stop_s=stop_s,
+                caption=caption,
                 action=action,
-                group=row.cells["video_uid"],
+                group=video_uid,
             )
-            for row, action in zip(rows, actions, strict=True)
+            for (line, video_uid, start_s, stop_s, caption), action in zip(clips, actions, strict=True)
         )
 
     def video_path(self, video_id: str) -> Path:
@@ -69,8 +78,15 @@ class Question:
 class EgoMCQ(CaptionedVideos):
     """egomcq.json: 39 thousand questions; evaluation only."""
 
+    title = "EgoMCQ"
+
     questions_file: Path
     videos_dir: Path
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The questions."""
+        return ("test",)
 
     def questions(self) -> tuple[Question, ...]:
         """All questions, in file order.
@@ -85,8 +101,7 @@ class EgoMCQ(CaptionedVideos):
 
     def spans(self, split: Split) -> tuple[CaptionedSpan, ...]:
         """Every choice of every question."""
-        if split != "test":
-            raise no_such_split(split, known=("test",), name="EgoMCQ")
+        self.require(split)
         return tuple(choice for question in self.questions() for choice in question.choices)
 
     def video_path(self, video_id: str) -> Path:

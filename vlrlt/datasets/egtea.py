@@ -8,16 +8,16 @@ VIDEOS_DIR/OP01-R01-PastaSalad/<clip>.mp4
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos, Split, find_video, no_such_split
+from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos, Split, find_video
 from vlrlt.datasets.tables import read_lines
 from vlrlt.errors import AnnotationError, ConfigError
-
-SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 @dataclass(frozen=True)
 class Egtea(CaptionedVideos):
     """EGTEA's trimmed clips."""
+
+    title = "EGTEA"
 
     annotations_dir: Path
     videos_dir: Path
@@ -45,8 +45,7 @@ class Egtea(CaptionedVideos):
 
     def spans(self, split: Split) -> tuple[CaptionedSpan, ...]:
         """The whole clips of a split, captioned by their class; the session is the group."""
-        if split not in SPLITS:
-            raise no_such_split(split, known=SPLITS, name="EGTEA")
+        self.require(split)
         names = self.class_names()
         path = self.annotations_dir / f"{split}_split{self.fold}.txt"
         spans = []

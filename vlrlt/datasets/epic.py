@@ -18,13 +18,11 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos, Split, find_video, no_such_split
+from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos, Split, find_video
 from vlrlt.datasets.relevancy import Action, relevancy
 from vlrlt.datasets.tables import Row, read_rows, unique
 from vlrlt.errors import AnnotationError
 from vlrlt.types import Float64Array
-
-SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +110,8 @@ def read_classes(path: Path) -> dict[int, str]:
 class EpicData(CaptionedVideos):
     """EPIC-KITCHENS-100 retrieval, laid out as the head of this module shows."""
 
+    title = "EPIC-KITCHENS-100 retrieval"
+
     data_dir: Path
     videos_dir: Path | None = None
     """Where the videos are, if not under data_dir."""
@@ -124,8 +124,7 @@ class EpicData(CaptionedVideos):
 
     def narrations(self, split: Split) -> tuple[Narration, ...]:
         """The clips of a split."""
-        if split not in SPLITS:
-            raise no_such_split(split, known=SPLITS, name="EPIC-KITCHENS-100 retrieval")
+        self.require(split)
         return read_narrations(self.annotation_file(f"retrieval_{split}"))
 
     def spans(self, split: Split) -> tuple[CaptionedSpan, ...]:

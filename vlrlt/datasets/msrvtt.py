@@ -9,25 +9,24 @@ VIDEOS_DIR/<video_id>.mp4
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos, Split, find_video, no_such_split
+from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos, Split, find_video
 from vlrlt.datasets.relevancy import Action
 from vlrlt.datasets.tables import read_json_object, read_rows, unique
 from vlrlt.errors import AnnotationError
-
-SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 @dataclass(frozen=True)
 class MsrVtt(CaptionedVideos):
     """MSR-VTT 1k-A; every caption is a span of the whole video, and all captions of a video fit it."""
 
+    title = "MSR-VTT 1k-A"
+
     annotations_dir: Path
     videos_dir: Path
 
     def spans(self, split: Split) -> tuple[CaptionedSpan, ...]:
         """Whole videos with one caption each; a video comes once for every caption, and is a group."""
-        if split not in SPLITS:
-            raise no_such_split(split, known=SPLITS, name="MSR-VTT 1k-A")
+        self.require(split)
         pairs = self._train() if split == "train" else self._test()
         numbers = {video_id: number for number, video_id in enumerate(dict.fromkeys(video_id for video_id, _ in pairs))}
         return tuple(

@@ -79,6 +79,9 @@ def convert_avion(weights: dict[str, Tensor], *, source: str) -> DualEncoder:
             f"{source}: no AVION model: no {' and '.join(missing) or 'visual.conv1'} among {len(weights)} tensors; "
             f"LaViLa's TimeSformer checkpoints are not supported"
         )
+    strays = sorted(name for name in weights if not name.startswith(("visual.", "textual.")) and name != "logit_scale")
+    if strays:
+        raise CheckpointError(f"{source}: AVION models have no {', '.join(strays[:5])} ({len(strays)} unknown keys)")
     visual = {name.removeprefix("visual."): tensor for name, tensor in weights.items() if name.startswith("visual.")}
     config = _video_config(visual)
     preprocess = Preprocess(image_size_px=config.image_size_px, mean=CLIP_MEAN, std=CLIP_STD)
