@@ -211,7 +211,9 @@ def test_a_given_similarity_matrix_is_scored(toy_data: Path, tmp_path: Path) -> 
     relevancy = relevancy_matrix(EpicData(toy_data), "test")
     np.save(tmp_path / "perfect.npy", relevancy)
     command = ("eval", "epic-mir", "--annotations", toy_data / "annotations", "--similarity", tmp_path / "perfect.npy")
-    report = json.loads(run(*command, "--json", "--submission", tmp_path / "s.zip"))
+    outputs = ("--submission", tmp_path / "s.zip", "--supervision", 4, 3, 3, "--cache", tmp_path / "cache")
+    report = json.loads(run(*command, "--json", *outputs))
+    assert len(list((tmp_path / "cache").iterdir())) == 1
     assert report["mAP"] == report["nDCG"] == {"v2t": 1.0, "t2v": 1.0, "avg": 1.0}
     assert report["model"] == "perfect"
     assert report["text_only"]["mAP"]["v2t"] < 1
@@ -219,6 +221,7 @@ def test_a_given_similarity_matrix_is_scored(toy_data: Path, tmp_path: Path) -> 
     with zipfile.ZipFile(tmp_path / "s.zip") as archive:
         submission = pickle.load(io.BytesIO(archive.read("test.pkl")))
     assert submission["challenge"] == "multi_instance_retrieval"
+    assert [submission[f"sls_{level}"] for level in ("pt", "tl", "td")] == [4, 3, 3]
     assert submission["sim_mat"].shape == (len(submission["vis_ids"]), len(submission["txt_ids"])) == relevancy.shape
     np.save(tmp_path / "wrong.npy", relevancy[:, 1:])
     result = CliRunner().invoke(app, [str(word) for word in (*command[:-1], tmp_path / "wrong.npy")])

@@ -22,7 +22,7 @@ from vlrlt.train.datamodule import ClipDataModule
 from vlrlt.train.frames import CachedFrames, DecodedFrames
 from vlrlt.train.gradcache import chunks_by_tokens, encode_in_chunks
 from vlrlt.train.optim import Optimization, parameter_groups, warmup_cosine
-from vlrlt.train.sampler import DistinctActions, Draw, Pieces, Share, Shuffled
+from vlrlt.train.sampler import DistinctActions, Draw, MicroBatches, Share, Shuffled
 from vlrlt.train.towers import adapt_video_weights, build_model, lock_towers
 from vlrlt.types import ClipSpan
 from vlrlt.video.decode import open_decoder
@@ -209,10 +209,10 @@ def test_batches_follow_from_seed_epoch_and_place(kind: type[DistinctActions] | 
     sampler = kind(spans, **options)  # type: ignore[arg-type]
     sampler.set_epoch(1)
     assert list(sampler) != first
-    half = Pieces(kind(spans, **options, share=Share(1, 2)), piece_size=2)  # type: ignore[arg-type]
+    half = MicroBatches(kind(spans, **options, share=Share(1, 2)), size=2)  # type: ignore[arg-type]
     assert half.per_batch == 2  # a batch of 6 is 3 draws here: two and one
-    assert [len(piece) for piece in half] == [2, 1] * 4
-    assert [draw for piece in half for draw in piece] == [draw for batch in shares[1] for draw in batch]
+    assert [len(part) for part in half] == [2, 1] * 4
+    assert [draw for part in half for draw in part] == [draw for batch in shares[1] for draw in batch]
     with pytest.raises(ConfigError, match="must be a multiple of their number, got 6 and 4"):
         Shuffled(spans, batch_size=6, seed=1, share=Share(0, 4))
 

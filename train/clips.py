@@ -79,14 +79,14 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
-def join(pieces: Sequence[Batch]) -> Batch:
-    """Pieces of a batch that is not cut yet, one after the other; no pixel is copied."""
+def join(parts: Sequence[Batch]) -> Batch:
+    """Micro-batches that are not cut yet as one batch; no pixel is copied."""
     return Batch(
-        clips=[clip for piece in pieces for clip in piece.clips],
-        looks=[look for piece in pieces for look in piece.looks],
-        captions=[caption for piece in pieces for caption in piece.captions],
-        clip_action_B=torch.cat([piece.clip_action_B for piece in pieces]),
-        text_action_B=torch.cat([piece.text_action_B for piece in pieces]),
+        clips=[clip for part in parts for clip in part.clips],
+        looks=[look for part in parts for look in part.looks],
+        captions=[caption for part in parts for caption in part.captions],
+        clip_action_B=torch.cat([part.clip_action_B for part in parts]),
+        text_action_B=torch.cat([part.text_action_B for part in parts]),
     )
 
 

@@ -17,16 +17,16 @@ from vlrlt.errors import ConfigError
 from vlrlt.train.augment import Augmentation, cut_clips
 from vlrlt.train.clips import Batch, Sample, SpanClips, collate, join
 from vlrlt.train.frames import CachedFrames, DecodedFrames, FrameSource
-from vlrlt.train.sampler import BatchKind, BatchSampler, DistinctActions, Draw, Pieces, Share, Shuffled
+from vlrlt.train.sampler import BatchKind, BatchSampler, DistinctActions, Draw, MicroBatches, Share, Shuffled
 from vlrlt.video.decode import DecoderName
 
-PIECE_CLIPS = 16
+MICRO_BATCH_CLIPS = 16
 """What a worker decodes at once. All workers together are two batches ahead of the model, however many they are: a
 worker with a batch of its own would hold 3.6 GB for 512 clips of 16 frames at 288 px."""
 
 
 class ClipLoader(DataLoader[Sample]):
-    """Batches of which every worker decodes some pieces.
+    """Batches of which every worker decodes a part.
 
     Tells Lightning that it may resume inside an epoch: the sampler itself looks how far the epoch has come.
     """
@@ -39,18 +39,18 @@ class ClipLoader(DataLoader[Sample]):
         num_workers: int,
         **options: Any,  # noqa: ANN401 - DataLoader's
     ) -> None:
-        self._pieces = Pieces(batches, piece_size=PIECE_CLIPS)
-        ahead = math.ceil(2 * self._pieces.per_batch / num_workers) if num_workers else None
-        super().__init__(clips, batch_sampler=self._pieces, num_workers=num_workers, prefetch_factor=ahead, **options)
+        self._parts = MicroBatches(batches, size=MICRO_BATCH_CLIPS)
+        ahead = math.ceil(2 * self._parts.per_batch / num_workers) if num_workers else None
+        super().__init__(clips, batch_sampler=self._parts, num_workers=num_workers, prefetch_factor=ahead, **options)
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return len(self._pieces.sampler)
+        return len(self._parts.sampler)
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         """Batches of this process."""
-        pieces = super().__iter__()
-        while taken := list(islice(pieces, self._pieces.per_batch)):
+        parts = super().__iter__()
+        while taken := list(islice(parts, self._parts.per_batch)):
             yield join(taken)
 
     def state_dict(self) -> dict[str, Any]:
@@ -149,7 +149,7 @@ class ClipDataModule(L.LightningDataModule):
         """Every held-out clip, in order, if there is any."""
         if not len(self.val_clips):
             return []
-        return [DataLoader(_WithoutAugmentation(self.val_clips), batch_size=PIECE_CLIPS, **self._workers())]
+        return [DataLoader(_WithoutAugmentation(self.val_clips), batch_size=MICRO_BATCH_CLIPS, **self._workers())]
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002 - Lightning's
         """Cut, resize and light the clips where the model is."""

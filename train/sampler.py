@@ -100,32 +100,32 @@ class BatchSampler(Sampler[list[Draw]], ABC):
         return np.random.default_rng((self._seed, *path))
 
 
-class Pieces(Sampler[list[Draw]]):
+class MicroBatches(Sampler[list[Draw]]):
     """The same draws, a few at a time: what one worker decodes at once.
 
     Args:
         sampler: of the batches; Lightning tells the epoch to whatever a loader's batch_sampler has under this name.
-        piece_size: draws of a piece; the last of a batch may be smaller.
+        size: draws of a micro-batch; the last of a batch may be smaller.
     """
 
-    def __init__(self, sampler: BatchSampler, *, piece_size: int) -> None:
+    def __init__(self, sampler: BatchSampler, *, size: int) -> None:
         self.sampler = sampler
-        self._piece_size = piece_size
+        self._size = size
 
     @property
     def per_batch(self) -> int:
-        """Pieces of one batch."""
-        return math.ceil(self.sampler.local_batch_size / self._piece_size)
+        """Micro-batches of one batch."""
+        return math.ceil(self.sampler.local_batch_size / self._size)
 
     def __len__(self) -> int:
-        """Pieces per epoch."""
+        """Micro-batches per epoch."""
         return len(self.sampler) * self.per_batch
 
     def __iter__(self) -> Iterator[list[Draw]]:
         """Batch after batch."""
         for batch in self.sampler:
-            for start in range(0, len(batch), self._piece_size):
-                yield batch[start : start + self._piece_size]
+            for start in range(0, len(batch), self._size):
+                yield batch[start : start + self._size]
 
 
 class DistinctActions(BatchSampler):

@@ -88,6 +88,10 @@ def eval_epic_mir(  # noqa: PLR0913 - options of a command
     submission: Annotated[
         Path | None, typer.Option(metavar="FILE.zip", help="Write the file that the official challenge takes.")
     ] = None,
+    supervision: Annotated[
+        tuple[int, int, int], typer.Option(help="Levels that the submission declares: pre-training, labels, data.")
+    ] = (2, 3, 3),
+    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the relevancy matrix there.")] = None,
     html: Html = None,
     markdown: Markdown = None,
     as_json: Json = False,
@@ -102,7 +106,7 @@ def eval_epic_mir(  # noqa: PLR0913 - options of a command
     from vlrlt.evaluate.predictions import read_similarity
     from vlrlt.evaluate.submission import write_submission
 
-    benchmark = EpicMir(data=EpicData(data, videos), split=split)
+    benchmark = EpicMir(data=EpicData(data, videos), split=split, cache_dir=cache)
     if similarity is None:
         found = _Source(model=model, device=device, predictions=predictions).answer(benchmark)
     elif model is None and predictions is None:
@@ -111,7 +115,7 @@ def eval_epic_mir(  # noqa: PLR0913 - options of a command
         raise ConfigError("--similarity cannot be given with --model or --predictions: who answers?")
     _Outputs(save=save, html=html, markdown=markdown, as_json=as_json).write(benchmark, found)
     if submission is not None:
-        write_submission(submission, found)
+        write_submission(submission, found, supervision=supervision)
 
 
 @eval_app.command("egomcq")

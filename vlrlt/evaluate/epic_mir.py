@@ -8,6 +8,7 @@ Shape legend: N clips, S sentences, P phrases "verb noun".
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -140,6 +141,8 @@ class EpicMir:
     data: EpicData
     split: Split = "test"
     decoder: DecoderName = "pyav"
+    cache_dir: Path | None = None
+    """Keeps the relevancy matrix, 300 MB for the real test split; None: it is computed each time, in a second."""
 
     def predict(self, embedder: Embedder, *, on_progress: Progress | None = None) -> Predictions:
         """Cosines of every clip with every sentence, and with every phrase of class names."""
@@ -177,7 +180,7 @@ class EpicMir:
         clips, sentences = self._clips_and_sentences()
         predictions.check(benchmark=BENCHMARK, rows=_ids(clips), columns=_ids(sentences))
         verbs, nouns = self.data.verb_classes(), self.data.noun_classes()
-        similarity_NS, relevancy_NS = predictions.score_RC, relevancy_matrix(self.data, self.split)
+        similarity_NS, relevancy_NS = predictions.score_RC, self._relevancy()
         v2t = score_queries(similarity_NS, relevancy_NS)
         random = random_multi_instance_retrieval(relevancy_NS)
         confusions = _confusions(predictions, Phrases.of(clips, verbs, nouns))
@@ -199,7 +202,7 @@ class EpicMir:
     def examples(self, predictions: Predictions) -> list[Example]:
         """Sentences with the clips that rank first."""
         clips, sentences = self._clips_and_sentences()
-        spans, relevancy_NS = self.data.spans(self.split), relevancy_matrix(self.data, self.split)
+        spans, relevancy_NS = self.data.spans(self.split), self._relevancy()
         return [
             Example(
                 Card(sentences[column].narration, fits=1.0),
@@ -215,6 +218,9 @@ class EpicMir:
             )
             for column in spread(len(sentences))
         ]
+
+    def _relevancy(self) -> Float64Array:
+        return relevancy_matrix(self.data, self.split, cache_dir=self.cache_dir)
 
     def _clips_and_sentences(self) -> tuple[tuple[Narration, ...], list[Narration]]:
         clips = self.data.narrations(self.split)

@@ -10,25 +10,38 @@ from pathlib import Path
 
 import numpy as np
 
+from vlrlt.errors import ConfigError
 from vlrlt.evaluate.predictions import Predictions
 
-SUPERVISION_LEVELS = {"sls_pt": 2, "sls_tl": 3, "sls_td": 3}
-"""Pre-training, training labels, training data, as the organisers' own baseline declares them."""
+BASELINE_SUPERVISION = (2, 3, 3)
+"""What the organisers' own baseline declares."""
 
 
-def write_submission(path: Path, predictions: Predictions) -> None:
+def write_submission(
+    path: Path, predictions: Predictions, *, supervision: tuple[int, int, int] = BASELINE_SUPERVISION
+) -> None:
     """Write predictions of `eval epic-mir` for the test split.
 
     Args:
         path: the zip file; its folder is made if it is absent.
         predictions: similarities of all clips and sentences.
+        supervision: levels that the challenge asks to be declared, each in [0, 5]: of pre-training, training labels and
+            training data (github.com/epic-kitchens/SLS).
+
+    Raises:
+        ConfigError: there is no such level.
     """
+    if not all(0 <= level <= 5 for level in supervision):
+        raise ConfigError(f"supervision levels must be in [0, 5], got {supervision}")
+    pretraining, labels, data = supervision
     content = io.BytesIO()
     pickle.dump(
         {
             "version": 0.1,
             "challenge": "multi_instance_retrieval",
-            **SUPERVISION_LEVELS,
+            "sls_pt": pretraining,
+            "sls_tl": labels,
+            "sls_td": data,
             "sim_mat": np.asarray(predictions.score_RC, dtype=np.float32),
             "vis_ids": list(predictions.rows),
             "txt_ids": list(predictions.columns),
