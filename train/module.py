@@ -107,6 +107,7 @@ class ContrastiveModule(L.LightningModule):
         self.logit_bias = nn.Parameter(torch.tensor(SIGLIP_LOGIT_BIAS if siglip else 0.0), requires_grad=siglip)
         if siglip and self._init_from is None:
             self.model.logit_scale.data.fill_(np.log(SIGLIP_LOGIT_SCALE))
+        self.model.train()  # loaded models are in evaluation mode, and Lightning leaves every module as it is
         lock_towers(self.model, self._lock)
 
     def train(self, mode: bool = True) -> "ContrastiveModule":

@@ -65,7 +65,7 @@ class EgoMCQBenchmark:
         questions = self._questions()
         return [
             Example(
-                Card(f"{questions[row].query} ({questions[row].kind})", fits=1.0),
+                Card(f"{questions[row].query} ({questions[row].kind})"),
                 tuple(
                     Card(
                         questions[row].choices[place].caption,

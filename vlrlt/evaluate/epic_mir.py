@@ -205,7 +205,7 @@ class EpicMir:
         spans, relevancy_NS = self.data.spans(self.split), self._relevancy()
         return [
             Example(
-                Card(sentences[column].narration, fits=1.0),
+                Card(sentences[column].narration),
                 tuple(
                     Card(
                         clips[row].narration,

@@ -64,7 +64,7 @@ class MsrVttBenchmark:
         spans, videos = self._spans_and_videos()
         return [
             Example(
-                Card(spans[column].caption, fits=1.0),
+                Card(spans[column].caption),
                 tuple(
                     Card(videos[row].video_id, still(self.data, videos[row]), float(predictions.score_RC[row, column]),
                          float(videos[row].video_id == spans[column].video_id))
