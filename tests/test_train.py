@@ -179,6 +179,7 @@ def test_two_processes_equal_one(toy_data: Path, tmp_path: Path) -> None:
     config["model"]["video"]["drop_path"] = 0.0
     config["model"]["loss"] = {"class_path": "vlrlt.losses.SymmetricMultiSimilarity"}
     config["trainer"] |= {"max_epochs": 1, "logger": False, "enable_checkpointing": True}
+    config["trainer"]["default_root_dir"] = str(tmp_path)
     config["trainer"]["callbacks"] = [
         {
             "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
@@ -255,7 +256,14 @@ def shrink(recipe: dict[str, Any], toy_data: Path, tmp_path: Path) -> dict[str, 
         save_checkpoint(start, tmp_path / "start")
         recipe["model"]["init_from"] = str(tmp_path / "start")
     if "text" in recipe["model"]:
-        recipe["model"]["text"] |= {"vocab_size": 60, "width": 16, "depth": 1, "num_heads": 2, "embed_dim": 8}
+        recipe["model"]["text"] |= {
+            "vocab_size": 60,
+            "context_length": 8,
+            "width": 16,
+            "depth": 1,
+            "num_heads": 2,
+            "embed_dim": 8,
+        }
     if "chunk_tokens" in recipe["model"]:
         recipe["model"]["chunk_tokens"] = 100
     trainer = recipe["trainer"]

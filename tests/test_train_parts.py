@@ -1,5 +1,6 @@
 """The parts of training by themselves: looks, batches, learning rates, cached gradients, towers from other weights."""
 
+import pickle
 from collections import Counter
 from pathlib import Path
 
@@ -116,6 +117,10 @@ def test_a_look_depends_on_its_seed_only(data: ClipDataModule) -> None:
     assert torch.equal(first.rgb_THWC, again.rgb_THWC)
     assert first.look == again.look
     assert first.look != other.look
+    in_worker = pickle.loads(pickle.dumps(clips))
+    assert not hasattr(in_worker, "spans")  # they are there as tensors, which processes share
+    assert torch.equal(in_worker[Draw(0, 7)].rgb_THWC, first.rgb_THWC)
+    assert in_worker[Draw(0, 7)].caption == first.caption == clips.spans[0].caption
 
 
 def test_positive_captions_are_drawn_by_relevancy(toy_data: Path) -> None:
