@@ -117,6 +117,10 @@ class MicroBatches(Sampler[list[Draw]]):
         """Micro-batches of one batch."""
         return math.ceil(self.sampler.local_batch_size / self._size)
 
+    def set_epoch(self, epoch: int) -> None:
+        """For loops without Lightning."""
+        self.sampler.set_epoch(epoch)
+
     def __len__(self) -> int:
         """Micro-batches per epoch."""
         return len(self.sampler) * self.per_batch
