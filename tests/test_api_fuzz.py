@@ -29,5 +29,7 @@ def test_no_request_crashes_the_server(tmp_path: Path) -> None:
             def hold(case: Any) -> None:
                 response = case.call()
                 assert response.status_code < 500, f"{case.method} {case.path}: {response.text}"
+                if response.status_code >= 400:
+                    assert response.json()["error"].keys() == {"type", "message"}, response.text
 
             hold()
