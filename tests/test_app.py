@@ -405,7 +405,7 @@ def test_a_language_model_is_asked_only_by_those_who_want_it(library: Path, monk
         assert server.requests == []
         page.toggle(key="vlm").set_value(True)
         run(page)
-        assert any(f"127\\.0\\.0\\.1\\:{server.server_port}" in caption.value for caption in page.caption)
+        assert any(f"http://127.0.0.1:{server.server_port}/v1" in text for text in texts(page))
         page.chat_input[0].set_value("Is there blue?")
         run(page)
     assert len(server.requests) == 1

@@ -20,6 +20,7 @@ STYLE = """
 [data-testid="stMainBlockContainer"] { padding-top: 4rem; max-width: 90rem; }
 [data-testid="stVideo"] { max-height: 45vh; background: black; border-radius: 0.5rem; }
 [data-testid="stCaptionContainer"] { color: inherit; opacity: 0.75; }
+[role="tab"][aria-selected="true"], [data-testid="stSliderThumbValue"] { color: inherit !important; }
 [data-testid="stDialog"] [data-testid="stVideo"] { width: 100%; }
 .vlrlt-timeline { position: relative; height: 0.6rem; border-radius: 0.3rem; background: rgba(128, 128, 128, 0.25); }
 .vlrlt-timeline i { position: absolute; top: 0; bottom: 0; min-width: 4px; border-radius: 0.3rem; background: #e8590c; }

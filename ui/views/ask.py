@@ -47,7 +47,7 @@ def _choose_answerer(service: Service) -> VlmAnswerer | RetrievalAnswerer:
         page.show_error(error)
         return RetrievalAnswerer(service)
     if st.toggle("Ask the language model", key="vlm"):
-        st.caption(page.plain(answerer.notice()))
+        st.text(answerer.notice())
         return answerer
     return RetrievalAnswerer(service)
 

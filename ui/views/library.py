@@ -22,7 +22,8 @@ MAX_FOLDERS = 500
 MOTION_BINS = 10
 STILL_BELOW = 0.1
 """A clip in which a smaller share of the tokens moves is called still."""
-FOLLOW_EVERY_S = 2.0
+FOLLOW_EVERY_S, LOOK_EVERY_S = 2.0, 10.0
+"""A run is followed closely; when there is none, whether one has begun is looked at now and then."""
 
 
 def show() -> None:
@@ -31,7 +32,7 @@ def show() -> None:
     status = service.status()
     st.title("Library", anchor=False)
     _show_totals(status)
-    _show_run()
+    st.fragment(_show_run, run_every=FOLLOW_EVERY_S if _is_active() else LOOK_EVERY_S)()
     _show_add()
     if status.failures:
         _show_failures(status)
@@ -67,15 +68,17 @@ def _open_jobs() -> Jobs:
     return _jobs(page.library_dir(), os.environ.get(ROOTS_VARIABLE, ""))
 
 
-@st.fragment(run_every=FOLLOW_EVERY_S)
+def _is_active() -> bool:
+    job = _open_jobs().latest()
+    return view_run(page.library_dir()) is not None or (job is not None and job.state == "running")
+
+
 def _show_run() -> None:
-    """The run at hand, whoever started it; the page is drawn anew when it ends."""
-    run, job = view_run(page.library_dir()), _open_jobs().latest()
-    active = run is not None or (job is not None and job.state == "running")
-    if st.session_state.get("was indexing") and not active:
-        st.session_state["was indexing"] = False
+    """The run at hand, whoever started it; the page is drawn anew when one begins or ends."""
+    run, job, active = view_run(page.library_dir()), _open_jobs().latest(), _is_active()
+    before, st.session_state["was indexing"] = st.session_state.get("was indexing", active), active
+    if before != active:
         st.rerun()
-    st.session_state["was indexing"] = active
     if run is not None:
         _show_progress(run)
     elif job is not None and job.state == "running":
