@@ -18,6 +18,7 @@ Shape legend: B clips or texts, T frames, L token ids, K = 1000 classes, W width
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,6 +64,7 @@ class BridgeEmbedder:
         self.embed_dim = 384
         self.sampling = sampling
         self.preprocess = PREPROCESS
+        self._weights_dir = weights_dir
         self._tower = load_image_tower(weights_dir)
         self._head_bias_K = load_image_weights(weights_dir)["head.bias"]
         self._text = MiniLM()
@@ -97,6 +99,17 @@ class BridgeEmbedder:
         features = self._tower(torch.from_numpy(rgb_BTHWC).flatten(0, 1)[:, None], DENSE)
         logits_BTK = features.frames_BSE[:, 0].unflatten(0, (num_clips, num_frames))
         return self._pool(logits_BTK, num_tokens_B=features.num_tokens_B.numpy().reshape(num_clips, -1).sum(1))
+
+    @torch.inference_mode()
+    def embed_by_timm(self, rgb_BHWC: UInt8Array) -> Float32Array:
+        """(B, D): one vector for each frame, by timm's own model: what those run who do not run vlrlt."""
+        pixels_BCHW = torch.from_numpy(rgb_BHWC).permute(0, 3, 1, 2).contiguous() / 255
+        logits_BK = self._timm((pixels_BCHW - 0.5) / 0.5)
+        return _unit((logits_BK / TEMPERATURE).softmax(-1) @ self._meanings_KD)
+
+    @cached_property
+    def _timm(self) -> nn.Module:
+        return load_timm_tower(self._weights_dir)
 
     def _pool(self, logits_BTK: Tensor, *, num_tokens_B: npt.NDArray[np.int64]) -> ClipEmbeddings:
         return ClipEmbeddings(
@@ -242,13 +255,18 @@ def _minilm_weights(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def timm_difference(weights_dir: Path, rgb_HWC: UInt8Array) -> float:
-    """Largest |difference| between our class logits of a preprocessed picture and those of timm's own model."""
+def load_timm_tower(weights_dir: Path) -> nn.Module:
+    """The model of timm; it gives class logits."""
     import timm  # takes seconds to import
 
-    weights = load_image_weights(weights_dir)
-    theirs = timm.create_model("vit_tiny_patch16_224").eval()
-    theirs.load_state_dict(weights)
+    tower: nn.Module = timm.create_model("vit_tiny_patch16_224").eval()
+    tower.load_state_dict(load_image_weights(weights_dir))
+    return tower
+
+
+def timm_difference(weights_dir: Path, rgb_HWC: UInt8Array) -> float:
+    """Largest |difference| between our class logits of a preprocessed picture and those of timm's own model."""
+    theirs, weights = load_timm_tower(weights_dir), load_image_weights(weights_dir)
     square_HWC = torch.from_numpy(rgb_HWC)
     with torch.inference_mode():
         logits_K = theirs(((square_HWC / 255 - 0.5) / 0.5).permute(2, 0, 1)[None])[0]

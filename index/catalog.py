@@ -45,6 +45,16 @@ class LibrarySettings:
     policy: dict[str, Any] | None
     """Fields of the token policy; None: the model's own."""
 
+    def __str__(self) -> str:
+        """What tells it from others of the same name."""
+        sampling, policy = self.sampling, self.policy or {}
+        dropped = f", policy {policy['kind']}" if "kind" in policy else ""
+        threshold = f" {policy['threshold_255']:g}" if policy.get("kind") == "threshold" else ""
+        return (
+            f"{self.model} ({self.fingerprint[:12]}): {sampling.num_frames} frames in {sampling.clip_s:g} s, "
+            f"every {sampling.stride_s:g} s{dropped}{threshold}"
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Video:

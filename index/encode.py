@@ -19,6 +19,8 @@ MAX_TOKENS = 32_768
 """Dense tokens of a batch; what is kept is never more."""
 
 _SAMPLE_CLIPS = 4
+_SAMPLE_SHARE = 0.02
+"""Of the encoding time, that comparing may cost, beyond its first clip."""
 
 
 class Encoder:
@@ -79,6 +81,8 @@ class Encoder:
         dense.policy = DENSE  # type: ignore[attr-defined]
         seconds = {"kept": 0.0, "dense": 0.0}
         for clip in self._sample:
+            if sum(seconds.values()) > _SAMPLE_SHARE * self._tally.encode_s:
+                break
             for name, embedder in (("kept", self.embedder), ("dense", dense)):
                 started_s = time.perf_counter()
                 embedder.embed_clips(clip.rgb_THWC[None])

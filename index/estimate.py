@@ -51,9 +51,9 @@ class Estimate:
     def as_text(self) -> str:
         """The same for people."""
         return (
-            f"{self.files} new files ({self.bytes / 1e9:.2f} GB), {self.known} known: "
-            f"about {format_time(self.video_s)} of video, {self.clips} clips, {self.tokens / 1e6:.1f} million tokens\n"
-            f"about {format_time(self.wall_s)} on this machine, {self.library_bytes / 1e6:.1f} MB in the library "
+            f"{self.files} new files ({_size(self.bytes)}), {self.known} known: "
+            f"about {format_time(self.video_s)} of video, {self.clips} clips, {self.tokens:,} tokens\n"
+            f"about {format_time(self.wall_s)} on this machine, {_size(self.library_bytes)} in the library "
             f"(guessed from {self.sampled} files; still stretches cost less)"
         )
 
@@ -94,6 +94,14 @@ def estimate(
         library_bytes=clips * (2 * 2 * embedder.embed_dim + _ROW_BYTES),
         sampled=len(costs),
     )
+
+
+def _size(num_bytes: int) -> str:
+    """In the largest unit of which there is one."""
+    for unit, power in (("GB", 9), ("MB", 6)):
+        if num_bytes >= 10**power:
+            return f"{num_bytes / 10**power:.1f} {unit}"
+    return f"{num_bytes / 1000:.0f} kB"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,6 +87,8 @@ class IndexReport:
             f"{self.indexed} indexed, {self.skipped} skipped, {self.failed} failed: {self.clips} clips of "
             f"{format_time(self.video_s)} of video in {self.wall_s:.1f} s{speed}"
         ]
+        if not (self.indexed or self.skipped or self.failures or self.waiting or self.missing or self.pruned):
+            lines.append("no videos there: in folders, files are known by their suffix (.mp4, .mkv, ...)")
         if self.dense_tokens:
             lines += [self._savings(), self._where_time_went()]
         if self.waiting:

@@ -262,7 +262,7 @@ def test_status(indexed: Path) -> None:
     status = last_json(result)
     assert status.keys() == {
         *("library", "model", "fingerprint", "indexed", "partial", "failed", "clips", "video_s", "size_bytes"),
-        *("search", "unfinished", "missing"),
+        *("search", "unfinished", "missing", "other_models"),
         "failures",
     }
     assert (status["indexed"], status["clips"], status["video_s"]) == (2, 3, 7.0)

@@ -21,7 +21,7 @@ from vlrlt.errors import ConfigError
 from vlrlt.models.attention import joint_attention
 from vlrlt.models.config import OpenClipTextConfig, SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
-from vlrlt.models.layers import Block
+from vlrlt.models.layers import Block, Linear
 from vlrlt.models.text import SentencePieceText
 from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.models.vocabulary import fit_vocabulary
@@ -588,3 +588,22 @@ def test_without_log_run_length_every_key_weighs_the_same() -> None:
         runs, dense = (encoder.encode_video(still_BTHWC, policy) for policy in (TokenPolicy(), DENSE))
         outputs[flag] = float((runs - dense).detach().abs().max())
     assert outputs[True] < 1e-5 < outputs[False]
+
+
+@pytest.mark.parametrize("num_tokens", [0, 1, 256, 600])
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_layers_in_inference_equal_those_of_torch(num_tokens: int, *, bias: bool) -> None:
+    layer, x_MD = Linear(24, 40, bias=bias), torch.randn(num_tokens, 24)
+    expected = functional.linear(x_MD, layer.weight, layer.bias)
+    with torch.inference_mode():
+        assert torch.allclose(layer(x_MD), expected, atol=1e-6)
+        assert torch.allclose(layer(x_MD[None]), expected, atol=1e-6)
+        assert torch.allclose(layer.double()(x_MD.double()).float(), expected, atol=1e-6)
+        assert layer.bfloat16()(x_MD.bfloat16()).dtype == torch.bfloat16
+
+
+def test_linear_layers_that_learn_are_those_of_torch() -> None:
+    layer, x_MD = Linear(24, 40), torch.randn(50, 24, requires_grad=True)
+    layer(x_MD).sum().backward()
+    assert x_MD.grad is not None
+    assert torch.allclose(x_MD.grad, layer.weight.sum(0).expand(50, -1), atol=1e-5)

@@ -17,6 +17,9 @@ GOP = 20
 KEYS = Recipe(
     num_frames=400, size_px=(64, 48), options={"x264-params": f"keyint={GOP}:min-keyint={GOP}:scenecut=0:bframes=2"}
 )
+FAR_KEYS = Recipe(
+    num_frames=400, size_px=(64, 48), options={"x264-params": "keyint=160:min-keyint=160:scenecut=0:bframes=2"}
+)
 MPEG4 = Recipe(num_frames=400, size_px=(64, 48), codec="mpeg4", gop=GOP, options={"sc_threshold": "1000000000"})
 FILES = {"h264.mp4": KEYS, "h264.mkv": KEYS, "mpeg4.avi": MPEG4}
 
@@ -34,6 +37,23 @@ def test_the_nearest_key_frames_come_with_their_own_times(tmp_path: Path, name: 
     assert from_later_on.pts_s == frames[-1].pts_s
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_where_no_key_frame_is_near_the_first_frame_that_is(tmp_path: Path, name: str) -> None:
+    path = write_video(tmp_path / name, FILES[name])
+    times_s = [0.95, 2.45, 2.55, 4.96, 39.95]
+    with PyAVDecoder(path) as decoder:
+        frames = list(decoder.frames_at(times_s, pace="key frames", max_shift_s=0.5))
+    assert [shown_index(frame.rgb_HWC) for frame in frames] == [5, 20, 21, 45, 395]
+    assert [frame.pts_s for frame in frames] == pytest.approx([0.5, 2.0, 2.1, 4.5, 39.5])
+
+
+def test_reading_on_from_a_key_frame_ends_at_damage(tmp_path: Path) -> None:
+    path = spoil_packet(write_video(tmp_path / "a.mp4", KEYS), 43)
+    with PyAVDecoder(path) as decoder:
+        frames = list(decoder.frames_at([0.95, 2.55, 4.96, 39.95], pace="key frames", max_shift_s=0.5))
+    assert [frame.pts_s for frame in frames] == pytest.approx([0.5, 2.1])
+
+
 def test_no_other_key_frame_is_decoded(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", KEYS)
     for number in (1, 3, 4):
@@ -49,15 +69,18 @@ def test_no_other_key_frame_is_decoded(tmp_path: Path) -> None:
     [
         ([0.3, 6.0], 0.0, "every frame"),
         ([0.3, 6.0], 0.3, "key frames"),
-        ([0.3, 6.4], 0.3, "every frame"),
-        ([0.3, 7.0], 0.9, "reference frames"),
+        ([0.3, 6.4], 0.3, "key frames"),
+        ([0.7, 7.3], 0.3, "every frame"),
+        ([17.0, 33.0], 0.9, "key frames"),
+        ([9.0, 31.0], 0.9, "reference frames"),
         ([0.3, 39.9], 2.0, "key frames"),
     ],
 )
 def test_the_cheapest_pace_that_is_near_enough(
     tmp_path: Path, times_s: list[float], max_shift_s: float, pace: Pace
 ) -> None:
-    with PyAVDecoder(write_video(tmp_path / "a.mp4", KEYS)) as decoder:
+    recipe = FAR_KEYS if times_s[0] > 1 else KEYS
+    with PyAVDecoder(write_video(tmp_path / "a.mp4", recipe)) as decoder:
         assert choose_pace(decoder, np.array(times_s), max_shift_s=max_shift_s) == pace
 
 

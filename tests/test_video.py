@@ -374,10 +374,10 @@ def still_image(path: Path) -> Path:
 
 
 REFUSED: list[tuple[Callable[[Path], Path], str, type[DecodeError], str]] = [
-    (lambda path: path, "absent.mp4", NotAVideoError, "cannot open: .*No such file"),
-    (text, "a.mp4", NotAVideoError, "cannot open: Invalid data found when processing input"),
-    (empty, "a.mp4", NotAVideoError, "cannot open: Invalid data"),
-    (no_header, "a.mp4", NotAVideoError, "cannot open: Invalid data"),
+    (lambda path: path, "absent.mp4", NotAVideoError, "cannot open: No such file or directory$"),
+    (text, "a.mp4", NotAVideoError, "cannot open: it is text, not a video: Invalid data found when"),
+    (empty, "a.mp4", NotAVideoError, "cannot open: it is empty$"),
+    (no_header, "a.mp4", NotAVideoError, "cannot open: it is cut short or was never finished: Invalid data"),
     (pipe, "a.mp4", NotAVideoError, "cannot open: it is not a regular file"),
     (folder, "a.mp4", NotAVideoError, "cannot open: it is not a regular file"),
     (write_audio, "a.mp4", NotAVideoError, "cannot open: it has no video stream"),

@@ -145,7 +145,7 @@ def test_errors_arrive_whole(process: DecodeProcess, tmp_path: Path) -> None:
         process.clips(path, sampling=SAMPLING, preprocess=PREPROCESS)
     error = caught.value
     assert (error.path, error.stage) == (path, "open")
-    assert error.reason == "Invalid data found when processing input (moov atom not found)"
+    assert error.reason == "it is text, not a video: Invalid data found when processing input (moov atom not found)"
     pid = process.pid
     spoiled = write_video(tmp_path / "b.mp4", SQUARE)
     for index in range(30):

@@ -28,7 +28,8 @@ def watch(
 ) -> None:
     """Index PATH now and whenever something changes below it, until Ctrl-C.
 
-    While another vlrlt writes to the library, it waits. What a network share does not tell is found within an hour.
+    While another vlrlt writes to the library, it waits. What a network share does not tell is found within an hour. It
+    works on this machine; for a cluster, let a timer run vlrlt index --engine ray.
 
     Example: vlrlt watch /mnt/camera --library lib
     """
@@ -100,8 +101,10 @@ def use(
         models = ledger.models()
         fitting = [one for one in models if one.model == model_source(model) or one.fingerprint.startswith(model)]
         if len(fitting) != 1:
-            known = ", ".join(f"{one.model} ({one.fingerprint[:12]})" for one in models)
-            raise ConfigError(f"{model!r} fits {len(fitting)} models of {library}; there are {known or 'none'}")
+            known = "; ".join(map(str, models)) or "none"
+            raise ConfigError(
+                f"{model!r} fits {len(fitting)} models of {library}; give the start of a fingerprint: {known}"
+            )
         lacking = ledger.num_videos_missing_from(fitting[0])
         if lacking:
             raise ConfigError(

@@ -3,12 +3,39 @@
 Shape legend: M packed tokens of all clips together, B clips, D width, H heads, E = D / H.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from vlrlt.models.attention import Sequences
 from vlrlt.models.config import Activation
 from vlrlt.models.rotary import rotate
+
+_ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+_ONEDNN_ROWS = 256
+"""It compiles and keeps half a megabyte of code for every number of rows that it is given: so it gets one number."""
+
+
+class Linear(nn.Linear):
+    """nn.Linear, by oneDNN in float32 inference on a CPU: the operator that torch.compile puts in its place.
+
+    PyTorch itself takes MKL, which is half as fast on AMD's processors (docs/experiments.md).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  torch's name
+        """As nn.Linear."""
+        is_plain = input.dtype == self.weight.dtype == torch.float32 and input.device.type == "cpu" and input.ndim == 2
+        if _ONEDNN is None or not is_plain or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+            return super().forward(input)
+        pieces = input.split(_ONEDNN_ROWS)  # type: ignore[no-untyped-call]
+        return torch.cat([self._few_rows(rows) for rows in pieces])
+
+    def _few_rows(self, rows: Tensor) -> Tensor:
+        if len(rows) < _ONEDNN_ROWS:
+            return super().forward(rows)
+        output: Tensor = _ONEDNN(rows, self.weight, self.bias, "none", [], "")
+        return output
 
 
 class QuickGELU(nn.Module):
@@ -26,7 +53,7 @@ def mlp(*, width: int, hidden_width: int, activation: Activation) -> nn.Sequenti
         "gelu_tanh": nn.GELU(approximate="tanh"),
         "quick_gelu": QuickGELU(),
     }
-    return nn.Sequential(nn.Linear(width, hidden_width), activations[activation], nn.Linear(hidden_width, width))
+    return nn.Sequential(Linear(width, hidden_width), activations[activation], Linear(hidden_width, width))
 
 
 class Attention(nn.Module):
@@ -35,8 +62,8 @@ class Attention(nn.Module):
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
 
     def forward(self, x_MD: Tensor, sequences: Sequences, rotation_M2F: Tensor | None = None) -> Tensor:
         """Packed tokens in, packed tokens out; a rotation tells queries and keys their places."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlrlt.models.config import Activation
-from vlrlt.models.layers import mlp
+from vlrlt.models.layers import Linear, mlp
 
 
 class AttentionPool(nn.Module):
@@ -28,8 +28,8 @@ class AttentionPool(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.query = nn.Parameter(torch.empty(width))
-        self.kv = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
+        self.kv = Linear(width, 2 * width)
+        self.out = Linear(width, width)
         self.norm_mlp = nn.LayerNorm(width, eps=norm_epsilon)
         self.mlp = mlp(width=width, hidden_width=mlp_width, activation=activation)
         nn.init.normal_(self.query, std=0.02)

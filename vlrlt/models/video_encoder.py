@@ -31,7 +31,7 @@ from torch.utils.checkpoint import checkpoint
 from vlrlt.errors import ConfigError
 from vlrlt.models.attention import Sequences, alive_tokens, joint_attention, run_overlap_attention
 from vlrlt.models.config import VideoEncoderConfig
-from vlrlt.models.layers import Block
+from vlrlt.models.layers import Block, Linear
 from vlrlt.models.pooling import AttentionPool
 from vlrlt.models.rotary import rotary_table, rotation_of
 from vlrlt.tokens.packing import Packing, pack
@@ -73,7 +73,7 @@ class VideoEncoder(nn.Module):
         self.std_3 = nn.Buffer(torch.tensor(std), persistent=False)
         width = config.width
         num_pixels = config.tubelet_size * config.patch_size_px**2 * 3
-        self.patch_embedding = nn.Linear(num_pixels, width, bias=config.patch_bias)
+        self.patch_embedding = Linear(num_pixels, width, bias=config.patch_bias)
         self.cls_embedding = nn.Parameter(torch.zeros(width)) if config.has_cls else None
         self.position_embedding = nn.Parameter(torch.zeros(config.grid_size**2, width))
         self.cls_position = nn.Parameter(torch.zeros(width)) if config.has_cls else None

@@ -16,8 +16,11 @@ MAX_IMAGE_BYTES = 10 * 1024 * 1024
 
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Texts = Annotated[list[Text], Field(max_length=16)]
-Words = Annotated[Texts, BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
-"""One text is a list of one. The schema says list only: generated clients turn the default of a union into a string."""
+Words = Annotated[
+    Texts,
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value, json_schema_input_type=Text | Texts),
+]
+"""One text or several."""
 ClipId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 ClipIds = Annotated[list[ClipId], Field(max_length=64)]
 Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]

@@ -100,6 +100,8 @@ class LibraryStatus(LibraryCounts):
     """The failed and the partial files, with stage and reason."""
     search: StoreInfo | None
     """How it is searched; None: it has no index yet."""
+    other_models: tuple[str, ...]
+    """Models that there are vectors of and that do not answer; `vlrlt use` makes one answer."""
 
     def as_json(self) -> dict[str, Any]:
         """The documented JSON shape of `vlrlt status --json`."""
@@ -107,6 +109,7 @@ class LibraryStatus(LibraryCounts):
             "library": str(self.library_dir),
             "model": self.model,
             "fingerprint": self.fingerprint,
+            "other_models": list(self.other_models),
             "indexed": self.indexed,
             "partial": self.partial,
             "unfinished": self.unfinished,
@@ -122,6 +125,7 @@ class LibraryStatus(LibraryCounts):
     def as_text(self) -> str:
         """The same for people."""
         model = f"{self.model} ({self.fingerprint})" if self.model else "none yet"
+        unsearched = "nothing; run: vlrlt index PATH" if not self.clips else "not ready: the first search prepares it"
         return "\n".join(
             (
                 f"library  {self.library_dir}, {self.size_bytes / 1e6:.1f} MB",
@@ -129,8 +133,9 @@ class LibraryStatus(LibraryCounts):
                 f"videos   {self.indexed} indexed, {self.partial} partial, {self.failed} failed"
                 + (f", {self.unfinished} unfinished" if self.unfinished else "")
                 + (f", {self.missing} gone" if self.missing else ""),
-                f"clips    {self.clips} of {self.video_s / 3600:.2f} hours of video",
-                f"search   {self.search.as_text() if self.search else 'no index yet'}",
+                f"clips    {self.clips} of {format_time(self.video_s)} of video",
+                f"search   {self.search.as_text() if self.search else unsearched}",
+                *(f"also     {other}" for other in self.other_models),
                 *(video.problem_text() for video in self.failures),
             )
         )

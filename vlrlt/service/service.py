@@ -247,7 +247,9 @@ class Service:
     def status(self) -> LibraryStatus:
         """What the library holds at this moment."""
         with self._lock:
-            settings, counts, failures = self._catalog.settings(), self._catalog.counts(), self._catalog.problems()
+            catalog = self._catalog
+            models, counts, failures = catalog.models(), catalog.counts(), catalog.problems()
+        settings = models[0] if models else None
         return LibraryStatus(
             library_dir=self.library_dir,
             model=settings.model if settings else None,
@@ -256,6 +258,7 @@ class Service:
             size_bytes=_size_bytes(self.library_dir),
             failures=failures,
             search=store_info(self.library_dir, settings.fingerprint) if settings else None,
+            other_models=tuple(map(str, models[1:])),
         )
 
     def moving_s(self, *, bins: int) -> tuple[float, ...]:

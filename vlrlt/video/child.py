@@ -183,7 +183,8 @@ class _ClipReader:
         self._detector = None if request["still_255"] is None else StillDetector(request["still_255"])
         spans = self._spans(decoder.info.duration_s)
         times_s = np.ravel([frame_times(span, self._sampling.num_frames) for span in spans])
-        self._pace = choose_pace(decoder, times_s, max_shift_s=request["max_shift_s"])
+        self._max_shift_s: float = request["max_shift_s"]
+        self._pace = choose_pace(decoder, times_s, max_shift_s=self._max_shift_s)
 
     def clips(self) -> Iterator[Clip]:
         spans = self._spans(self._decoder.info.duration_s)
@@ -218,7 +219,7 @@ class _ClipReader:
         order = np.argsort(times_ST, axis=None, kind="stable")
         filling: dict[int, tuple[UInt8Array, Float64Array]] = {}
         previous: Frame | None = None
-        frames = self._decoder.frames_at(times_ST.ravel()[order], pace=self._pace)
+        frames = self._decoder.frames_at(times_ST.ravel()[order], pace=self._pace, max_shift_s=self._max_shift_s)
         for position, frame in zip(order.tolist(), frames, strict=False):
             if frame is not previous:
                 previous, square_HWC = frame, self._resized(frame)

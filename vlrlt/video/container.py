@@ -31,6 +31,10 @@ _SOUND_CODECS = (
 )
 """Those for sound, which run only where a film is cut."""
 
+_MAGIC_BYTES = 32
+_MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+"""Names, at byte 4, of what an MP4 or QuickTime file may begin with."""
+
 _MAX_PIXELS = 2**27
 """Of a frame: 16,384 x 8,192. A header that claims more is damaged, or a trap for memory."""
 
@@ -62,7 +66,7 @@ def open_container(path: Path, *, with_sound: bool = False) -> tuple[av.containe
     except av.error.ArgumentError as error:
         raise NotAVideoError(path, stage="open", reason=f"its container is none of {_CONTAINERS}") from error
     except Exception as error:  # PyAV raises a dozen unrelated types on damaged files
-        raise NotAVideoError(path, stage="open", reason=one_line(error)) from error
+        raise NotAVideoError(path, stage="open", reason=_why_unopened(path, error)) from error
     # PyAV switches this on; it invents presentation times where a container stores none, and they run backwards.
     container.flags &= ~cast(int, av.container.Flags.gen_pts.value)
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
@@ -89,9 +93,26 @@ def open_container(path: Path, *, with_sound: bool = False) -> tuple[av.containe
     return container, stream
 
 
+def _why_unopened(path: Path, error: Exception) -> str:
+    """FFmpeg tries any contents as the container that the file's name promises, and misses the same things in all."""
+    if not isinstance(error, av.error.InvalidDataError):
+        return one_line(error)
+    with path.open("rb") as file:
+        beginning = file.read(_MAGIC_BYTES)
+    if not beginning:
+        return "it is empty"
+    if beginning[4:8] in _MP4_BOXES:
+        return f"it is cut short or was never finished: {one_line(error)}"
+    if beginning.isascii():
+        return f"it is text, not a video: {one_line(error)}"
+    return one_line(error)
+
+
 def one_line(error: Exception) -> str:
     """What went wrong, with FFmpeg's own words where its log is on."""
     if not isinstance(error, av.FFmpegError):
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
         return " ".join(f"{type(error).__name__}: {error}".split())
     detail = f" ({str(error.log[-1]).strip()})" if error.log else ""
     return f"{error.strerror or type(error).__name__}{detail}"

@@ -98,15 +98,18 @@ class PyAVDecoder:
         if promised_s is not None and promised_s > duration_s * 1.05 + _PROMISE_TOLERANCE_S:
             self.partial_reason = f"the header promises {promised_s:.2f} s, the file ends after {duration_s:.2f} s"
 
-    def frames_at(self, times_s: Iterable[float], *, pace: Pace = "every frame") -> Iterator[Frame]:
+    def frames_at(
+        self, times_s: Iterable[float], *, pace: Pace = "every frame", max_shift_s: float = math.inf
+    ) -> Iterator[Frame]:
         """The frame on screen at each time; see vlrlt.video.decode.Decoder.frames_at.
 
         Args:
             times_s: as there.
             pace: at "reference frames" the last of those on screen by then; at "key frames" the nearest of those.
+            max_shift_s: where the nearest key frame lies further away, the first frame that does not is taken.
         """
         if pace == "key frames":
-            yield from self._key_frames_near(times_s)
+            yield from self._key_frames_near(times_s, max_shift_s)
             return
         self.close()
         with _Pass(self._path, self._on_packet, clock=self._clock, pace=pace) as video:
@@ -146,7 +149,7 @@ class PyAVDecoder:
                     self._ends_early(video, goes_s)
                 shown = coming
 
-    def _key_frames_near(self, times_s: Iterable[float]) -> Iterator[Frame]:
+    def _key_frames_near(self, times_s: Iterable[float], max_shift_s: float) -> Iterator[Frame]:
         """Ends where a key frame is not what the container's index promises: other paces get further."""
         self.close()
         keys_s = np.append(self.key_times_s, self.info.duration_s)
@@ -156,12 +159,26 @@ class PyAVDecoder:
             picture: Frame
             for time_s in times_s:
                 nearest = int(np.abs(keys_s[:-1] - time_s).argmin())
-                if nearest != shown:
+                if abs(keys_s[nearest] - time_s) > max_shift_s:
+                    between = self._frame_within(time_s - max_shift_s, time_s)
+                    if between is None:
+                        return
+                    shown, picture = None, between
+                elif nearest != shown:
                     found = video.key_frame(keys_s[nearest], until_s=keys_s[nearest + 1])
                     if found is None:
                         return
                     shown, picture = nearest, Frame(_upright_rgb(found.frame, self._path), found.pts_s)
                 yield picture
+
+    def _frame_within(self, start_s: float, end_s: float) -> Frame | None:
+        """The first frame that comes then, else the one on screen, from the key frame before; None: it is damaged."""
+        with _Pass(self._path, self._on_packet, clock=self._clock) as video:
+            shown = video.jump(start_s, here_s=0.0)
+            while shown.pts_s < start_s and (coming := video.next()) is not None and coming.pts_s <= end_s:
+                shown = coming
+            is_damaged = video.error is not None or shown.end_s < start_s
+            return None if is_damaged else Frame(_upright_rgb(shown.frame, self._path), shown.pts_s)
 
     def close(self) -> None:
         """Give back the file; calling it twice is fine."""
