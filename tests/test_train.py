@@ -92,6 +92,8 @@ def test_fit_learns_logs_and_exports_the_best_and_the_last_model(toy_data: Path,
         assert np.linalg.norm(embedder.embed_clips(clips).vectors_BD, axis=1) == pytest.approx(1.0, abs=1e-5)
         text_BD = embedder.embed_text(["open fridge", "close fridge"])
         assert not np.allclose(text_BD[0], text_BD[1])
+        captions = {span.caption for span in EpicData(toy_data).spans("train")}
+        assert embedder.captions == tuple(sorted(captions))  # search says which words it has never seen
 
 
 @pytest.mark.filterwarnings(*QUIET)

@@ -223,7 +223,7 @@ class ContrastiveModule(L.LightningModule):
         return gathered.flatten(0, 1)
 
     def _export(self, name: str) -> None:
-        save_checkpoint(self.model, self._export_dir / name, dtype=torch.float16)
+        save_checkpoint(self.model, self._export_dir / name, dtype=torch.float16, captions=self._data.captions)
 
     @property
     def _data(self) -> ClipDataModule:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from vlrlt.errors import ConfigError
-from vlrlt.models.checkpoint import fingerprint, load_checkpoint
+from vlrlt.models.checkpoint import fingerprint, load_checkpoint, read_captions
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.text_onnx import export_text
 from vlrlt.tokens.patches import patchify
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DEFAULT_MODEL = "default"
-CAPTIONS_FILE = "captions.txt"
-"""In a model folder: one caption a line."""
 DEFAULT_MODEL_DIR = Path(__file__).parent / "default_model"
 """The embedded toy-kitchen model; `make train-toy` rebuilds it."""
 
@@ -147,15 +145,7 @@ def load_embedder(
         dual = load_open_clip(model)
     inference: InferenceConfig = dual.inference
     dual.inference = replace(inference, policy=policy or inference.policy, sampling=sampling or inference.sampling)
-    return DualEncoderEmbedder(dual, name=model, device=find_device(device), captions=_read_captions(folder))
-
-
-def _read_captions(folder: Path) -> tuple[str, ...]:
-    """What a model with a closed vocabulary was trained on; empty: its vocabulary is open, or it does not say."""
-    try:
-        return tuple((folder / CAPTIONS_FILE).read_text(encoding="utf-8").splitlines())
-    except OSError:
-        return ()
+    return DualEncoderEmbedder(dual, name=model, device=find_device(device), captions=read_captions(folder))
 
 
 def find_device(device: str) -> torch.device:

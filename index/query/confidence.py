@@ -22,6 +22,8 @@ CONFIDENT = 0.5
 """A moment is a match from this confidence on."""
 PARAPHRASE_COSINE = 0.97
 """A background query that is this similar to the words says the same and is no rival of them."""
+MOST_BACKGROUND = 2000
+"""Captions that stand for all of a large training set: each is encoded when a library is opened."""
 _BACKGROUND_FILE = Path(__file__).parent / "background.txt"
 
 
@@ -41,8 +43,9 @@ CLOSED_VOCABULARY = Coefficients(bias=0.32, lead=0.51, rivals=4.17)
 
 
 def background_texts(captions: Sequence[str]) -> tuple[str, ...]:
-    """The model's own captions, or the general background where it has none."""
-    return tuple(captions) or tuple(_BACKGROUND_FILE.read_text(encoding="utf-8").splitlines())
+    """The model's own captions, evenly taken, or the general background where it has none."""
+    some = captions[:: 1 + len(captions) // MOST_BACKGROUND]
+    return tuple(some or _BACKGROUND_FILE.read_text(encoding="utf-8").splitlines())
 
 
 class Confidence:

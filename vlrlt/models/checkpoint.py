@@ -1,11 +1,13 @@
 """A checkpoint is a folder: model.safetensors, config.json and what the text tower needs.
 
-tokenizer.model for a SentencePiece tower; the folder text/ with a Hugging Face tower's own config and tokenizer.
+tokenizer.model and captions.txt for a SentencePiece tower: its vocabulary, and what it was trained on; the folder text/
+with a Hugging Face tower's own config and tokenizer.
 
 Nothing is ever unpickled. Loading is strict: a mismatch names every key.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,8 @@ from vlrlt.video.transforms import Preprocess
 
 FORMAT_VERSION = 1
 WEIGHTS_FILE, CONFIG_FILE, TOKENIZER_FILE = "model.safetensors", "config.json", "tokenizer.model"
-TEXT_DIR = "text"
+CAPTIONS_FILE, TEXT_DIR = "captions.txt", "text"
+"""captions.txt: one caption a line."""
 _KINDS: dict[type[TextTower], str] = {
     SentencePieceText: "sentencepiece",
     OpenClipText: "open_clip",
@@ -37,13 +40,16 @@ _KINDS: dict[type[TextTower], str] = {
 }
 
 
-def save_checkpoint(model: DualEncoder, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
+def save_checkpoint(
+    model: DualEncoder, folder: Path, *, dtype: torch.dtype = torch.float32, captions: Iterable[str] = ()
+) -> None:
     """Write a model; the files of an older checkpoint in that folder are replaced.
 
     Args:
         model: what to save.
         folder: made if it is absent.
         dtype: of the stored weights; float16 halves the file.
+        captions: that the model was trained on. One with a vocabulary of its own knows no other words; search says so.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in model.state_dict().items()}
@@ -51,6 +57,8 @@ def save_checkpoint(model: DualEncoder, folder: Path, *, dtype: torch.dtype = to
     (folder / WEIGHTS_FILE).write_bytes(safetensors.torch.save(weights))
     if isinstance(model.text, SentencePieceText):
         (folder / TOKENIZER_FILE).write_bytes(model.text.vocabulary)
+        lines = sorted({" ".join(caption.split()) for caption in captions} - {""})
+        (folder / CAPTIONS_FILE).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     elif isinstance(model.text, HuggingFaceText):
         model.text.save_files(folder / TEXT_DIR)
     (folder / CONFIG_FILE).write_text(json.dumps(_config_json(model), indent=2) + "\n", encoding="utf-8")
@@ -82,6 +90,14 @@ def load_checkpoint(folder: Path) -> DualEncoder:
         raise CheckpointError(f"{folder / CONFIG_FILE}: {error!r}") from error
     load_weights(model, read_weights(folder / WEIGHTS_FILE), source=str(folder))
     return model.eval()
+
+
+def read_captions(folder: Path) -> tuple[str, ...]:
+    """What a model with a vocabulary of its own was trained on; empty: its vocabulary is open, or it does not say."""
+    try:
+        return tuple((folder / CAPTIONS_FILE).read_text(encoding="utf-8").splitlines())
+    except OSError:
+        return ()
 
 
 def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> None:
