@@ -60,7 +60,8 @@ def test_a_round_trip_gives_the_same_model(tmp_path: Path, video: Any) -> None:
     assert (loaded.video_config, loaded.text.config, loaded.inference) == (video, dual.text.config, INFERENCE)
     assert not loaded.training
     assert fingerprint(loaded) == fingerprint(dual)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors", "tokenizer.model"]
+    files = ["captions.txt", "config.json", "model.safetensors", "tokenizer.model"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == files
 
 
 def test_half_precision_halves_the_file_and_is_read_as_float32(tmp_path: Path) -> None:

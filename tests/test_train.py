@@ -230,7 +230,7 @@ def toy_as(kind: str, toy_data: Path, tmp_path: Path) -> dict[str, str]:
         lines = ["id,actions,length", *(f"{video_id},{actions},60" for video_id, actions in done.items())]
         (tmp_path / "CharadesEgo_v1_train_only1st.csv").write_text("\n".join(lines) + "\n")
         return {"annotations_dir": str(tmp_path), "videos_dir": str(toy_data / "videos")}
-    clips = [f"{video_id}-R01-X-{place}" for video_id in videos for place in range(6)]
+    clips = [f"{video_id}-R01-X-{place}" for video_id in videos for place in range(12)]
     (tmp_path / "clips").mkdir()
     for clip in clips:
         (tmp_path / "clips" / f"{clip}.mp4").symlink_to(videos[clip.partition("-")[0]])
