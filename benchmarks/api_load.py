@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--pause-s", type=float, default=1.0, help="between an answer and the client's next query")
-    parser.add_argument("--videos", type=int, default=6, help="that the job indexes")
+    parser.add_argument("--videos", type=int, default=30, help="that the job indexes")
     parser.add_argument("--max-ratio", type=float, default=5.0)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
