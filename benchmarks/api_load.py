@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,22 @@ async def measure(url: str, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def served(library_dir: Path, *arguments: str) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """A server of a library, ready: its address and its process."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    command = [sys.executable, "-m", "vlrlt", "serve", "--library", str(library_dir), "--port", str(port), *arguments]
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})  # noqa: S603
+    try:
+        wait_for(f"http://127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
 def main() -> None:
     """Serve, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -121,19 +139,8 @@ def main() -> None:
         vlrlt = [sys.executable, "-m", "vlrlt"]
         library = ["--library", str(folder / "library")]
         subprocess.run([*vlrlt, "index", str(first), *library, "--json"], check=True, capture_output=True)  # noqa: S603
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            port = found.getsockname()[1]
-        root = f"videos={folder / 'toy'}"
-        serve = [*vlrlt, "serve", *library, "--port", str(port), "--root", root]
-        server = subprocess.Popen(serve, env=os.environ | {"OMP_NUM_THREADS": "1"})  # noqa: S603
-        try:
-            url = f"http://127.0.0.1:{port}"
-            wait_for(url)
+        with served(folder / "library", "--root", f"videos={folder / 'toy'}") as (url, _server):
             report = asyncio.run(measure(url, options))
-        finally:
-            server.terminate()
-            server.wait(timeout=60)
     print(json.dumps(report) if options.json else json.dumps(report, indent=2))
     failed = report["errors"] or report["p95_beside_job_over_idle_p50"] > options.max_ratio
     sys.exit(1 if failed else 0)

@@ -12,23 +12,22 @@ import argparse
 import json
 import os
 import resource
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 import numpy as np
-from api_load import wait_for
+from api_load import served
 from search_scale import CHUNK_CLIPS, World
 
 from vlrlt.embed import DEFAULT_MODEL, load_embedder
-from vlrlt.index.catalog import LibrarySettings, Video
+from vlrlt.index.build import settings_of
+from vlrlt.index.catalog import Video
 from vlrlt.index.files import NO_STAMP
 from vlrlt.index.ledger import Chunk, Ledger
 from vlrlt.index.query.language import TextQuery
@@ -45,15 +44,7 @@ def make_library(library_dir: Path, num_clips: int) -> None:
     embedder = load_embedder(DEFAULT_MODEL, device="cpu")
     world = World(embedder.embed_dim, seed=0)
     with Ledger.open(library_dir) as ledger:
-        ledger.bind(
-            LibrarySettings(
-                model=DEFAULT_MODEL,
-                fingerprint=embedder.fingerprint,
-                embed_dim=embedder.embed_dim,
-                sampling=embedder.sampling,
-                policy=None,
-            )
-        )
+        ledger.bind(settings_of(embedder))
         done = ledger.counts().clips
         for first in range(done, num_clips, CLIPS_PER_VIDEO):
             if first % CHUNK_CLIPS == 0 or first == done:
@@ -111,22 +102,6 @@ def over_http(library_dir: Path, queries: list[str]) -> dict[str, float]:
         cpu_started_s = cpu_of(process.pid)
         found = timed(lambda query: client.post("/v1/search", json={"text": query}).raise_for_status(), queries)
         return found | {"server_cpu_ms": round(1000 * (cpu_of(process.pid) - cpu_started_s) / len(queries), 2)}
-
-
-@contextmanager
-def served(library_dir: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """A server of the library, ready."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    command = [sys.executable, "-m", "vlrlt", "serve", "--library", str(library_dir), "--port", str(port)]
-    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})  # noqa: S603
-    try:
-        wait_for(f"http://127.0.0.1:{port}")
-        yield f"http://127.0.0.1:{port}", process
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
 
 
 def cpu_of(pid: int) -> float:

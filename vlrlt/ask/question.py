@@ -88,7 +88,7 @@ _GRAMMAR: tuple[tuple[Kind, str], ...] = (
     ("exists", rf"(?P<event>{AUXILIARY} .+?){_SHOWN}"),
 )
 _SAID_FIRST = re.compile(
-    r"(?:please |so |and |(?:can|could) you (?:please )?(?:tell|show) me |tell me |do you know |i want to know )+",
+    r"^(?:please |so |and |(?:can|could) you (?:please )?(?:tell|show) me |tell me |do you know |i want to know )+",
     re.IGNORECASE,
 )
 _CONTRACTIONS = ((r"\b(what|when|where|who|there|it|he|she)['\u2019]s\b", r"\1 is"), (r"['\u2019]ve\b", " have"))
@@ -150,7 +150,7 @@ def _plain(asked: str) -> str:
     """Without contractions, courtesies and "in any video"."""
     for contraction, full in _CONTRACTIONS:
         asked = re.sub(contraction, full, asked, flags=re.IGNORECASE)
-    asked = re.sub(r" or not$", "", _SAID_FIRST.sub("", asked, count=1) if _SAID_FIRST.match(asked) else asked)
+    asked = re.sub(r" or not$", "", _SAID_FIRST.sub("", asked))
     return re.sub(rf"{_ANYWHERE}$", "", asked, flags=re.IGNORECASE)
 
 

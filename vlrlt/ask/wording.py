@@ -34,7 +34,7 @@ _PASSIVES = (
     re.compile(rf"{_BE} {_NOUN} {_DONE}", re.IGNORECASE),
     re.compile(rf"{_NOUN} (?:{_BE}|being) {_DONE}", re.IGNORECASE),
 )
-_AUXILIARY = re.compile(rf"{AUXILIARY} {_FILLERS}(?=.)", re.IGNORECASE)
+_AUXILIARY = re.compile(rf"^{AUXILIARY} {_FILLERS}(?=.)", re.IGNORECASE)
 _BY_WHOM = re.compile(rf" by (?:{WHO}|me|us|them|him)$", re.IGNORECASE)
 _DETERMINERS = re.compile(rf"\b(?:{_DETERMINER}|ever)\s+(?=\S)", re.IGNORECASE)
 
@@ -78,7 +78,7 @@ def _clause(words: str) -> str:
             if _PARTICLE.fullmatch(rest):  # the tap was turned on: turned on the tap
                 return f"{passive['done']}{rest} {passive['noun']}"
             return f"{passive['done']} {passive['noun']}{rest}"
-    return _AUXILIARY.sub("", text, count=1) if _AUXILIARY.match(text) else text
+    return _AUXILIARY.sub("", text)
 
 
 def _completed(other: str, first: str) -> str:
