@@ -50,9 +50,9 @@ class Memory:
         hours_N = samples_N3[:, 0] / 3600
         return {
             name: {
-                "first_mb": mb_N[0],
-                "last_mb": mb_N[-1],
-                "peak_mb": mb_N.max(),
+                "first_mb": float(mb_N[0]),
+                "last_mb": float(mb_N[-1]),
+                "peak_mb": float(mb_N.max()),
                 "slope_mb_per_hour": float(np.polyfit(hours_N, mb_N, 1)[0]),
             }
             for name, mb_N in (("indexer", samples_N3[:, 1]), ("decoders", samples_N3[:, 2]))

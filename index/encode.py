@@ -10,6 +10,7 @@ import numpy as np
 
 from vlrlt.errors import ConfigError
 from vlrlt.index.report import Tally
+from vlrlt.memory import give_back_freed
 from vlrlt.types import Clip, Float32Array, UInt8Array
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 MAX_TOKENS = 32_768
 """Dense tokens of a batch; what is kept is never more."""
 
+_GIVE_BACK_EVERY_S = 5.0
 _SAMPLE_CLIPS = 4
 _SAMPLE_SHARE = 0.02
 """Of the encoding time, that comparing may cost, beyond its first clip."""
@@ -37,6 +39,7 @@ class Encoder:
         self._tally = tally
         self._max_tokens = max_tokens
         self._sample: list[Clip] = []
+        self._gave_back_s = 0.0
 
     @cached_property
     def _dense_tokens_per_clip(self) -> int:
@@ -60,7 +63,11 @@ class Encoder:
         """
         started_s = time.perf_counter()
         encoded = self._encode(np.stack([clip.rgb_THWC for clip in clips]))
-        self._tally.encode_s += time.perf_counter() - started_s
+        ended_s = time.perf_counter()
+        self._tally.encode_s += ended_s - started_s
+        if ended_s - self._gave_back_s >= _GIVE_BACK_EVERY_S:
+            give_back_freed()
+            self._gave_back_s = ended_s
         if len(self._sample) < _SAMPLE_CLIPS:
             self._sample.append(clips[-1])
         return encoded
