@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from vlrlt.index.query.searcher import SearchOptions
 from vlrlt.index.repeats import find_repetitions
 from vlrlt.index.saved import SavedSearches
 from vlrlt.service import Service
+from vlrlt.types import Moment
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,30 @@ def test_a_clip_without_a_partner_does_not_break_a_scene_and_two_scenes_stay_two
     assert [one.num_clips for one in found] == [COPIED - 1, 1, 1]
 
 
-def test_a_wall_that_everybody_films_stays_cheap() -> None:
+def test_cells_miss_nothing_that_comparing_all_with_all_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clips, vectors_ND = make(3000, 64)
+    vectors_ND[1500:1530] = vectors_ND[200:230] = vectors_ND[2800:2830]  # one scene in three videos
+
+    def found() -> set[tuple[Moment, Moment, int]]:
+        repetitions = find_repetitions(clips, lambda positions: vectors_ND[positions])
+        return {(one.first, one.second, one.num_clips) for one in repetitions}
+
+    exactly = found()
+    assert len(exactly) == 6
+    monkeypatch.setattr("vlrlt.index.repeats._CELL_CLIPS", 300)
+    assert found() == exactly
+
+
+def test_a_video_may_lie_behind_younger_ones() -> None:
+    clips, vectors_ND = make(200, 64)
+    behind = replace(clips, video_N=1 - clips.video_N)
+    (found,) = find_repetitions(behind, lambda positions: vectors_ND[positions])
+    assert (found.first.start_s, found.second.start_s, found.num_clips) == (120, 60, COPIED)
+
+
+@pytest.mark.parametrize("cell_clips", [20_000, 200])
+def test_a_wall_that_everybody_films_stays_cheap(cell_clips: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vlrlt.index.repeats._CELL_CLIPS", cell_clips)
     clips, vectors_ND = make(1000, 16)
     vectors_ND[:] = vectors_ND[0]
     assert find_repetitions(clips, lambda positions: vectors_ND[positions], threshold=0.9)

@@ -27,8 +27,8 @@ from vlrlt.service import SearchResult, Service
 from vlrlt.types import ClipSpan, Moment
 
 MAX_CUT_S = 600.0
-MAX_DUPLICATE_CLIPS = 50_000
-"""Comparing every clip with every other takes seconds up to here; beyond, `vlrlt duplicates` does it."""
+MAX_DUPLICATE_CLIPS = 100_000
+"""Finding repeated scenes takes seconds up to here; beyond, `vlrlt duplicates` does it."""
 _NUM_FILMS = 2
 """Films and boards that are made at the same time: more would only slow each other, and all searches, down."""
 _KINDS = {

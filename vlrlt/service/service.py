@@ -150,7 +150,7 @@ class Service:
         Args:
             threshold: cosine in (0, 1] from which two clips show the same.
             min_s: leave out shorter ones.
-            on_progress: gets the share that is done: the cost grows with the square of the clips.
+            on_progress: gets the share that is done.
 
         Raises:
             ConfigError: the threshold is out of range.
