@@ -10,7 +10,6 @@ warm, 2.5 s for a cold search, 0.3 s for --help; memory and disk below 4 GB.
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -23,43 +22,17 @@ from typing import Any
 import httpx
 import numpy as np
 from api_load import served
-from search_scale import CHUNK_CLIPS, World
+from made_library import make_library
+from processes import cpu_s
 
 from vlrlt.embed import DEFAULT_MODEL, load_embedder
-from vlrlt.index.build import settings_of
-from vlrlt.index.catalog import Video
-from vlrlt.index.files import NO_STAMP
-from vlrlt.index.ledger import Chunk, Ledger
 from vlrlt.index.query.language import TextQuery
-from vlrlt.index.store import write_segment
 from vlrlt.service import Service
 from vlrlt.types import ClipSpan
 
-CLIPS_PER_VIDEO = 2000
+SPANS = [ClipSpan(float(start), start + 2.0) for start in range(2000)]
+"""Of the clips of every video."""
 COLD_RUNS = 5
-
-
-def make_library(library_dir: Path, num_clips: int) -> None:
-    """All of it on disk; what an earlier run has made stays."""
-    embedder = load_embedder(DEFAULT_MODEL, device="cpu")
-    world = World(embedder.embed_dim, seed=0)
-    with Ledger.open(library_dir) as ledger:
-        ledger.bind(settings_of(embedder))
-        done = ledger.counts().clips
-        for first in range(done, num_clips, CLIPS_PER_VIDEO):
-            if first % CHUNK_CLIPS == 0 or first == done:
-                vectors_ND = world.chunk(first // CHUNK_CLIPS)
-            rows_ND = vectors_ND[first % CHUNK_CLIPS :][:CLIPS_PER_VIDEO]
-            video = Video(
-                path=Path(f"/made/up/{first:09d}.mp4"),
-                stamp=NO_STAMP,
-                content_hash=f"{first:032x}",
-                state="indexed",
-                duration_s=CLIPS_PER_VIDEO + 1.0,
-            )
-            spans = [ClipSpan(float(start), start + 2.0) for start in range(len(rows_ND))]
-            segment = write_segment(library_dir, rows_ND, fingerprint=embedder.fingerprint)
-            ledger.commit(video, Chunk(first_clip=0, segment=segment, spans=spans, moving=[0.5] * len(spans)))
 
 
 def percentiles(times_s: list[float]) -> dict[str, float]:
@@ -99,15 +72,9 @@ def over_http(library_dir: Path, queries: list[str]) -> dict[str, float]:
     """One client that asks a server, one query after the other."""
     with served(library_dir) as (url, process), httpx.Client(base_url=url, timeout=60) as client:
         client.post("/v1/search", json={"text": "warm up"}).raise_for_status()
-        cpu_started_s = cpu_of(process.pid)
+        cpu_started_s = cpu_s(process.pid)
         found = timed(lambda query: client.post("/v1/search", json={"text": query}).raise_for_status(), queries)
-        return found | {"server_cpu_ms": round(1000 * (cpu_of(process.pid) - cpu_started_s) / len(queries), 2)}
-
-
-def cpu_of(pid: int) -> float:
-    """Seconds of CPU time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return found | {"server_cpu_ms": round(1000 * (cpu_s(process.pid) - cpu_started_s) / len(queries), 2)}
 
 
 def cold(*arguments: str) -> dict[str, float]:
@@ -139,7 +106,9 @@ def main() -> None:
     queries = [captions[at % len(captions)] for at in range(0, 7 * options.queries, 7)]
     with TemporaryDirectory() as temporary:
         library_dir = (options.out or Path(temporary)) / f"{options.n}"
-        make_library(library_dir, options.n)
+        make_library(
+            library_dir, num_clips=options.n, spans=SPANS, path_of=lambda number: Path(f"/made/up/{number:09d}.mp4")
+        )
         report: dict[str, Any] = {"clips": options.n, "queries": len(queries)}
         report["warm"] = warm(library_dir, queries)
         report["http"] = over_http(library_dir, queries)

@@ -14,6 +14,7 @@ Shape legend: N clips, Q queries, D embedding.
 import argparse
 import json
 import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from processes import resident_bytes
 
 from vlrlt.index.catalog import ClipTable, LibrarySettings, Segment, Snapshot
 from vlrlt.index.store import write_segment
@@ -120,13 +122,13 @@ def build_seconds(library_dir: Path, snapshot: Snapshot) -> float:
 
 def measure(library_dir: Path, snapshot: Snapshot, queries: dict[str, Float32Array]) -> dict[str, Any]:
     """Open the built library as a server would, and ask."""
-    before_bytes = resident_bytes()
+    before_bytes = resident_bytes([os.getpid()])
     started_s = time.perf_counter()
     store = FaissStore(library_dir, snapshot)
     open_s = time.perf_counter() - started_s
     stored = StoredVectors(library_dir, snapshot)
     answers = {name: list(timed_searches(store, queries_QD)) for name, queries_QD in queries.items()}
-    ram_bytes = resident_bytes() - before_bytes
+    ram_bytes = resident_bytes([os.getpid()]) - before_bytes
     truth = selfcheck.true_hits(stored, np.concatenate([*queries.values()]))
     found: dict[str, Any] = {
         "index": store.info.kind,
@@ -158,12 +160,6 @@ def timed_searches(store: FaissStore, queries_QD: Float32Array) -> Iterator[tupl
         hits = store.search(query_D, k=10)
         took_s, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_started_s
         yield hits.positions_K, 1000 * took_s, 1000 * cpu_s
-
-
-def resident_bytes() -> int:
-    """Of this process, files that it has mapped included."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from processes import family, resident_bytes
 
 from vlrlt.embed import load_embedder
 from vlrlt.index.build import index_paths
@@ -40,8 +41,9 @@ class Memory:
         """Take a sample, once a second."""
         elapsed_s = time.monotonic() - self.started_s
         if not self.samples or elapsed_s - self.samples[-1][0] >= _EVERY_S:
-            children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-            self.samples.append((elapsed_s, resident_mb("self"), sum(map(resident_mb, children))))
+            own = os.getpid()
+            decoders = family(own).keys() - {own}
+            self.samples.append((elapsed_s, resident_bytes([own]) / 1e6, resident_bytes(decoders) / 1e6))
 
     def figures(self) -> dict[str, dict[str, float]]:
         """Of either kind of process: first, last and highest sample after the warm-up, and the slope."""
@@ -57,14 +59,6 @@ class Memory:
             }
             for name, mb_N in (("indexer", samples_N3[:, 1]), ("decoders", samples_N3[:, 2]))
         }
-
-
-def resident_mb(pid: str) -> float:
-    """Resident memory of a process; 0 if it has ended."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    except OSError:
-        return 0.0
 
 
 def copy_anew(source: Path, target: Path, *, number: int) -> None:

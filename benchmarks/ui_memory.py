@@ -7,7 +7,6 @@ is served twice. Prints the resident memory of the server's processes after each
 
 import argparse
 import json
-import os
 import random
 import tempfile
 import urllib.request
@@ -16,9 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from processes import family, resident_bytes
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from ui_paint import processes, serving
+from ui_paint import serving
 from websockets.sync.client import ClientConnection, connect
 
 from vlrlt.embed import load_embedder
@@ -62,12 +62,6 @@ def film_of(socket: ClientConnection, link: str) -> str | None:
             return film
 
 
-def resident_bytes(root: int) -> int:
-    """Of a process and of all that it has started."""
-    pages = (int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in processes(root))
-    return sum(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
 def play(address: str, server: int, library_dir: Path, *, num_plays: int) -> dict[str, Any]:
     """Megabytes after each tenth of the films, and once everybody has left."""
     url = address.replace("http", "ws", 1) + "/_stcore/stream"
@@ -85,7 +79,7 @@ def play(address: str, server: int, library_dir: Path, *, num_plays: int) -> dic
                 film_bytes += len(answer.read())
             played += 1
         if (number + 1) % max(1, num_plays // 10) == 0:
-            memory_mb.append(round(resident_bytes(server) / 1e6))
+            memory_mb.append(round(resident_bytes(family(server)) / 1e6))
     for left in sockets:
         if left is not None:
             left.close()
@@ -93,7 +87,7 @@ def play(address: str, server: int, library_dir: Path, *, num_plays: int) -> dic
         "played": played,
         "film_mb": round(film_bytes / 1e6),
         "memory_mb": memory_mb,
-        "memory_at_the_end_mb": round(resident_bytes(server) / 1e6),
+        "memory_at_the_end_mb": round(resident_bytes(family(server)) / 1e6),
     }
 
 

@@ -24,15 +24,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from made_library import make_library
 from playwright.sync_api import Browser, sync_playwright
-from search_scale import CHUNK_CLIPS, World
+from processes import cpu_s
 
-from vlrlt.embed import load_embedder
-from vlrlt.index.build import settings_of
-from vlrlt.index.catalog import Video
-from vlrlt.index.files import FileStamp
-from vlrlt.index.ledger import Chunk, Ledger
-from vlrlt.index.store import write_segment
+from vlrlt.index.ledger import Ledger
 from vlrlt.service import Service
 from vlrlt.toy.make import make_toy_kitchen
 from vlrlt.types import ClipSpan
@@ -58,42 +54,23 @@ WATCH = """
 """Notes when something useful is there, in the page itself: asking from outside would come late."""
 
 
-def make_library(folder: Path, *, num_clips: int) -> None:
+def make_archive(folder: Path, *, num_clips: int) -> None:
     """An archive of links to one toy video, and a library of clips with made vectors, half of them narrated."""
     make_toy_kitchen(folder / "toy", num_videos=1, seed=3, num_workers=1)
     (film,) = (folder / "toy" / "videos").glob("*.mp4")
-    archive = folder / "archive"
+    archive, library_dir = folder / "archive", folder / "library"
     archive.mkdir()
-    embedder = load_embedder("default")
-    world = World(embedder.embed_dim, seed=0)
     spans = [ClipSpan(STRIDE_S * number, STRIDE_S * number + CLIP_S) for number in range(CLIPS_PER_VIDEO)]
     rows = ["video_id,start_timestamp,stop_timestamp,narration"]
-    with Ledger.open(folder / "library") as ledger:
-        ledger.bind(settings_of(embedder))
-        for number in range(num_clips // CLIPS_PER_VIDEO):
-            at = number * CLIPS_PER_VIDEO % CHUNK_CLIPS
-            if at == 0:
-                vectors_ND = world.chunk(number * CLIPS_PER_VIDEO // CHUNK_CLIPS)
-            path = archive / f"v{number:05d}.mp4"
-            path.symlink_to(film)
-            segment = write_segment(
-                folder / "library", vectors_ND[at : at + CLIPS_PER_VIDEO], fingerprint=embedder.fingerprint
-            )
-            ledger.commit(
-                Video(
-                    path=path,
-                    stamp=FileStamp(size_bytes=1, mtime_ns=number, inode=number),
-                    content_hash=f"{number:032x}",
-                    state="indexed",
-                    duration_s=spans[-1].end_s,
-                ),
-                Chunk(first_clip=0, segment=segment, spans=spans, moving=[0.5] * len(spans)),
-            )
-            texts = zip(spans[::2], (TEXTS * CLIPS_PER_VIDEO)[number % len(TEXTS) :], strict=False)
-            rows += [f"{path.stem},00:{span.start_s:05.2f},00:{span.end_s:05.2f},{text}" for span, text in texts]
-        (folder / "narrations.csv").write_text("\n".join(rows) + "\n")
+    for number in range(num_clips // CLIPS_PER_VIDEO):
+        (archive / f"v{number:05d}.mp4").symlink_to(film)
+        texts = zip(spans[::2], (TEXTS * CLIPS_PER_VIDEO)[number % len(TEXTS) :], strict=False)
+        rows += [f"v{number:05d},00:{span.start_s:05.2f},00:{span.end_s:05.2f},{text}" for span, text in texts]
+    (folder / "narrations.csv").write_text("\n".join(rows) + "\n")
+    make_library(library_dir, num_clips=num_clips, spans=spans, path_of=lambda number: archive / f"v{number:05d}.mp4")
+    with Ledger.open(library_dir) as ledger:
         ledger.annotations.import_files([folder / "narrations.csv"])
-    with Service(folder / "library") as service:
+    with Service(library_dir) as service:
         service.videos()  # builds the index, as a run of `vlrlt index` does at its end
 
 
@@ -115,25 +92,6 @@ def serving(library_dir: Path) -> Iterator[tuple[str, int]]:
             yield address, server.pid
         finally:
             server.send_signal(signal.SIGTERM)
-
-
-def processes(root: int) -> dict[int, list[str]]:
-    """A process and all that it has started, each with the fields of /proc/PID/stat from its state on."""
-    known: dict[int, list[str]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            known[int(stat.parent.name)] = stat.read_text().rpartition(")")[2].split()
-
-    def belongs(pid: int) -> bool:
-        return pid == root or (pid in known and belongs(int(known[pid][1])))
-
-    return {pid: fields for pid, fields in known.items() if belongs(pid)}
-
-
-def cpu_s(root: int) -> float:
-    """CPU seconds of a process and of all that it has started."""
-    ticks = sum(int(fields[11]) + int(fields[12]) for fields in processes(root).values())
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def visit(browser: Browser, address: str, moment: str, *, server: int) -> dict[str, float]:
@@ -184,7 +142,7 @@ def main() -> None:
         folder = (args.out or Path(temporary)) / f"ui-{args.n}"
         if not folder.exists():
             folder.mkdir(parents=True)
-            make_library(folder, num_clips=args.n)
+            make_archive(folder, num_clips=args.n)
         report = {"n": args.n} | measure(folder / "library", visits=args.visits)
     print(json.dumps(report, indent=None if args.json else 2))
 

@@ -21,7 +21,7 @@ import xxhash
 from vlrlt.errors import ConfigError, IndexMismatchError, LibraryError
 from vlrlt.index.annotations import Annotations
 from vlrlt.index.files import FileStamp
-from vlrlt.index.schema import connect_reader, mapped_errors, stamp_at_rest
+from vlrlt.index.schema import check_written_here, connect_reader, mapped_errors, stamp_at_rest
 from vlrlt.types import ClipSpan, Float64Array, Moment
 from vlrlt.video.sampling import ClipSampling
 
@@ -229,7 +229,7 @@ class Catalog:
         """Open a library to search it; it may lie where nothing can be written.
 
         Raises:
-            LibraryError: there is none, or it is damaged, or of another version of vlrlt.
+            LibraryError: there is none, or it is damaged, of another version of vlrlt, or being written elsewhere.
         """
         at_rest = stamp_at_rest(library_dir)
         catalog = cls(library_dir, connect_reader(library_dir))
@@ -242,6 +242,7 @@ class Catalog:
         Raises:
             LibraryError: as open_reader.
         """
+        check_written_here(self.library_dir)
         if self._was_written():
             at_rest, before = stamp_at_rest(self.library_dir), self._connection
             self._connection, self._at_rest = connect_reader(self.library_dir), at_rest
@@ -352,6 +353,11 @@ class Catalog:
         """What finished runs said, as JSON (IndexReport.as_json), the latest first."""
         rows = self._rows("SELECT report FROM runs WHERE report IS NOT NULL ORDER BY id DESC")
         return tuple(json.loads(report) for (report,) in rows)
+
+    def last_run(self) -> dict[str, Any] | None:
+        """What the last finished run said, and `ended_at`, ISO 8601 in UTC; None: no run has finished yet."""
+        rows = self._rows("SELECT ended_at, report FROM runs WHERE report IS NOT NULL ORDER BY id DESC LIMIT 1")
+        return next((json.loads(report) | {"ended_at": ended_at} for ended_at, report in rows), None)
 
     def _fingerprint(self) -> str:
         """Of the model whose vectors and states are meant: the active one."""

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
 from vlrlt.errors import LibraryError
 from vlrlt.index.report import IndexProgress
 from vlrlt.index.schema import check_is_library
+from vlrlt.times import format_time
 
 _POLL_S = 0.5
 _TELL_EVERY_S = 1.0
@@ -106,6 +107,11 @@ def ask_run(library_dir: Path, what: Literal["pause", "stop"], *, wanted: bool =
         raise LibraryError(f"{library_dir} cannot be written: {error.strerror}") from error
 
 
+def is_paused(library_dir: Path) -> bool:
+    """Whether index runs of a library wait, those that begin later too."""
+    return (library_dir / "pause").exists()
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunView:
     """A run, seen from outside."""
@@ -116,11 +122,26 @@ class RunView:
     paused: bool
     stopping: bool
 
+    def as_json(self) -> dict[str, Any]:
+        """The documented JSON shape of `run` in `vlrlt status --json`."""
+        left_s = None if self.left_s is None else round(self.left_s, 1)
+        own = {"left_s": left_s, "paused": self.paused, "stopping": self.stopping}
+        return vars(self.progress) | {"path": str(self.progress.path)} | own
+
+    def as_text(self) -> str:
+        """The same for people."""
+        step = self.progress
+        state = "stopping" if self.stopping else "paused" if self.paused else "looking" if step.looking else "indexing"
+        left = "" if self.left_s is None else f", {format_time(self.left_s)} left"
+        return (
+            f"{state}: {step.files_done} of {step.files_total} files, {format_time(step.video_s_done)} of video{left}"
+        )
+
 
 def view_run(library_dir: Path) -> RunView | None:
     """The run that works on a library, in whatever process; None: there is none."""
     path = library_dir / "progress.json"
-    paused = (library_dir / "pause").exists()
+    paused = is_paused(library_dir)
     try:
         told_at = path.stat().st_mtime
         facts = json.loads(path.read_text(encoding="utf-8"))

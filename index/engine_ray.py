@@ -102,7 +102,7 @@ class RayEngine:
 
     Raises:
         MissingExtraError: Ray is not installed.
-        ConfigError: the cluster cannot be reached, or has too few CPUs or GPUs.
+        ConfigError: the cluster or the shared folder cannot be reached, or there are too few CPUs or GPUs.
     """
 
     def __init__(
@@ -114,6 +114,8 @@ class RayEngine:
         shared: str | None = None,
         num_cpus: int | None = None,
     ) -> None:
+        if shared is not None:
+            _make_shared(shared)
         self._ray = _start_ray(address, num_cpus=num_cpus)
         self._shared = shared
         resources = self._ray.cluster_resources()
@@ -164,14 +166,13 @@ class RayEngine:
     def _publish(self, path: Path) -> None:
         """Put a video where every machine can read it; one that cannot be read is missed there."""
         if self._shared is not None:
-            files, root = require("fsspec", extra="ray").core.url_to_fs(self._shared)
+            files, root = _shared_files(self._shared)
             with suppress(OSError):
-                files.makedirs(root, exist_ok=True)
                 files.put_file(str(path), f"{root}/{_shared_name(path)}")
 
     def _withdraw(self, path: Path) -> None:
         if self._shared is not None:
-            files, root = require("fsspec", extra="ray").core.url_to_fs(self._shared)
+            files, root = _shared_files(self._shared)
             with suppress(OSError):
                 files.rm_file(f"{root}/{_shared_name(path)}")
 
@@ -414,6 +415,24 @@ def _num_threads() -> int:
     return int(torch.get_num_threads())
 
 
+def _make_shared(shared: str) -> None:
+    """Say now, not after an hour, that a shared folder cannot be used."""
+    files, root = _shared_files(shared)
+    try:
+        files.makedirs(root, exist_ok=True)
+    except Exception as error:  # every storage has errors of its own
+        raise ConfigError(f"--shared {shared} cannot be used: {type(error).__name__}: {error}") from error
+
+
+def _shared_files(shared: str) -> tuple[Any, str]:
+    """File system and path of an fsspec URL."""
+    try:
+        files, root = require("fsspec", extra="ray").core.url_to_fs(shared)
+    except (ValueError, ImportError) as error:
+        raise ConfigError(f"--shared {shared} cannot be used: {error}; try a folder or another fsspec URL") from error
+    return files, root
+
+
 def _shared_name(path: Path) -> str:
     return f"{xxhash.xxh3_128_hexdigest(os.fsencode(path))}{path.suffix}"
 
@@ -424,7 +443,7 @@ def _local_copy(path: Path, shared: str | None) -> Iterator[Path]:
     if shared is None:
         yield path
         return
-    files, root = require("fsspec", extra="ray").core.url_to_fs(shared)
+    files, root = _shared_files(shared)
     with tempfile.TemporaryDirectory(prefix="vlrlt-") as folder:
         copy = Path(folder) / _shared_name(path)
         try:

@@ -12,6 +12,7 @@ import numpy as np
 from vlrlt.errors import DecodeError
 from vlrlt.index.catalog import Catalog
 from vlrlt.index.files import file_stamp, walk_videos
+from vlrlt.sizes import format_bytes
 from vlrlt.times import format_time
 from vlrlt.types import ClipSpan
 from vlrlt.video.worker import ClipRequest, DecodeProcess
@@ -51,9 +52,9 @@ class Estimate:
     def as_text(self) -> str:
         """The same for people."""
         return (
-            f"{self.files} new files ({_size(self.bytes)}), {self.known} known: "
+            f"{self.files} new files ({format_bytes(self.bytes)}), {self.known} known: "
             f"about {format_time(self.video_s)} of video, {self.clips} clips, {self.tokens:,} tokens\n"
-            f"about {format_time(self.wall_s)} on this machine, {_size(self.library_bytes)} in the library "
+            f"about {format_time(self.wall_s)} on this machine, {format_bytes(self.library_bytes)} in the library "
             f"(guessed from {self.sampled} files; still stretches cost less)"
         )
 
@@ -94,14 +95,6 @@ def estimate(
         library_bytes=clips * (2 * 2 * embedder.embed_dim + _ROW_BYTES),
         sampled=len(costs),
     )
-
-
-def _size(num_bytes: int) -> str:
-    """In the largest unit of which there is one."""
-    for unit, power in (("GB", 9), ("MB", 6)):
-        if num_bytes >= 10**power:
-            return f"{num_bytes / 10**power:.1f} {unit}"
-    return f"{num_bytes / 1000:.0f} kB"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,5 +46,7 @@ class Journal:
         self.write("run started")
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        if kind is not None:
+            self.write("run stopped", error_class=kind.__name__, reason=str(error))
         self._file.close()

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
@@ -193,8 +193,10 @@ def connect_reader(library_dir: Path) -> apsw.Connection:
 
     Raises:
         LibraryError: there is none, or it is damaged, or of another version of vlrlt.
+        LibraryBusyError: another machine is writing.
     """
     check_is_library(library_dir)
+    check_written_here(library_dir)
     path = library_dir / "catalog.db"
     with mapped_errors(path):
         connection = _open_to_read(path)
@@ -223,6 +225,31 @@ def _open_to_read(path: Path) -> apsw.Connection:
             f"catalog.db-shm: run vlrlt status --library {path.parent} once where it can be written"
         )
     return apsw.Connection(os.fspath(path), flags=apsw.SQLITE_OPEN_READONLY)
+
+
+def check_written_here(library_dir: Path) -> None:
+    """Refuse to read what another machine is writing: its memory, in which SQLite says what is valid, is not shared.
+
+    The writer's flock cannot be seen here by lockf, unless a network share has made a lock of bytes of it.
+
+    Raises:
+        LibraryBusyError: another machine is writing.
+    """
+    with suppress(OSError):
+        lock_fd = os.open(library_dir / "lock", os.O_RDONLY)
+        try:
+            os.lockf(lock_fd, os.F_TEST, 0)
+        except OSError:
+            process, machine = _owner(lock_fd)
+        else:
+            return
+        finally:
+            os.close(lock_fd)
+        if machine != _this_machine():
+            raise LibraryBusyError(
+                f"{library_dir} is being written on another machine (process {process} there) and cannot be read from "
+                "here until that has finished; meanwhile ask a vlrlt serve that runs there"
+            )
 
 
 def stamp_at_rest(library_dir: Path) -> tuple[int, ...] | None:
@@ -309,14 +336,30 @@ def lock_library(library_dir: Path) -> int:
     try:
         fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        owner = os.pread(lock_fd, 20, 0).decode()
+        process, machine = _owner(lock_fd)
         os.close(lock_fd)
+        where = "" if machine == _this_machine() else " on another machine"
         raise LibraryBusyError(
-            f"{library_dir} is being written by another vlrlt (process {owner}); wait until it has finished or stop it"
+            f"{library_dir} is being written by another vlrlt (process {process}{where}); "
+            "wait until it has finished or stop it"
         ) from None
     os.ftruncate(lock_fd, 0)
-    os.pwrite(lock_fd, str(os.getpid()).encode(), 0)
+    os.pwrite(lock_fd, f"{os.getpid()} {_this_machine()}".encode(), 0)
     return lock_fd
+
+
+def _owner(lock_fd: int) -> tuple[str, str]:
+    """Process and machine of the last writer; a share that refuses to let a locked file be read tells neither."""
+    try:
+        process, _, machine = os.pread(lock_fd, 100, 0).decode().partition(" ")
+    except OSError:
+        return "unknown", ""
+    return process, machine
+
+
+def _this_machine() -> str:
+    """The same in all containers of a machine, and another after it has started anew."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 @contextmanager

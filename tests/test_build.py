@@ -601,6 +601,7 @@ def test_a_run_can_be_stopped_from_outside(archive: Path, library_dir: Path, ind
     with pytest.raises(StoppedError):
         index(archive, on_progress=stop)
     assert searchable(library_dir) == {"a.mp4": 3}
+    assert '"event": "run stopped", "error_class": "StoppedError"' in (library_dir / "log" / "index.jsonl").read_text()
     assert counts(index(archive)) == (1, 1, 0, 3), "an old request to stop is forgotten"
 
 

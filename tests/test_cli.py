@@ -262,14 +262,16 @@ def test_status(indexed: Path) -> None:
     status = last_json(result)
     assert status.keys() == {
         *("library", "model", "fingerprint", "indexed", "partial", "failed", "clips", "video_s", "size_bytes"),
-        *("search", "unfinished", "missing", "other_models"),
+        *("search", "unfinished", "missing", "other_models", "run", "paused", "last_run"),
         "failures",
     }
+    assert (status["run"], status["paused"], status["last_run"]["indexed"]) == (None, False, 2)
     assert (status["indexed"], status["clips"], status["video_s"]) == (2, 3, 7.0)
     assert "videos   2 indexed, 0 partial, 0 failed" in vlrlt("status", "--library", indexed).stdout
     metrics = vlrlt("status", "--library", indexed, "--metrics").stdout
     assert 'vlrlt_videos{state="indexed"} 2.0' in metrics.splitlines()
     assert "vlrlt_clips 3.0" in metrics.splitlines()
+    assert f'vlrlt_last_run_stage_seconds{{stage="encoder"}} {status["last_run"]["encode_s"]}' in metrics.splitlines()
 
 
 def test_the_commands_that_keep_a_library_in_order(indexed: Path, archive: Path) -> None:
@@ -477,6 +479,8 @@ def test_a_mistyped_library_is_refused_and_not_made(tmp_path: Path, command: str
 
 def test_a_run_says_that_it_is_paused(indexed: Path, tmp_path: Path) -> None:
     assert "vlrlt resume --library" in vlrlt("pause", "--library", indexed).stdout
+    assert "paused   index runs wait" in vlrlt("status", "--library", indexed).stdout
+    assert "nothing to stop" in vlrlt("stop", "--library", indexed).stdout
     (indexed / "stop").touch()  # so that the run ends
     assert "paused; go on with: vlrlt resume" in vlrlt("index", tmp_path, "--library", indexed).stderr
     assert "go on" in vlrlt("resume", "--library", indexed).stdout

@@ -21,7 +21,7 @@ from colour import COLOURS, ColourEmbedder, write_colours
 from PIL import Image
 from unwritable import UNWRITABLE, as_other_user, folder_for_everybody
 
-from vlrlt.errors import ConfigError, DecodeError, IndexMismatchError, LibraryError
+from vlrlt.errors import ConfigError, DecodeError, IndexMismatchError, LibraryBusyError, LibraryError
 from vlrlt.index.build import index_paths
 from vlrlt.index.control import ask_run
 from vlrlt.index.ledger import Ledger
@@ -31,6 +31,7 @@ from vlrlt.index.query.request import SearchRequest
 from vlrlt.index.query.searcher import SearchOptions
 from vlrlt.service import PREVIEW_MAX_S, THUMBNAIL_WIDTH_PX, Service
 from vlrlt.service.pictures import Pictures
+from vlrlt.sizes import format_bytes
 from vlrlt.types import ClipSpan, Moment
 from vlrlt.video.sampling import ClipSampling
 
@@ -226,9 +227,26 @@ def test_status_counts_what_is_there(own_service: Service, archive: Path, librar
     ((failure),) = status.as_json()["failures"]
     assert (Path(failure["path"]).name, failure["state"], failure["stage"]) == ("broken.mp4", "failed", "open")
     lines = status.as_text().splitlines()
+    assert lines[0] == f"library  {library_dir}, {format_bytes(status.size_bytes)}"
     assert lines[2] == "videos   2 indexed, 0 partial, 1 failed"
     assert lines[4].startswith("search   SQfp16: exact")
-    assert lines[5].startswith(f"  failed  {archive}/broken.mp4: cannot open: ")
+    assert lines[5].startswith("last run ended 20")
+    assert lines[6].startswith(f"  failed  {archive}/broken.mp4: cannot open: ")
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "text"),
+    [
+        (999, "999 bytes"),
+        (1000, "1 kB"),
+        (340_400, "340 kB"),
+        (1_250_000, "1.2 MB"),
+        (3 * 10**9, "3.0 GB"),
+        (22 * 10**12, "22.0 TB"),
+    ],
+)
+def test_sizes_for_people(num_bytes: int, text: str) -> None:
+    assert format_bytes(num_bytes) == text
 
 
 def moment(service: Service, text: str) -> Moment:
@@ -347,6 +365,27 @@ def test_a_library_that_cannot_be_written_is_searched_listed_and_shown(
                 index_paths([public / "archive"], library_dir=library_dir, embedder=ColourEmbedder())
         assert sorted(path.suffix for path in caches.rglob("*") if path.is_file()) == [".jpg", ".npy"]
     assert before == {path: path.read_bytes() for path in before}
+
+
+def test_a_library_that_another_machine_writes_is_not_read(own_service: Service, library_dir: Path) -> None:
+    """As a network share shows it: a lock of bytes, and in the file the name of another machine."""
+    own_name = (library_dir / "lock").read_text()
+    code = (
+        "import os, sys; lock = os.open(sys.argv[1], os.O_RDWR); os.lockf(lock, os.F_LOCK, 0);"
+        "print(flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(library_dir / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        assert found(own_service, TextQuery("red"), k=1), "a writer on this machine"
+        (library_dir / "lock").write_text("4711 elsewhere")
+        for ask in (own_service.status, lambda: Service(library_dir)):
+            with pytest.raises(LibraryBusyError, match=r"written on another machine \(process 4711 there\)"):
+                ask()
+        writer.communicate()
+    assert own_service.status().indexed == 2
+    (library_dir / "lock").write_text(own_name)
 
 
 def kill_a_writer(library_dir: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vlrlt.errors import MissingExtraError
+from vlrlt.sizes import format_bytes
 
 Verdict = Literal["ok", "warning", "broken"]
 
@@ -153,7 +154,7 @@ def _model_cache() -> Check:
 def _free_disk() -> Check:
     here = Path.cwd()
     free_bytes = shutil.disk_usage(here).free
-    found = f"{free_bytes / 1e9:.1f} GB at {here}"
+    found = f"{format_bytes(free_bytes)} at {here}"
     if free_bytes < _FREE_BYTES:
         return Check(name="free_disk", verdict="warning", found=found, advice="an hour of video needs about 1 MB")
     return Check(name="free_disk", verdict="ok", found=found)

@@ -12,6 +12,7 @@ from vlrlt.index.control import RunView, ask_run, view_run
 from vlrlt.serve.jobs import Jobs
 from vlrlt.serve.launch import parse_root
 from vlrlt.service import LibraryStatus, Service
+from vlrlt.sizes import format_bytes
 from vlrlt.times import format_time
 from vlrlt.ui import page
 from vlrlt.ui.charts import charted
@@ -52,7 +53,7 @@ def _show_totals(status: LibraryStatus) -> None:
             ("Videos", f"{status.indexed + status.partial:,}", None),
             ("Length", f"{hours:,.1f} h" if hours >= 1 else format_time(status.video_s), "Of searchable video."),
             ("Clips", f"{status.clips:,}", "What is searched: each has one vector."),
-            ("Storage", f"{status.size_bytes / 1e6:,.1f} MB", "Of the library; the videos stay where they are."),
+            ("Storage", format_bytes(status.size_bytes), "Of the library; the videos stay where they are."),
             ("Failed", f"{status.failed + status.partial:,}", "Files that cannot be searched to their end."),
         ):
             st.metric(label, value, help=note, border=True, width=160)

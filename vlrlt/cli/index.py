@@ -78,7 +78,7 @@ def index(  # noqa: PLR0913  one for each option
     Example: vlrlt index /mnt/archive --library lib --engine ray --ray-address auto
     """
     from vlrlt.index.build import index_paths
-    from vlrlt.index.control import StoppedError
+    from vlrlt.index.control import StoppedError, is_paused
     from vlrlt.index.encode import MAX_TOKENS
     from vlrlt.index.estimate import estimate
     from vlrlt.index.ledger import library_models
@@ -103,7 +103,7 @@ def index(  # noqa: PLR0913  one for each option
         forecast = estimate(paths, workers=workers, **options)
         typer.echo(json.dumps(forecast.as_json()) if as_json else forecast.as_text())
         return
-    if (library / "pause").exists():
+    if is_paused(library):
         typer.echo(f"vlrlt: paused; go on with: vlrlt resume --library {library}", err=True)
     try:
         with _engine(engine, workers, ray_address, shared, embedder, device) as chosen, index_progress() as show:

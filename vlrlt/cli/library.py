@@ -108,7 +108,7 @@ def use(
         lacking = ledger.num_videos_missing_from(fitting[0])
         if lacking:
             raise ConfigError(
-                f"{lacking} videos are not indexed with {model!r} yet; run vlrlt index PATH --model {model}"
+                f"{lacking} videos are not indexed with {fitting[0]} yet; give the vlrlt index command of it once more"
             )
         ledger.use(fitting[0])
         for other in models if forget_others else ():
@@ -193,10 +193,11 @@ def stop(library: Library) -> None:
 
     Example: vlrlt stop --library lib
     """
-    from vlrlt.index.control import ask_run
+    from vlrlt.index.control import ask_run, view_run
 
     ask_run(library, "stop")
-    typer.echo(f"a running index of {library} stops after the clip at hand")
+    run = view_run(library)
+    typer.echo(f"{library}: {run.as_text()}" if run else f"no index run of {library} was found; nothing to stop")
 
 
 def _when_free(act: Callable[[], _Made], *, wait_s: float) -> _Made:

@@ -1,12 +1,15 @@
 """What a library answers: moments that fit a query, and what it holds."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vlrlt.index.catalog import LibraryCounts, Video
+from vlrlt.index.control import RunView
 from vlrlt.index.query.request import GroupBy
 from vlrlt.index.vectors.protocol import StoreInfo
+from vlrlt.sizes import format_bytes
 from vlrlt.times import format_time
 from vlrlt.types import Moment
 
@@ -102,6 +105,12 @@ class LibraryStatus(LibraryCounts):
     """How it is searched; None: it has no index yet."""
     other_models: tuple[str, ...]
     """Models that there are vectors of and that do not answer; `vlrlt use` makes one answer."""
+    run: RunView | None
+    """The index run that is at work; None: there is none."""
+    paused: bool
+    """Whether index runs wait."""
+    last_run: dict[str, Any] | None
+    """What the last finished run said, as Catalog.last_run."""
 
     def as_json(self) -> dict[str, Any]:
         """The documented JSON shape of `vlrlt status --json`."""
@@ -119,6 +128,11 @@ class LibraryStatus(LibraryCounts):
             "video_s": round(self.video_s, 3),
             "size_bytes": self.size_bytes,
             "search": asdict(self.search) if self.search else None,
+            "run": self.run.as_json() if self.run else None,
+            "paused": self.paused,
+            "last_run": {name: value for name, value in self.last_run.items() if name != "failures"}
+            if self.last_run
+            else None,
             "failures": [video.problem_json() for video in self.failures],
         }
 
@@ -128,7 +142,7 @@ class LibraryStatus(LibraryCounts):
         unsearched = "nothing; run: vlrlt index PATH" if not self.clips else "not ready: the first search prepares it"
         return "\n".join(
             (
-                f"library  {self.library_dir}, {self.size_bytes / 1e6:.1f} MB",
+                f"library  {self.library_dir}, {format_bytes(self.size_bytes)}",
                 f"model    {model}",
                 f"videos   {self.indexed} indexed, {self.partial} partial, {self.failed} failed"
                 + (f", {self.unfinished} unfinished" if self.unfinished else "")
@@ -136,6 +150,15 @@ class LibraryStatus(LibraryCounts):
                 f"clips    {self.clips} of {format_time(self.video_s)} of video",
                 f"search   {self.search.as_text() if self.search else unsearched}",
                 *(f"also     {other}" for other in self.other_models),
+                *self._run_lines(),
                 *(video.problem_text() for video in self.failures),
             )
         )
+
+    def _run_lines(self) -> Iterator[str]:
+        if self.run is not None:
+            yield f"run      {self.run.as_text()}"
+        if self.paused:
+            yield f"paused   index runs wait; go on with: vlrlt resume --library {self.library_dir}"
+        if self.last_run is not None:
+            yield f"last run ended {self.last_run['ended_at']}, took {format_time(self.last_run['wall_s'])}"

@@ -22,6 +22,7 @@ from vlrlt.export.output import check_outside
 from vlrlt.export.piece import piece_of
 from vlrlt.index.annotations import TextHit
 from vlrlt.index.catalog import Catalog, LibraryCounts, LibrarySettings, Snapshot, Video
+from vlrlt.index.control import is_paused, view_run
 from vlrlt.index.query.language import Query, SimilarQuery
 from vlrlt.index.query.searcher import Ranking, Searcher, SearchOptions, is_match
 from vlrlt.index.repeats import THRESHOLD, Repetition, find_repetitions
@@ -249,6 +250,7 @@ class Service:
         with self._lock:
             catalog = self._catalog
             models, counts, failures = catalog.models(), catalog.counts(), catalog.problems()
+            last_run = catalog.last_run()
         settings = models[0] if models else None
         return LibraryStatus(
             library_dir=self.library_dir,
@@ -259,6 +261,9 @@ class Service:
             failures=failures,
             search=store_info(self.library_dir, settings.fingerprint) if settings else None,
             other_models=tuple(map(str, models[1:])),
+            run=view_run(self.library_dir),
+            paused=is_paused(self.library_dir),
+            last_run=last_run,
         )
 
     def moving_s(self, *, bins: int) -> tuple[float, ...]:

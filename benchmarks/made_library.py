@@ -1,0 +1,46 @@
+"""A library of many made-up clips: the vectors of search_scale.py, the embedded model, all rows of a catalog."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from search_scale import CHUNK_CLIPS, World
+
+from vlrlt.embed import DEFAULT_MODEL, load_embedder
+from vlrlt.index.build import settings_of
+from vlrlt.index.catalog import Video
+from vlrlt.index.files import NO_STAMP
+from vlrlt.index.ledger import Chunk, Ledger
+from vlrlt.index.store import write_segment
+from vlrlt.types import ClipSpan
+
+
+def make_library(
+    library_dir: Path, *, num_clips: int, spans: Sequence[ClipSpan], path_of: Callable[[int], Path]
+) -> None:
+    """Write whole videos until there are num_clips clips; what an earlier run has made stays.
+
+    Args:
+        library_dir: made if it is absent.
+        num_clips: in all.
+        spans: of the clips of every video; CHUNK_CLIPS is a multiple of their number.
+        path_of: number of a video to its path.
+    """
+    embedder = load_embedder(DEFAULT_MODEL, device="cpu")
+    world = World(embedder.embed_dim, seed=0)
+    with Ledger.open(library_dir) as ledger:
+        ledger.bind(settings_of(embedder))
+        done = ledger.counts().clips
+        for first in range(done, num_clips, len(spans)):
+            number, at = first // len(spans), first % CHUNK_CLIPS
+            if at == 0 or first == done:
+                vectors_ND = world.chunk(first // CHUNK_CLIPS)
+            rows_ND = vectors_ND[at : at + len(spans)]
+            video = Video(
+                path=path_of(number),
+                stamp=NO_STAMP,
+                content_hash=f"{number:032x}",
+                state="indexed",
+                duration_s=spans[-1].end_s,
+            )
+            segment = write_segment(library_dir, rows_ND, fingerprint=embedder.fingerprint)
+            ledger.commit(video, Chunk(first_clip=0, segment=segment, spans=spans, moving=[0.5] * len(spans)))
