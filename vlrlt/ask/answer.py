@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from vlrlt.ask.question import Kind
+from vlrlt.ask.grammar import Kind
 from vlrlt.times import format_time
 from vlrlt.types import Moment
 

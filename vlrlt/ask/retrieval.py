@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vlrlt.ask.answer import Answer, Candidate, where_and_when
-from vlrlt.ask.question import Kind, Question
+from vlrlt.ask.grammar import Kind
+from vlrlt.ask.question import Question
 from vlrlt.errors import ConfigError
 from vlrlt.index.query.confidence import CONFIDENT
 from vlrlt.index.query.filters import Filter
@@ -113,7 +114,8 @@ class _Answering:
         if not matches:
             return self._nothing(nearest)
         videos = list(dict.fromkeys(Path(match.video).name for match in matches))
-        text = f"in {', '.join(videos[:NUM_CITATIONS])}: {where_and_when(matches[0])}"
+        many = f"{len(videos)} videos, " if len(videos) > 1 else ""
+        text = f"in {many}{', '.join(videos[:NUM_CITATIONS])}: {where_and_when(matches[0])}"
         return self._answer(text, found=True, value=videos[0], citations=matches)
 
     def _exists(self) -> Answer:

@@ -10,28 +10,52 @@ from collections.abc import Sequence
 from vlrlt.index.words import IRREGULAR_PARTICIPLES
 
 WHO = (
-    r"(?:i|you|we|they|he|she|it|one|someone|somebody|anyone|anybody|people|"
-    r"(?:a|the|any|this) (?:person|user|wearer|camera wearer)|the camera)"
+    r"(?:i|you|we|they|he|she|it|me|us|him|them|one|someone|somebody|anyone|anybody|people|"
+    r"(?:a|the|any|this) (?:person|user|wearer|camera wearer)|the camera|this|that)"
 )
-AUXILIARY = r"(?:do|does|did|is|are|am|was|were|has|have|had|can|could|will|would)"
+AUXILIARY = r"(?:do|does|did|is|are|am|was|were|has|have|had|can|could|will|would|may|might|must|should)"
+SCENE = (
+    r"(?:moments?|times?|scenes?|points?|places?|parts?|instances?|occurrences?|appearances?|shots?|timestamps?|"
+    r"footage|evidence|videos?|clips?|films?|recordings?|files?|movies?|pictures?)"
+)
+CONNECTIVE = r"(?:when|where|that shows?|that|(?:in|at) which|of|with|showing|containing)"
+"""What joins a scene and what it shows: "the moment when", "a video of"."""
 _DETERMINER = r"(?:the|a|an|any|some|my|your|his|her|their|our)"
 _BE = r"(?:is|are|was|were|has|have|had|gets?|got)"
-_FILLERS = r"(?:(?:ever|just|also|actually|really|already|finally|been|being|seen|shown) )*"
-_PARTICIPLE = (
+_FILLERS = r"(?:(?:ever|just|also|actually|really|already|finally|be|been|being|see|seen|shown) )*"
+PARTICIPLE = (
     r"(?!(?:red|bed|shed|seed|feed|weed|reed|sled|speed|hundred)\b)"
     rf"(?:\w{{2,}}ed|{'|'.join(sorted(IRREGULAR_PARTICIPLES))})\b"
 )
 _NO_NOUN = rf"(?!(?:{_DETERMINER}|{AUXILIARY}|how|what|which|who|why)\b)(?!\w+ing\b)"
 _NOUN = rf"(?P<noun>(?:{_DETERMINER} )?{_NO_NOUN}[\w-]+(?: [\w-]+){{0,3}}?)"
-_DONE = rf"{_FILLERS}(?P<done>{_PARTICIPLE})(?P<rest> .+)?"
+_DONE = rf"{_FILLERS}(?P<done>{PARTICIPLE})(?P<rest> .+)?"
 _PARTICLE = re.compile(r"(?: (?:on|off|up|down|out|away|over|back))?")
 
+_SCENE = re.compile(
+    rf"^(?:{AUXILIARY} )?(?:(?:{_DETERMINER}|every|all|each) )*{SCENE} (?:{CONNECTIVE} |(?=(?:{WHO}|{_DETERMINER})\b))|"
+    r"^(?:when|where|that|with|of|in which) ",
+    re.IGNORECASE,
+)
+_SHOWN = re.compile(
+    r"(?<=\w)(?<!^what)(?: (?:is|are|was|were))?(?: ever)? (?:happen(?:s|ed)?|occur(?:s|red)?|take place|"
+    r"appear(?:s|ed)?|shows? up|(?:can )?be seen|shown|seen|visible|recorded|"
+    r"on (?:screen|camera)|in (?:view|it|them|there))$",
+    re.IGNORECASE,
+)
+_PHASE = re.compile(
+    r"^(?:start|begin|began|stop|finish)(?:s|ed|ped|es)? (?:to |(?=\w+ing\b))|"
+    r"(?<=ing)( .+)? (?:starts?|begins?|stops?|ends?)$",
+    re.IGNORECASE,
+)
+_COPULA = re.compile(rf"^({_NOUN}) (?:is|are|was|were) (?!\w+ing\b)", re.IGNORECASE)
 _THERE = re.compile(rf"{AUXILIARY} there {_FILLERS}(?P<clause>.+)", re.IGNORECASE)
 _ACTIVE = re.compile(
     rf"(?:{AUXILIARY} )?{WHO} (?:(?:who|that) )?(?:{AUXILIARY} )?{_FILLERS}(?P<clause>.+)", re.IGNORECASE
 )
 _PASSIVES = (
     re.compile(rf"{_BE} {_NOUN} {_DONE}", re.IGNORECASE),
+    re.compile(rf"{AUXILIARY} {_NOUN} (?:be|gets?|got) {_DONE}", re.IGNORECASE),
     re.compile(rf"{_NOUN} (?:{_BE}|being) {_DONE}", re.IGNORECASE),
 )
 _AUXILIARY = re.compile(rf"^{AUXILIARY} {_FILLERS}(?=.)", re.IGNORECASE)
@@ -63,22 +87,24 @@ def with_noun(text: str, first: str) -> str:
 
 
 def _clause(words: str) -> str:
-    """Without who does it, and active."""
-    text = " ".join(words.split()).strip(" '\"")
+    """Without the scene that it is in and without who does it, and active."""
+    text = _SHOWN.sub("", " ".join(words.split()).strip(" '\""))
     there = _THERE.fullmatch(text)
-    text = there["clause"] if there else text
-    active = _ACTIVE.fullmatch(text)
-    if active:
-        return active["clause"]
+    text, of_scene = _SCENE.subn("", there["clause"] if there else text)
+    by_whom = text
+    while active := _ACTIVE.fullmatch(text):  # "do you see anyone opening"
+        text = _SCENE.sub("", active["clause"])
+    if text != by_whom:
+        return _PHASE.sub(r"\1", text).strip()
     text = _BY_WHOM.sub("", text)
-    for pattern in () if there else _PASSIVES:
+    for pattern in () if there and not of_scene else _PASSIVES:
         passive = pattern.fullmatch(text)
         if passive:
             rest = passive["rest"] or ""
             if _PARTICLE.fullmatch(rest):  # the tap was turned on: turned on the tap
                 return f"{passive['done']}{rest} {passive['noun']}"
             return f"{passive['done']} {passive['noun']}{rest}"
-    return _AUXILIARY.sub("", text)
+    return _PHASE.sub(r"\1", _COPULA.sub(r"\1 ", _AUXILIARY.sub("", text))).strip()
 
 
 def _completed(other: str, first: str) -> str:
