@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from vlrlt.index.query.filters import Filter
 from vlrlt.index.query.language import ClipQuery, ImageQuery, Query, TextQuery, parse_clip
 from vlrlt.index.query.request import SearchRequest
 from vlrlt.index.query.searcher import SearchOptions
+from vlrlt.index.vectors.choice import open_store
+from vlrlt.index.vectors.protocol import VectorStore
 from vlrlt.service import PREVIEW_MAX_S, THUMBNAIL_WIDTH_PX, Service
 from vlrlt.service.pictures import Pictures
 from vlrlt.sizes import format_bytes
@@ -188,6 +191,28 @@ def test_searching_from_several_threads(service: Service) -> None:
     for thread in threads:
         thread.join()
     assert results == [[("traffic.mp4", 3, 4)]] * 8
+
+
+def test_a_change_is_loaded_beside_what_is_searched(
+    own_service: Service, archive: Path, library_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert found(own_service, TextQuery("magenta")) == []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow_store(*args: Any) -> VectorStore:
+        begun.set()
+        assert go_on.wait(60)
+        return open_store(*args)
+
+    monkeypatch.setattr("vlrlt.service.service.open_store", slow_store)
+    write_colours(archive / "flower.mp4", [("magenta", 2)])
+    index_paths([archive], library_dir=library_dir, embedder=ColourEmbedder())
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(found, own_service, TextQuery("magenta"))
+        assert begun.wait(60)
+        assert found(own_service, TextQuery("magenta")) == []
+        go_on.set()
+        assert loading.result() == [("flower.mp4", 0, 2)]
 
 
 def test_another_models_query_is_refused(service: Service, shared: Path) -> None:

@@ -76,6 +76,7 @@ class Service:
         self._searcher_state: _Loaded | None = None
         self._rankings: dict[tuple[str, str], Ranking] = {}
         self._lock = threading.RLock()
+        self._loading = threading.Lock()
 
     def search(
         self, query: Query, *, k: int = 10, options: SearchOptions = DEFAULT_OPTIONS, page: str | None = None
@@ -156,8 +157,7 @@ class Service:
         Raises:
             ConfigError: the threshold is out of range.
         """
-        with self._lock:
-            loaded = self._refresh()
+        loaded = self._refresh()
         return find_repetitions(
             loaded.snapshot.clips, loaded.store.vectors, threshold=threshold, min_s=min_s, on_progress=on_progress
         )
@@ -173,8 +173,7 @@ class Service:
 
     def videos(self) -> list[dict[str, Any]]:
         """The searchable videos: id, name, length and number of clips."""
-        with self._lock:
-            clips = self._refresh().snapshot.clips
+        clips = self._refresh().snapshot.clips
         counts_V = np.bincount(clips.video_N, minlength=len(clips.videos))
         ends_s_V = np.zeros(len(clips.videos))
         np.maximum.at(ends_s_V, clips.video_N, clips.end_s_N)
@@ -194,8 +193,7 @@ class Service:
         Raises:
             ConfigError: there is no such video.
         """
-        with self._lock:
-            clips = self._refresh().snapshot.clips
+        clips = self._refresh().snapshot.clips
         if video_id not in clips.video_ids:
             raise ConfigError(f"no video {video_id!r} in this library")
         return clips.videos[clips.video_ids.index(video_id)]
@@ -227,8 +225,7 @@ class Service:
         Raises:
             ConfigError: there is no such clip.
         """
-        with self._lock:
-            clips = self._refresh().snapshot.clips
+        clips = self._refresh().snapshot.clips
         return clips.moment(clips.position(clip_id))
 
     def settings(self) -> LibrarySettings:
@@ -237,8 +234,7 @@ class Service:
         Raises:
             LibraryError: nothing was ever indexed.
         """
-        with self._lock:
-            return self._refresh().snapshot.settings
+        return self._refresh().snapshot.settings
 
     def counts(self) -> LibraryCounts:
         """The totals of `status`, without looking at the disk."""
@@ -336,8 +332,7 @@ class Service:
 
     def paths(self) -> tuple[Path, ...]:
         """Of the searchable videos."""
-        with self._lock:
-            return tuple(map(Path, self._refresh().snapshot.clips.videos))
+        return tuple(map(Path, self._refresh().snapshot.clips.videos))
 
     def close(self) -> None:
         """Close the library."""
@@ -357,8 +352,8 @@ class Service:
 
     def _open_searcher(self) -> tuple[Searcher, str]:
         """A searcher over the library as it is now, and the name of this state."""
+        loaded = self._refresh()
         with self._lock:
-            loaded = self._refresh()
             if self._searcher is not None and self._searcher_state is loaded:
                 return self._searcher, loaded.state
         embedder = self._model.find(loaded.snapshot.settings)  # takes seconds at first; only searches wait for it
@@ -389,18 +384,28 @@ class Service:
         return match[1], int(match[3])
 
     def _refresh(self) -> _Loaded:
-        """The library as it is now; loaded anew only if a writer has changed what can be found."""
-        version = self._catalog.data_version()
-        if self._loaded is None or version != self._data_version:
-            snapshot = self._catalog.snapshot()
-            if self._loaded is not None and snapshot.generation == self._loaded.snapshot.generation:
-                store = self._loaded.store  # a file was moved, or annotated: the same vectors
-            else:
-                store = open_store(self.library_dir, snapshot)
-            state = _state(snapshot, self._catalog.annotations.version())
-            self._loaded = _Loaded(snapshot, store, state)
-            self._data_version = version
-        return self._loaded
+        """The library as it is now; while one thread loads what a writer has changed, others go on with what was."""
+        with self._lock:
+            version = self._catalog.data_version()
+            if self._loaded is not None and version == self._data_version:
+                return self._loaded
+        if self._loaded is not None and self._loading.locked():
+            return self._loaded
+        with self._loading:
+            if self._loaded is None or version != self._data_version:
+                self._loaded, self._data_version = self._load_beside(self._loaded), version
+            return self._loaded
+
+    def _load_beside(self, before: _Loaded | None) -> _Loaded:
+        """The library as it is now, by a reader of its own: a large one takes seconds."""
+        with Catalog.open_reader(self.library_dir) as reader:
+            snapshot = reader.snapshot()
+            state = _state(snapshot, reader.annotations.version())
+        if before is not None and snapshot.generation == before.snapshot.generation:
+            store = before.store  # a file was moved, or annotated: the same vectors
+        else:
+            store = open_store(self.library_dir, snapshot)
+        return _Loaded(snapshot, store, state)
 
     def _known_video(self, moment: Moment) -> Video:
         """The video of a moment: only videos of this library are ever read."""
