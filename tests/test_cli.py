@@ -49,6 +49,7 @@ COMMANDS = (
     "use",
     "verify",
     "compact",
+    "snapshot",
     "prune",
     "pause",
     "resume",
@@ -468,7 +469,19 @@ def test_train_hands_its_arguments_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["verify", "compact", "prune", "use default", "import .", "pause", "resume", "stop", "failures", "status"],
+    [
+        "verify",
+        "compact",
+        "snapshot",
+        "prune",
+        "use default",
+        "import .",
+        "pause",
+        "resume",
+        "stop",
+        "failures",
+        "status",
+    ],
 )
 def test_a_mistyped_library_is_refused_and_not_made(tmp_path: Path, command: str) -> None:
     result = vlrlt(*command.split(), "--library", tmp_path / "mistyped")

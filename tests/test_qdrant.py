@@ -13,8 +13,9 @@ from stores import Archive, check, queries
 
 from vlrlt.errors import ConfigError, LibraryError
 from vlrlt.index.build import index_paths
+from vlrlt.index.catalog import Catalog
 from vlrlt.index.query.language import ClipQuery
-from vlrlt.index.vectors.choice import FAISS, choose_store, chosen_store
+from vlrlt.index.vectors.choice import FAISS, choose_store, chosen_store, snapshot_store
 from vlrlt.index.vectors.faiss_store import FaissStore
 from vlrlt.index.vectors.qdrant_store import QdrantStore
 from vlrlt.service import Service
@@ -172,6 +173,26 @@ def test_a_library_remembers_its_store(tmp_path: Path, library_dir: Path) -> Non
     index_paths([tmp_path], library_dir=library_dir, embedder=ColourEmbedder(), store=FAISS)
     with Service(library_dir, model=ColourEmbedder()) as service:
         assert service.search(ClipQuery(tmp_path / "a.mp4"), k=3).hits == on_qdrant
+
+
+@pytest.mark.parametrize(
+    ("store", "kind", "says"),
+    [
+        ("milvus://host", ConfigError, "a store is qdrant://HOST"),
+        ("qdrant://127.0.0.1:9/lib", LibraryError, "refused; is the server up"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_said_before_the_work(
+    tmp_path: Path, library_dir: Path, store: str, kind: type[Exception], says: str
+) -> None:
+    write_colours(tmp_path / "a.mp4", [("red", 2)])
+    with pytest.raises(kind, match=says):
+        index_paths([tmp_path], library_dir=library_dir, embedder=ColourEmbedder(), store=store)
+    assert chosen_store(library_dir) == FAISS
+    with Catalog.open_reader(library_dir) as catalog:
+        assert catalog.counts().clips == 0
+        with pytest.raises(ConfigError, match="has no server to take a snapshot; copy the folder"):
+            snapshot_store(library_dir, catalog.snapshot())
 
 
 def test_a_library_that_cannot_be_written_says_so(tmp_path: Path) -> None:

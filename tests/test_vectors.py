@@ -6,16 +6,17 @@ Small libraries get the indexes of big ones by lowering the limits of the plan.
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from stores import DIM, Archive, check, queries
 
 from vlrlt.errors import LibraryError, MissingExtraError
-from vlrlt.index.vectors import faiss_base, plan
+from vlrlt.index.vectors import faiss_base, faiss_part, plan
 from vlrlt.index.vectors.faiss_build import positions_of
 from vlrlt.index.vectors.faiss_store import FaissStore, info_of
-from vlrlt.index.vectors.plan import fits, plan_index
+from vlrlt.index.vectors.plan import IndexPlan, fits, plan_index
 
 KINDS = {"SQfp16": {}, "SQ8": {"EXACT_MAX_CLIPS": 0}, "RaBitQ4": {"EXACT_MAX_CLIPS": 0, "SQ8_MAX_CLIPS": 0}}
 
@@ -199,6 +200,37 @@ def test_a_disk_that_takes_no_index_does_not_stop_a_search(archive: Archive) -> 
     archive.add(1)
     (archive.library_dir / "faiss").touch()  # a file where the folder should be
     check(opened(archive), archive.vectors_ND)
+
+
+class GpuIndex:
+    """Searches as FAISS's GPU indexes do: no selector, and no more hits or lists than they can."""
+
+    def __init__(self, index: Any, plan: IndexPlan) -> None:
+        self.index, self.most, self.searches = index, 10 * plan.overfetch, 0
+
+    def search(self, queries_QD: Any, k: int, *, params: Any) -> Any:
+        assert params.sel is None
+        assert max(k, getattr(params, "nprobe", 0)) <= self.most
+        self.searches += 1
+        return self.index.search(queries_QD, k, params=params)
+
+
+def test_a_gpu_gets_what_it_can_do(archive: Archive, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies: list[GpuIndex] = []
+
+    def gpu_copy(index: Any, plan: IndexPlan) -> GpuIndex:
+        copies.append(GpuIndex(index, plan))
+        return copies[-1]
+
+    monkeypatch.setattr(faiss_part, "gpu_copy", gpu_copy)
+    monkeypatch.setattr(faiss_part, "GPU_MOST", 10 * plan_index(3000).overfetch)
+    monkeypatch.setattr("vlrlt.index.vectors.faiss_store._SCAN_CLIPS", 20)
+    archive.add(*range(30))
+    store = opened(archive)
+    check(store, archive.vectors_ND)
+    check(store, archive.vectors_ND, within=list(range(0, 3000, 2)))
+    assert len(store.search(queries(1)[0], k=3000).positions_K) == 3000
+    assert sum(copy.searches for copy in copies) > 0
 
 
 def test_a_missing_faiss_names_both_extras(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vlrlt.errors import LibraryError
+from vlrlt.errors import ConfigError, LibraryError
 from vlrlt.index.catalog import Snapshot
 from vlrlt.index.vectors import faiss_store, qdrant_store
 from vlrlt.index.vectors.faiss_store import FaissStore
@@ -27,8 +27,12 @@ def choose_store(library_dir: Path, store: str) -> None:
     """Remember the store of a library; only for the writer.
 
     Raises:
-        LibraryError: the library cannot be written.
+        ConfigError: the URL of the store is wrong.
+        MissingExtraError: qdrant-client is not installed.
+        LibraryError: the library cannot be written, or the server cannot be reached.
     """
+    if store != FAISS:
+        qdrant_store.check_server(store, library_dir=library_dir)
     partial = library_dir / f"{_FILE}.tmp"
     try:
         partial.write_text(f"{store}\n")
@@ -61,6 +65,23 @@ def update_store(library_dir: Path, snapshot: Snapshot) -> None:
     if isinstance(store, QdrantStore):
         store.sync()
     store.close()
+
+
+def snapshot_store(library_dir: Path, snapshot: Snapshot) -> str:
+    """Have the server of a library take a snapshot of its collection; its name there.
+
+    Raises:
+        ConfigError: there is no server.
+        MissingExtraError: qdrant-client is not installed.
+        LibraryError: a segment is damaged, or the server cannot be reached or cannot take one.
+    """
+    if chosen_store(library_dir) == FAISS:
+        raise ConfigError(f"{library_dir} has no server to take a snapshot; copy the folder")
+    store = QdrantStore(chosen_store(library_dir), library_dir, snapshot)
+    try:
+        return store.snapshot()
+    finally:
+        store.close()
 
 
 def store_info(library_dir: Path, fingerprint: str) -> StoreInfo | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vlrlt.index.vectors.faiss_base import search_rows
-from vlrlt.index.vectors.gpu import GPU_MAX_HITS, gpu_copy
+from vlrlt.index.vectors.gpu import GPU_MOST, gpu_copy
 from vlrlt.index.vectors.plan import IndexPlan
 from vlrlt.index.vectors.protocol import Hits, Mask, PositionArray, best
 from vlrlt.index.vectors.stored import StoredVectors
@@ -45,9 +45,9 @@ class Part:
             num_probes = min(round(num_probes / max(float(within_N.mean()), 1e-9)), self._plan.num_lists)
         num_rows = len(self._positions_R) if within_R is None else int(np.count_nonzero(within_R))
         depth = min(k * self._plan.overfetch, num_rows)
-        on_gpu = self._gpu_index is not None and within_R is None and depth <= GPU_MAX_HITS
-        index = self._gpu_index if on_gpu else self._index
         while True:
+            on_gpu = self._gpu_index is not None and within_R is None and max(depth, num_probes) <= GPU_MOST
+            index = self._gpu_index if on_gpu else self._index
             rows_K, scores_K = search_rows(index, query_D, k=depth, num_probes=num_probes, within_R=within_R)
             if len(rows_K) == depth or num_probes == self._plan.num_lists:
                 break

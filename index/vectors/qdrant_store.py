@@ -38,6 +38,14 @@ def info_of(url: str) -> StoreInfo:
     return StoreInfo(kind=url, reason="approximate (HNSW over int8 codes), on a server of its own", recall_at_10={})
 
 
+def check_server(url: str, *, library_dir: Path) -> None:
+    """Ask a server for anything, before hours of work count on it; raises as QdrantStore."""
+    with _mapped_errors(url):
+        client, _ = _connect(url, default_name=library_dir.resolve().name)
+        client.get_collections()
+        client.close()
+
+
 class QdrantStore:
     """A VectorStore on a Qdrant server.
 
@@ -62,7 +70,7 @@ class QdrantStore:
         self._order_N = np.argsort(self._ids_N)
         self._segments = snapshot.segments
         self._first_G = np.cumsum([0, *(segment.rows for segment in snapshot.segments)])
-        with self._mapped_errors():
+        with _mapped_errors(self._url):
             self._client, name = _connect(url, default_name=library_dir.resolve().name)
         self._collection = f"{name}-{snapshot.settings.fingerprint[:12]}"
         self.sample_SD = self._stored.at(evenly(len(self), most=SAMPLE_CLIPS))
@@ -75,7 +83,7 @@ class QdrantStore:
         if not len(self) or (within_N is not None and not within_N.any()):
             return Hits(np.zeros(0, np.int64), np.zeros(0, np.float32))
         passing = None if within_N is None or within_N.all() else self._filter(within_N)
-        with self._mapped_errors():
+        with _mapped_errors(self._url):
             found = self._client.query_points(
                 self._collection, query=query_D.tolist(), query_filter=passing, limit=k, with_payload=False
             ).points
@@ -96,7 +104,7 @@ class QdrantStore:
         Raises:
             LibraryError: the server cannot, or there is no server.
         """
-        with self._mapped_errors():
+        with _mapped_errors(self._url):
             taken = self._client.create_snapshot(self._collection)
         if taken is None:
             raise LibraryError(f"{self._url}: the server took no snapshot of {self._collection}; see its log")
@@ -113,7 +121,7 @@ class QdrantStore:
             LibraryError: the server cannot be reached or refuses, or a segment is damaged.
         """
         models = _models()
-        with self._mapped_errors():
+        with _mapped_errors(self._url):
             if not self._client.collection_exists(self._collection):
                 self._create()
             counted = self._client.facet(
@@ -184,18 +192,19 @@ class QdrantStore:
             conditions.append(models.HasIdCondition(has_id=ids))
         return conditions
 
-    @contextmanager
-    def _mapped_errors(self) -> Iterator[None]:
-        """Raise the client's errors as LibraryError with the server's name."""
-        try:
-            yield
-        except VlrltError:
-            raise
-        except Exception as error:  # httpx, gRPC and the client itself each have their own
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise LibraryError(
-                f"{self._url}: {reason}; is the server up, and {_KEY_VARIABLE} right? All vectors are in the library"
-            ) from error
+
+@contextmanager
+def _mapped_errors(url: str) -> Iterator[None]:
+    """Raise the client's errors as LibraryError with the server's name."""
+    try:
+        yield
+    except VlrltError:
+        raise
+    except Exception as error:  # httpx, gRPC and the client itself each have their own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise LibraryError(
+            f"{url}: {reason}; is the server up, and {_KEY_VARIABLE} right? All vectors are in the library"
+        ) from error
 
 
 def _size(conditions: Sequence[Any]) -> int:

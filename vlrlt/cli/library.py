@@ -1,4 +1,4 @@
-"""Commands that keep a library in order: watch, failures, use, verify, compact, prune, pause, resume, stop."""
+"""Commands that keep a library in order: watch, failures, use, verify, compact, prune, pause and the like."""
 
 import json
 import time
@@ -146,6 +146,21 @@ def compact(library: Library) -> None:
 
     before, after = run_compact(library)
     typer.echo(f"{before} segments became {after}")
+
+
+@app.command()
+def snapshot(library: Library) -> None:
+    """Have the Qdrant server of a library take a snapshot of its collection, to be restored by Qdrant's own means.
+
+    Without a server, copy the library's folder instead.
+
+    Example: vlrlt snapshot --library lib
+    """
+    from vlrlt.index.catalog import Catalog
+    from vlrlt.index.vectors.choice import snapshot_store
+
+    with Catalog.open_reader(library) as catalog:
+        typer.echo(snapshot_store(library, catalog.snapshot()))
 
 
 @app.command()
