@@ -4,7 +4,6 @@ Streamlit's AppTest runs the real page on a real library; the model is real but 
 with the service's own answer. That the page works in a browser is shown by test_browser.py.
 """
 
-import io
 import re
 import shutil
 import socket
@@ -27,10 +26,10 @@ from towers import tiny_dual
 from vlrlt.ask.question import parse_question
 from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.embed import load_embedder
-from vlrlt.errors import LibraryError, MissingExtraError
+from vlrlt.errors import ConfigError, LibraryError, MissingExtraError
 from vlrlt.index.build import index_paths
 from vlrlt.index.ledger import Ledger
-from vlrlt.index.query.language import TextQuery, compose
+from vlrlt.index.query.language import ClipQuery, ImageQuery, TextQuery, compose
 from vlrlt.index.query.request import SearchRequest
 from vlrlt.index.query.searcher import SearchOptions
 from vlrlt.models.checkpoint import save_checkpoint
@@ -219,7 +218,7 @@ def test_filters_are_chips_that_can_be_taken_away(library: Path) -> None:
     page = open_page(q="open the fridge", tail="1", path="sea*", moving="0.1")
     assert {text for text in texts(page) if text.endswith(".mp4")} == {"sea.mp4"}
     chips = page.multiselect(key="chips")
-    assert chips.value == ["path: sea*", "moving: 10% to 100%", "with what fits little"]
+    assert chips.value == ["path: sea*", "moving: 10% to 100%", "with weak matches"]
     chips.unselect("path: sea*")
     run(page)
     assert {text for text in texts(page) if text.endswith(".mp4")} == {"sea.mp4", TRICKY}
@@ -300,14 +299,20 @@ def test_then_and_not_are_part_of_the_query(library: Path) -> None:
     assert sorted(cards(page)) == sorted(time_range(hit) for hit in hits)
 
 
-def test_a_picture_is_a_query(library: Path) -> None:
-    picture = io.BytesIO()
-    Image.new("RGB", (64, 48), "blue").save(picture, "PNG")
+@pytest.mark.parametrize("name", ["blue.png", "blue.mp4"])
+def test_an_uploaded_picture_or_film_is_a_query(library: Path, tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    if name.endswith("mp4"):
+        write_colours(file, [("blue", 4)])
+    else:
+        Image.new("RGB", (64, 48), "blue").save(file)
     page = open_page()
-    page.file_uploader(key="picture").set_value(("blue.png", picture.getvalue(), "image/png"))
+    page.file_uploader(key="upload").set_value((name, file.read_bytes(), "application/octet-stream"))
     run(page)
-    assert cards(page) != []
-    assert not any("sure" in element.value for element in page.markdown), "pictures have no words to be sure of"
+    with Service(library) as service:
+        hits = service.search(ClipQuery(file) if name.endswith("mp4") else ImageQuery(file), k=12).hits
+    assert sorted(cards(page)) == sorted(time_range(hit) for hit in hits) != []
+    assert not any("sure" in element.value for element in page.markdown), "examples have no words to be sure of"
 
 
 def test_visitors_do_not_see_each_others_searches_and_baskets(library: Path) -> None:
@@ -379,7 +384,7 @@ def test_a_question_is_answered_with_citations(library: Path) -> None:
     assert answer.text in [text.value for text in page.chat_message[1].text]
     badges = [element.value for element in page.chat_message[1].markdown]
     assert any("not found" in badge for badge in badges) != answer.found
-    assert page.chat_message[1].caption[-1].value == "Searched 8 clips of 2 videos, 00:20"
+    assert page.chat_message[1].caption[-1].value == "Searched 8 clips of 2 videos, 20 s"
     page.chat_message[1].button[0].click()
     run(page)
     assert len(page.get("video")) == 1
@@ -490,8 +495,8 @@ def test_without_streamlit_the_command_that_installs_it_is_named(
         launch.launch_ui(library)
 
 
-def test_a_port_in_use_is_an_exit_code(library: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        assert launch.launch_ui(library, port=port, model="default") == 1
-    assert f"Port {port} is not available" in "".join(capfd.readouterr())
+def test_what_cannot_be_had_is_told_before_anything_is_started(library: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match="Address already in use"):
+        launch.launch_ui(library, port=taken.getsockname()[1])
+    with pytest.raises(ConfigError, match="needs a folder of finished runs"):
+        launch.launch_ui(library, runs_dir=tmp_path / "gone")

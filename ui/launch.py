@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import vlrlt
+from vlrlt.errors import ConfigError
 from vlrlt.extras import require
-from vlrlt.serve.launch import parse_root
+from vlrlt.serve.launch import listen, parse_root
 from vlrlt.service import Service
 from vlrlt.ui.access import check_access
 
@@ -24,6 +25,9 @@ RUNS_VARIABLE = "VLRLT_UI_RUNS"
 AUTH_VARIABLE = "VLRLT_UI_AUTH"
 """File of the OIDC provider and the allow-list; absent: no login."""
 
+ACCENT = "#c2410c"
+"""What is chosen or marked. White on it has a contrast of 5.2 to 1; light and dark pages differ by 5.2 and 3.7."""
+
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _APP = Path(__file__).with_name("app.py")
 _OPTIONS = {
@@ -37,6 +41,8 @@ _OPTIONS = {
     "client.showErrorDetails": "type",
     "client.toolbarMode": "minimal",
     "runner.magicEnabled": "false",
+    "theme.light.primaryColor": ACCENT,
+    "theme.dark.primaryColor": ACCENT,
 }
 
 
@@ -65,7 +71,8 @@ def launch_ui(
         The exit code of Streamlit; 0 after an interruption or SIGTERM.
 
     Raises:
-        ConfigError: others could reach it without login, a setting weakens it, or a root is malformed.
+        ConfigError: others could reach it without login, a setting weakens it, a root or runs_dir is no folder, or the
+            address cannot be had.
         LibraryError: there is no library there.
         MissingExtraError: streamlit is not installed.
     """
@@ -73,6 +80,9 @@ def launch_ui(
     check_access(host, auth_file, environment=os.environ)
     for root in roots:
         parse_root(root)
+    if runs_dir is not None and not runs_dir.is_dir():
+        raise ConfigError(f"--runs needs a folder of finished runs, got {str(runs_dir)!r}")
+    listen(host, port).close()
     Service(library_dir).close()  # a wrong path is an error here, not on a page that nobody has opened yet
     paths = [str(Path(vlrlt.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {

@@ -13,20 +13,23 @@ from vlrlt.errors import CheckpointError, IndexMismatchError, LibraryError, Vlrl
 from vlrlt.service import Service
 from vlrlt.times import format_time
 from vlrlt.types import Moment
-from vlrlt.ui.launch import LIBRARY_VARIABLE, MODEL_VARIABLE
+from vlrlt.ui.launch import ACCENT, LIBRARY_VARIABLE, MODEL_VARIABLE
 
 STYLE = """
 <style>
+:root { --accent: ACCENT; }
 [data-testid="stMainBlockContainer"] { padding-top: 4rem; max-width: 90rem; }
 [data-testid="stVideo"] { max-height: 45vh; background: black; border-radius: 0.5rem; }
 [data-testid="stCaptionContainer"] { color: inherit; opacity: 0.75; }
-[role="tab"][aria-selected="true"], [data-testid="stSliderThumbValue"] { color: inherit !important; }
+[role="tab"][aria-selected="true"], [data-testid="stSliderThumbValue"],
+[data-testid="stButtonGroup"] [data-selected="true"] { color: inherit !important; }
 [data-testid="stDialog"] [data-testid="stVideo"] { width: 100%; }
 .vlrlt-timeline { position: relative; height: 0.6rem; border-radius: 0.3rem; background: rgba(128, 128, 128, 0.25); }
-.vlrlt-timeline i { position: absolute; top: 0; bottom: 0; min-width: 4px; border-radius: 0.3rem; background: #e8590c; }
+.vlrlt-timeline i { position: absolute; top: 0; bottom: 0; min-width: 4px; border-radius: 0.3rem; }
+.vlrlt-timeline i { background: var(--accent); }
 .vlrlt-timeline i.other { opacity: 0.45; }
 </style>
-"""
+""".replace("ACCENT", ACCENT)
 _DESTINATION = "destination"
 _TITLES: tuple[tuple[type[VlrltError], str], ...] = (
     (IndexMismatchError, "This library was indexed with another model"),
@@ -91,6 +94,13 @@ def video_name(moment: Moment) -> str:
 def time_range(moment: Moment) -> str:
     """For example 00:12.0 - 00:14.5."""
     return f"{format_time(moment.start_s, decimals=1)} - {format_time(moment.end_s, decimals=1)}"
+
+
+def duration(seconds: float) -> str:
+    """For example 42 s, 5.5 min, 1,234.5 h."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:,.1f} h"
 
 
 def plain(text: str) -> str:

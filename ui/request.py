@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any, get_args
 
 from vlrlt.errors import ConfigError
 from vlrlt.index.query.filters import Filter
-from vlrlt.index.query.language import WITHIN_S, Query, compose, format_clip_id, parse_clip_id
+from vlrlt.index.query.language import WITHIN_S, ClipQuery, ImageQuery, Query, compose, format_clip_id, parse_clip_id
 from vlrlt.index.query.request import SearchRequest
 from vlrlt.index.query.searcher import SOURCES, SearchOptions, Source
 from vlrlt.times import parse_time
@@ -65,19 +64,19 @@ class Request:
         changed = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
         return {name: _format(value) for name, value in changed.items()}
 
-    def query(self, *, picture: Path | None = None) -> Query | None:
-        """What to search for; None: nothing yet.
+    def query(self, *, example: ImageQuery | ClipQuery | None = None) -> Query | None:
+        """What to search for, beside an example that was uploaded; None: nothing yet.
 
         Raises:
             ConfigError: it asks for nothing but what to leave out.
         """
         text = [self.q.strip()] if self.q.strip() else []
-        pictures = [picture] if picture else []
-        if not (text or pictures or self.like or self.unlike or self.then.strip()):
+        if not (text or example or self.like or self.unlike or self.then.strip()):
             return None
         return compose(
             text=text,
-            images=pictures,
+            images=[example.path] if isinstance(example, ImageQuery) else [],
+            clips=[example] if isinstance(example, ClipQuery) else [],
             like=[parse_clip_id(clip) for clip in self.like],
             unlike=[parse_clip_id(clip) for clip in self.unlike],
             without=[self.without] if self.without.strip() else [],
@@ -169,7 +168,7 @@ class Request:
             f"like {len(self.like)} clips": ("like",),
             f"unlike {len(self.unlike)} clips": ("unlike",),
             "with copies": ("duplicates",),
-            "with what fits little": ("tail",),
+            "with weak matches": ("tail",),
         }
         defaults: dict[str, Any] = {field.name: field.default for field in fields(self)}
         return {

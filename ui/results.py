@@ -1,9 +1,9 @@
 """Moments as cards, those of one video together."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
+from math import floor
 
 import streamlit as st
 
@@ -67,16 +67,16 @@ def show_pictures(service: Service, moment: Moment, *, key: str) -> None:
 
 
 def show_sureness(moment: Moment) -> None:
-    """The probability that it shows the words; without words the cosine."""
+    """The probability that it shows the words, rounded down: nothing is 100% sure; without words the cosine."""
     if moment.confidence is None:
         st.badge(f"cosine {moment.score:.2f}", color="gray")
     else:
-        st.badge(f"{moment.confidence:.0%} sure", color="green" if is_match(moment) else "gray")
+        st.badge(f"{floor(100 * moment.confidence)}% sure", color="green" if is_match(moment) else "gray")
 
 
 def better_than(moment: Moment) -> str:
-    """Its percentile, rounded down: 100.0 % would be a claim that no clip of the library can meet."""
-    return f"better than {math.floor(10 * moment.percentile) / 10:.1f} % of the clips"
+    """Its percentile, rounded down: 100.0% would be a claim that no clip of the library can meet."""
+    return f"better than {floor(10 * moment.percentile) / 10:.1f}% of the clips"
 
 
 def show_why(moment: Moment) -> None:

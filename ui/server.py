@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import sys
 import threading
 
 from streamlit.web import cli
@@ -28,8 +29,10 @@ def main() -> None:
 
 
 def _load_model() -> None:
-    with contextlib.suppress(VlrltError):  # the first search tells it
+    try:
         page.open_library().searcher()
+    except VlrltError as error:  # the first search tells its visitor; this is for who has started the server
+        sys.stderr.write(f"vlrlt: {error}\n")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,13 @@ from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.ask.vlm import Endpoint, VlmAnswerer
 from vlrlt.errors import VlrltError
 from vlrlt.service import Service
-from vlrlt.times import format_time
 from vlrlt.types import Moment
 from vlrlt.ui import page, player
 from vlrlt.ui.results import STYLE, show_pictures, show_sureness
 
 FORMS = ("When did I {}?", "How many times did I {}?", "What happened after I {}?")
+MAX_MOMENTS = 60
+"""Of one answer."""
 _TOLD = "conversation"
 _COMES = "coming question"
 
@@ -30,6 +31,8 @@ def show() -> None:
         _show_examples(service)
     for number, turn in enumerate(told):
         _show_turn(service, turn, number)
+    if told:
+        st.button("New conversation", icon=":material/add_comment:", type="tertiary", on_click=told.clear)
     question = st.chat_input("Ask about the videos", max_chars=MAX_QUESTION_CHARS)
     question = question or st.session_state.pop(_COMES, None)
     if question:
@@ -104,11 +107,14 @@ def _show_turn(service: Service, answer: Answer, number: int) -> None:
             st.caption("This is what it rests on")
         elif answer.closest:
             st.caption("Closest moments")
+        moments = _moments(answer)
+        if len(moments) > SHOWN_CITATIONS and not st.toggle(f"Show all {len(moments)}", key=f"all-{number}"):
+            moments = moments[:SHOWN_CITATIONS]
         with st.container(horizontal=True, gap="small"):
-            for place, moment in enumerate(_shown(answer), start=1):
+            for place, moment in enumerate(moments, start=1):
                 label = f"[{place}] " if answer.citations else ""
                 _show_moment(service, moment, label, f"{number}-{place}")
-        length = format_time(answer.searched_video_s)
+        length = page.duration(answer.searched_video_s)
         st.caption(f"Searched {answer.searched_clips:,} clips of {answer.searched_videos:,} videos, {length}")
 
 
@@ -125,9 +131,9 @@ def _show_moment(service: Service, moment: Moment, label: str, key: str) -> None
 def _opened_among(told: list[Answer]) -> tuple[Moment, ...]:
     """What the player goes through: the moments of the answer that is being looked at."""
     moment = player.opened()
-    return next((_shown(answer) for answer in reversed(told) if moment in _shown(answer)), ())
+    return next((_moments(answer) for answer in reversed(told) if moment in _moments(answer)), ())
 
 
-def _shown(answer: Answer) -> tuple[Moment, ...]:
+def _moments(answer: Answer) -> tuple[Moment, ...]:
     """The evidence, or what comes nearest to it."""
-    return (answer.citations or answer.closest)[:SHOWN_CITATIONS]
+    return (answer.citations or answer.closest)[:MAX_MOMENTS]

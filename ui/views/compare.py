@@ -14,6 +14,8 @@ from vlrlt.ui.runs import COST, Kind, Run, find_runs
 
 MAX_CHOSEN = 6
 FORGET_S = 10.0
+MARGIN_PX = 12
+"""Around the outermost points of a chart."""
 
 
 def show() -> None:
@@ -76,8 +78,12 @@ def _show_quality_cost(run: Run) -> None:
         alt.Chart(charted(rows))
         .mark_point(size=90, filled=True)
         .encode(
-            x=alt.X(f"{COST}:Q", title="encode seconds for a minute of video", scale=alt.Scale(type="log")),
-            y=alt.Y("quality:Q", scale=alt.Scale(zero=False)),
+            x=alt.X(
+                f"{COST}:Q",
+                title="encode seconds for a minute of video",
+                scale=alt.Scale(type="log", padding=MARGIN_PX),
+            ),
+            y=alt.Y("quality:Q", scale=alt.Scale(zero=False, padding=MARGIN_PX)),
             color=alt.Color("arm:N", legend=alt.Legend(orient="bottom", columns=3, labelLimit=300)),
             tooltip=["arm:N", alt.Tooltip(f"{COST}:Q", format=".3f"), alt.Tooltip("quality:Q", format=".4f")],
         )

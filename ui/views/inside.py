@@ -18,6 +18,7 @@ from vlrlt.times import format_time
 from vlrlt.types import ClipSpan, Float32Array, Moment
 from vlrlt.ui import page, player
 from vlrlt.ui.charts import charted
+from vlrlt.ui.launch import ACCENT
 from vlrlt.ui.results import STYLE, show_pictures
 
 FRAME_PX = 448
@@ -113,6 +114,7 @@ def _show_costs(tokens: ClipTokens) -> None:
             f"Clip from {format_time(facts['start_s'], decimals=1)}",
             f"{tokens.clip.span.duration_s:g} s",
             width=190,
+            height="stretch",
             border=True,
         )
         st.metric(
@@ -121,6 +123,7 @@ def _show_costs(tokens: ClipTokens) -> None:
             f"{facts['kept'] - 1:.0%} of {facts['dense_tokens']:,}",
             delta_color="inverse",
             width=190,
+            height="stretch",
             border=True,
         )
         ratio = facts["encode_s"] / facts["dense_s"] - 1
@@ -130,15 +133,16 @@ def _show_costs(tokens: ClipTokens) -> None:
             f"{ratio:+.0%} of {1000 * facts['dense_s']:.0f} ms",
             delta_color="inverse",
             width=190,
+            height="stretch",
             border=True,
             help="Once, here and now; the change is against the dense model.",
         )
-        st.metric("Mean run", f"{facts['mean_run_length']:.1f} steps", width=190, border=True)
+        st.metric("Mean run", f"{facts['mean_run_length']:.1f} steps", width=190, height="stretch", border=True)
 
 
 def _show_step(tokens: ClipTokens) -> None:
     num_steps = len(tokens.keep_Shw)
-    step = st.slider("Step", 1, num_steps, key="inside-step", help="The arrow keys move it.") - 1
+    step = st.slider("Step", 1, num_steps, num_steps, key="inside-step", help="The arrow keys move it.") - 1
     frame = step * (len(tokens.clip.rgb_THWC) // num_steps)
     kept, lengths = st.columns(2)
     with kept:
@@ -239,7 +243,7 @@ def _draw_map(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         .encode(
             x=alt.X("x:Q", axis=None),
             y=alt.Y("y:Q", axis=None),
-            color=alt.value("#e8590c") if many else alt.Color("video:N", legend=None),
+            color=alt.value(ACCENT) if many else alt.Color("video:N", legend=None),
             opacity=alt.condition(point, alt.value(0.85), alt.value(0.25)),
             tooltip=["video:N", "time:N"],
         )

@@ -13,7 +13,6 @@ from vlrlt.serve.jobs import Jobs
 from vlrlt.serve.launch import parse_root
 from vlrlt.service import LibraryStatus, Service
 from vlrlt.sizes import format_bytes
-from vlrlt.times import format_time
 from vlrlt.ui import page
 from vlrlt.ui.charts import charted
 from vlrlt.ui.launch import ROOTS_VARIABLE
@@ -47,11 +46,10 @@ def show() -> None:
 
 
 def _show_totals(status: LibraryStatus) -> None:
-    hours = status.video_s / 3600
     with st.container(horizontal=True):
         for label, value, note in (
             ("Videos", f"{status.indexed + status.partial:,}", None),
-            ("Length", f"{hours:,.1f} h" if hours >= 1 else format_time(status.video_s), "Of searchable video."),
+            ("Length", page.duration(status.video_s), "Of searchable video."),
             ("Clips", f"{status.clips:,}", "What is searched: each has one vector."),
             ("Storage", format_bytes(status.size_bytes), "Of the library; the videos stay where they are."),
             ("Failed", f"{status.failed + status.partial:,}", "Files that cannot be searched to their end."),
@@ -93,11 +91,11 @@ def _show_progress(run: RunView) -> None:
     step = run.progress
     share = step.bytes_done / step.bytes_total if step.bytes_total else 0.0
     state = "Stopping" if run.stopping else "Paused" if run.paused else "Looking" if step.looking else "Indexing"
-    left = "" if run.left_s is None else f", {format_time(run.left_s)} left"
+    left = "" if run.left_s is None else f", {page.duration(run.left_s)} left"
     with st.container(border=True):
         st.progress(
             min(share, 1.0),
-            text=f"{state}: {step.files_done:,} of {step.files_total:,} files, {format_time(step.video_s_done)} of "
+            text=f"{state}: {step.files_done:,} of {step.files_total:,} files, {page.duration(step.video_s_done)} of "
             f"video{left}",
         )
         st.text(page.readable(step.path.name))
@@ -194,11 +192,11 @@ def _show_savings(service: Service) -> None:
     with st.container(horizontal=True):
         st.metric("Tokens not encoded", f"{1 - tokens / dense:.0%}", border=True, width=180)
         if timed:
-            saved = format_time(max(0.0, dense_s - spent_s))
+            saved = page.duration(max(0.0, dense_s - spent_s))
             st.metric("Time saved", saved, border=True, width=180, help="Estimated from a sample of dense batches.")
     st.write(f"{tokens:,} of {dense:,} tokens were encoded.")
     if timed:
-        st.write(f"Encoding took {format_time(spent_s)}; all tokens would have taken about {format_time(dense_s)}.")
+        st.write(f"Encoding took {page.duration(spent_s)}; all tokens would have taken about {page.duration(dense_s)}.")
 
 
 def _show_model(status: LibraryStatus) -> None:

@@ -1,21 +1,24 @@
 """Search: one box, what narrows it, and the moments that were found."""
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import weakref
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from vlrlt.errors import ConfigError, VlrltError
+from vlrlt.index.query.language import ClipQuery, ImageQuery
 from vlrlt.service import SearchResult, Service
-from vlrlt.times import format_time
-from vlrlt.types import Moment
+from vlrlt.types import ClipSpan, Moment
 from vlrlt.ui import basket, page, player
 from vlrlt.ui.request import PLAY, Request
 from vlrlt.ui.results import show_results
+
+if TYPE_CHECKING:
+    from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 TOY_EXAMPLES = ("open fridge", "close fridge", "cut tomato", "pour milk", "turn on tap", "stir pot")
 EXAMPLES = ("a person opens a door", "hands cutting vegetables", "a dog runs on grass", "a car drives on a road")
@@ -24,7 +27,9 @@ NUM_MORE = 12
 MAX_SHOWN = 120
 MAX_LISTED_VIDEOS = 2000
 PICTURE_TYPES = ("jpg", "jpeg", "png", "webp", "bmp")
-MAX_PICTURE_MB = 10
+FILM_TYPES = ("mp4", "mov", "m4v", "mkv", "webm", "avi")
+MAX_FILM_S = 30.0
+MAX_UPLOAD_MB = 10
 
 
 def show() -> None:
@@ -39,18 +44,18 @@ def show() -> None:
         return
     if request == Request():
         st.title("Find a moment", anchor=False)
-        st.caption(f"in {counts.clips:,} clips of {format_time(counts.video_s)} of video")
+        st.caption(f"in {counts.clips:,} clips of {page.duration(counts.video_s)} of video")
     _show_box(request)
     _show_examples(service, hidden=request != Request())
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        picture = _show_picture()
+        example = _show_upload()
         _show_sequence(request)
         _show_filters(service, request)
         _show_saved(service, request)
         basket.show()
     _show_chips(request)
     player.write_link()
-    hits = _answer(service, request, picture)
+    hits = _answer(service, request, example)
     player.show_player(service, hits, linked=True)
 
 
@@ -105,20 +110,38 @@ def _show_examples(service: Service, *, hidden: bool) -> None:
         st.rerun()
 
 
-def _show_picture() -> bytes | None:
-    """A picture to search with; it is not kept."""
-    with st.popover("Picture", icon=":material/image:"):
+def _show_upload() -> ImageQuery | ClipQuery | None:
+    """A picture or a short film to search with."""
+    with st.popover("Picture, clip", icon=":material/image:"):
         upload = st.file_uploader(
-            "Find moments that look like a picture", PICTURE_TYPES, key="picture", max_upload_size=MAX_PICTURE_MB
+            "Find moments that look like a picture or a short film",
+            (*PICTURE_TYPES, *FILM_TYPES),
+            key="upload",
+            max_upload_size=MAX_UPLOAD_MB,
         )
-        st.caption("It stays in memory while this page is open; a link does not carry it.")
-    return None if upload is None else bytes(upload.getvalue())
+        st.caption(f"Of a film, its first {MAX_FILM_S:g} seconds. Kept while this page is open; no link carries it.")
+    known = st.session_state.get("uploaded")
+    if upload is None or known is None or known[0] != upload.file_id:
+        st.session_state["uploaded"] = None if upload is None else (upload.file_id, _example(upload))
+    return None if upload is None else st.session_state["uploaded"][1]
+
+
+def _example(upload: "UploadedFile") -> ImageQuery | ClipQuery:
+    """An upload as a query; its file is there for as long as the query."""
+    suffix = Path(upload.name).suffix.lower()
+    with tempfile.NamedTemporaryFile(prefix="vlrlt-", suffix=suffix, delete=False) as file:
+        file.write(upload.getbuffer())
+    path = Path(file.name)
+    query = ClipQuery(path, ClipSpan(0.0, MAX_FILM_S)) if suffix[1:] in FILM_TYPES else ImageQuery(path)
+    weakref.finalize(query, path.unlink, missing_ok=True)
+    return query
 
 
 def _show_sequence(request: Request) -> None:
     with st.popover("Then, not", icon=":material/playlist_add:"):
         st.text_input("Then, in the same video", placeholder="pour milk", **_bound(request, "then"))
-        st.number_input("within seconds", min_value=0.0, max_value=3600.0, step=5.0, **_bound(request, "within"))
+        within = _bound(request, "within")
+        st.number_input("within seconds", min_value=0.0, max_value=3600.0, step=5.0, format="%g", **within)
         st.text_input("But not", placeholder="wash a pan", **_bound(request, "without"))
 
 
@@ -139,7 +162,7 @@ def _show_filters(service: Service, request: Request) -> None:
             **_bound(request, "source"),
         )
         st.toggle("Copies of a scene in other videos", **_bound(request, "duplicates"))
-        st.toggle("What fits too little", **_bound(request, "tail"))
+        st.toggle("Weak matches too", **_bound(request, "tail"))
 
 
 def _show_video_filter(service: Service, request: Request) -> None:
@@ -220,16 +243,15 @@ def _drop(request: Request) -> None:
         st.session_state["request"] = Request(q=request.q)
 
 
-def _answer(service: Service, request: Request, picture: bytes | None) -> tuple[Moment, ...]:
+def _answer(service: Service, request: Request, example: ImageQuery | ClipQuery | None) -> tuple[Moment, ...]:
     """Search and show what was found, or why nothing could be; gives the hits."""
     num_shown = st.session_state["num shown"]
     try:
-        with _picture_file(picture) as path:
-            query = request.query(picture=path)
-            if query is None:
-                return ()
-            with st.spinner("Searching; the first search loads the model"):
-                result = service.search(query, k=num_shown, options=request.options())
+        query = request.query(example=example)
+        if query is None:
+            return ()
+        with st.spinner("Searching; the first search loads the model"):
+            result = service.search(query, k=num_shown, options=request.options())
     except VlrltError as error:
         page.show_error(error, title="The search failed")
         return ()
@@ -240,18 +262,6 @@ def _answer(service: Service, request: Request, picture: bytes | None) -> tuple[
     if result.next_page and num_shown < MAX_SHOWN:
         st.button("Show more", icon=":material/expand_more:", on_click=_show_more)
     return result.hits
-
-
-@contextmanager
-def _picture_file(picture: bytes | None) -> Iterator[Path | None]:
-    """An uploaded picture as a file, while a search reads it."""
-    if picture is None:
-        yield None
-        return
-    with tempfile.NamedTemporaryFile(prefix="vlrlt-", suffix=".image") as file:
-        file.write(picture)
-        file.flush()
-        yield Path(file.name)
 
 
 def _show_summary(result: SearchResult) -> None:

@@ -62,7 +62,10 @@ def models_info(name: Name, measure: Measure = False, device: Device = "auto", a
             f"nothing is known here of {name!r}; `vlrlt models list` shows what is. It may work all the same"
         )
     described = _describe(known[name], measure=measure, device=device)
-    typer.echo(json.dumps(described) if as_json else "\n".join(f"{key:18}{value}" for key, value in described.items()))
+    if as_json:
+        typer.echo(json.dumps(described))
+        return
+    typer.echo("\n".join(f"{key:18}{_for_people(value)}" for key, value in described.items()))
 
 
 @models_app.command("pull")
@@ -105,3 +108,8 @@ def _describe(model: "KnownModel", *, measure: bool, device: str) -> dict[str, A
 
 def _or_dash(value: float | None, spec: str) -> str:
     return "-" if value is None else format(value, spec)
+
+
+def _for_people(value: object) -> object:
+    """What JSON calls null, true and false."""
+    return "-" if value is None else ("no", "yes")[value] if isinstance(value, bool) else value

@@ -43,7 +43,7 @@ def launch_server(
 
     endpoint = Endpoint.from_environment() if "VLRLT_VLM_URL" in os.environ else None
     hosts = ("127.0.0.1", "localhost", "[::1]") if host in LOOPBACK else ()
-    with _listen(host, port) as listening, Service(library_dir, model=model, device=device) as service:
+    with listen(host, port) as listening, Service(library_dir, model=model, device=device) as service:
         service.searcher()  # fails here rather than at the first request
         app = create_app(service, roots=folders, token=token, hosts=hosts, endpoint=endpoint)
         shown = f"[{host}]" if ":" in host else host
@@ -52,8 +52,12 @@ def launch_server(
         uvicorn.Server(config).run(sockets=[listening])
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Before the model is loaded: an address that cannot be had is said at once."""
+def listen(host: str, port: int) -> socket.socket:
+    """Before anything is loaded: an address that cannot be had is said at once.
+
+    Raises:
+        ConfigError: it is in use, or not one of this machine.
+    """
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
