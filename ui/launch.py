@@ -26,7 +26,7 @@ AUTH_VARIABLE = "VLRLT_UI_AUTH"
 """File of the OIDC provider and the allow-list; absent: no login."""
 
 ACCENT = "#c2410c"
-"""What is chosen or marked. White on it has a contrast of 5.2 to 1; light and dark pages differ by 5.2 and 3.7."""
+"""What is chosen or marked. White on it has a contrast of 5.2 to 1; light and dark pages differ by 5.2 and 3.5."""
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _APP = Path(__file__).with_name("app.py")

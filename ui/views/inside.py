@@ -22,6 +22,8 @@ from vlrlt.ui.launch import ACCENT
 from vlrlt.ui.results import STYLE, show_pictures
 
 FRAME_PX = 448
+CARD_PX = 165
+"""Two fit beside each other on a phone."""
 MAP_CLIPS = 2000
 CLIP = "clip"
 """Parameter of a link to the tokens of a clip."""
@@ -113,7 +115,7 @@ def _show_costs(tokens: ClipTokens) -> None:
         st.metric(
             f"Clip from {format_time(facts['start_s'], decimals=1)}",
             f"{tokens.clip.span.duration_s:g} s",
-            width=190,
+            width=CARD_PX,
             height="stretch",
             border=True,
         )
@@ -122,7 +124,7 @@ def _show_costs(tokens: ClipTokens) -> None:
             f"{facts['tokens']:,}",
             f"{facts['kept'] - 1:.0%} of {facts['dense_tokens']:,}",
             delta_color="inverse",
-            width=190,
+            width=CARD_PX,
             height="stretch",
             border=True,
         )
@@ -132,23 +134,26 @@ def _show_costs(tokens: ClipTokens) -> None:
             f"{1000 * facts['encode_s']:.0f} ms",
             f"{ratio:+.0%} of {1000 * facts['dense_s']:.0f} ms",
             delta_color="inverse",
-            width=190,
+            width=CARD_PX,
             height="stretch",
             border=True,
             help="Once, here and now; the change is against the dense model.",
         )
-        st.metric("Mean run", f"{facts['mean_run_length']:.1f} steps", width=190, height="stretch", border=True)
+        st.metric("Mean run, in steps", f"{facts['mean_run_length']:.1f}", width=CARD_PX, height="stretch", border=True)
 
 
 def _show_step(tokens: ClipTokens) -> None:
     num_steps = len(tokens.keep_Shw)
-    step = st.slider("Step", 1, num_steps, num_steps, key="inside-step", help="The arrow keys move it.") - 1
+    step = 0
+    if num_steps > 1:
+        busiest = 1 + int(tokens.keep_Shw[1:].sum((1, 2)).argmax())
+        step = st.slider("Step", 1, num_steps, busiest + 1, key="inside-step", help="The arrow keys move it.") - 1
     frame = step * (len(tokens.clip.rgb_THWC) // num_steps)
     kept, lengths = st.columns(2)
     with kept:
         st.image(
             darken_dropped(tokens.clip.rgb_THWC[frame], tokens.keep_Shw[step]),
-            width=FRAME_PX,
+            width="stretch",
             caption=f"At {tokens.clip.pts_s[frame]:.2f} s: {int(tokens.keep_Shw[step].sum())} patches are kept, "
             "the dark ones are what an earlier step has shown already",
             alt="Kept patches",
@@ -156,7 +161,7 @@ def _show_step(tokens: ClipTokens) -> None:
     with lengths:
         st.image(
             draw_run_lengths(tokens.run_length_Shw[step], num_steps=num_steps, size_px=FRAME_PX),
-            width=FRAME_PX,
+            width="stretch",
             caption=f"For how long each stands: from violet (1 step) to yellow ({num_steps} steps)",
             alt="Run lengths",
         )

@@ -190,10 +190,10 @@ def _show_savings(service: Service) -> None:
     timed = [report for report in reports if report.get("dense_encode_s")]
     spent_s, dense_s = (sum(report[name] for report in timed) for name in ("encode_s", "dense_encode_s"))
     with st.container(horizontal=True):
-        st.metric("Tokens not encoded", f"{1 - tokens / dense:.0%}", border=True, width=180)
+        st.metric("Tokens not encoded", f"{1 - tokens / dense:.0%}", border=True, width=165)
         if timed:
             saved = page.duration(max(0.0, dense_s - spent_s))
-            st.metric("Time saved", saved, border=True, width=180, help="Estimated from a sample of dense batches.")
+            st.metric("Time saved", saved, border=True, width=165, help="Estimated from a sample of dense batches.")
     st.write(f"{tokens:,} of {dense:,} tokens were encoded.")
     if timed:
         st.write(f"Encoding took {page.duration(spent_s)}; all tokens would have taken about {page.duration(dense_s)}.")
