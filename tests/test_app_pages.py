@@ -81,7 +81,7 @@ def test_the_library_page_tells_what_there_is_and_what_failed(library: Path, pre
         status, (report,) = service.status(), service.reports()
     facts = {metric.label: metric.value for metric in page.metric}
     assert facts["Videos"] == "2"
-    assert facts["Length"] == "00:16"
+    assert facts["Length"] == "16 s"
     assert facts["Clips"] == str(status.clips)
     assert facts["Failed"] == "1"
     assert facts["Tokens not encoded"] == f"{1 - report['tokens'] / report['dense_tokens']:.0%}"
