@@ -75,7 +75,7 @@ lock: $(VENV)/.dev  ## requirements.lock: the newest versions that belong togeth
 		--extra edit --extra mcp --extra onnx --python-version 3.11 --quiet \
 		--no-header --no-annotate; } > requirements.lock
 
-train-toy: $(VENV)/.demo  ## rebuild the embedded default model (2 hours, most of it on one core)
+train-toy: $(VENV)/.demo build/toy-proof/.made  ## rebuild the embedded default model (3 hours, most of it on one core)
 	$(BIN)/vlrlt toy make --out build/toy --videos 320 --seed 1 --force
 	$(BIN)/vlrlt train fit -c configs/train/toy.yaml
 	$(BIN)/vlrlt train fit -c configs/train/toy_relevancy.yaml

@@ -30,7 +30,7 @@ from vlrlt.index.query.language import (
 from vlrlt.index.query.moments import Found, Scores, grow_moments
 from vlrlt.index.query.refine import collapse_duplicates, cut_tail, diversify, fuse_text, limit_per_video
 from vlrlt.index.query.sequence import find_sequences
-from vlrlt.index.vectors.protocol import Mask, VectorStore
+from vlrlt.index.vectors.protocol import SAMPLE_CLIPS, Mask, VectorStore, evenly
 from vlrlt.types import Float32Array, Int64Array, Moment
 
 if TYPE_CHECKING:
@@ -185,9 +185,14 @@ class Searcher:
             self._texts = (tuple(texts), self._embedder.embed_text(texts))
         return self._texts[1]
 
-    def confidence(self, text_D: Float32Array, clip_D: Float32Array) -> float:
-        """Probability that a clip shows what words say, compared with the whole library."""
-        return self._confidence.judge(text_D, self._store.sample_SD)(clip_D)
+    def sample_of(self, video: str) -> Float32Array:
+        """Vectors of clips that stand for a video of the library, (S, D)."""
+        first, after = self._clips_of[video]
+        return self.vectors(first + evenly(after - first, most=SAMPLE_CLIPS))
+
+    def confidence(self, text_D: Float32Array, clip_D: Float32Array, *, searched_SD: Float32Array) -> float:
+        """Probability that a clip shows what words say, compared with others that were searched."""
+        return self._confidence.judge(text_D, searched_SD)(clip_D)
 
     def known_forms(self, text: str) -> str:
         """The text with words in the form that the model knows, where its vocabulary is closed."""

@@ -1,6 +1,6 @@
 """Answers without a language model: what retrieval can truly tell, and nothing else.
 
-Shape legend: C clips of a stretch of video, L labels of a vocabulary, D embedding.
+Shape legend: C clips of a stretch of video, S clips that stand for the video, L labels of a vocabulary, D embedding.
 """
 
 from collections.abc import Callable, Sequence
@@ -261,13 +261,13 @@ class _Answering:
         stretch = searcher.clips_between(anchor.video, start_s, end_s)
         if not len(stretch):
             return []
-        vectors_CD = searcher.vectors(stretch)
+        vectors_CD, video_SD = searcher.vectors(stretch), searcher.sample_of(anchor.video)
         best_C = [self._nearest_label(labels_LD, vector_D) for vector_D in vectors_CD]
         parts = []
         for label, group in groupby(range(len(stretch)), key=lambda at: best_C[at]):
             members = list(group)
             peak = max(members, key=lambda at: float(vectors_CD[at] @ labels_LD[label]))
-            sure = searcher.confidence(labels_LD[label], vectors_CD[peak])
+            sure = searcher.confidence(labels_LD[label], vectors_CD[peak], searched_SD=video_SD)
             if label != anchor_label and sure >= CONFIDENT:
                 score = float(vectors_CD[peak] @ labels_LD[label])
                 moment = replace(searcher.clip_at(int(stretch[peak])), confidence=sure, score=score)
