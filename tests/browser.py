@@ -45,6 +45,8 @@ _LAYOUT = """() => {
             && !element.closest("label")?.contains(over))
             faults.push(named(element) + " is covered by " + named(over));
     }
+    for (const picture of document.querySelectorAll("main img"))
+        if (box(picture).left < -1 || box(picture).right > innerWidth + 1) faults.push(named(picture) + " leaves the window");
     const cards = [...document.querySelectorAll("[class*=st-key-card-]")].map(card => [card, box(card)]);
     for (const [card, one] of cards) for (const [other, two] of cards)
         if (card !== other && !card.contains(other) && !other.contains(card) && one.left < two.right - 1

@@ -270,7 +270,7 @@ def _show_summary(result: SearchResult) -> None:
     if result.hits:
         st.caption(
             f"{len(result.hits)}{more} moments in {videos} video{'s' if videos != 1 else ''}, "
-            f"{result.num_searched:,} clips searched in {result.took_ms / 1000:.2f} s"
+            f"{result.num_searched:,} clips searched in {max(1, round(result.took_ms)):,} ms"
         )
 
 
