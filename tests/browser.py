@@ -45,8 +45,10 @@ _LAYOUT = """() => {
             && !element.closest("label")?.contains(over))
             faults.push(named(element) + " is covered by " + named(over));
     }
-    for (const picture of document.querySelectorAll("main img"))
-        if (box(picture).left < -1 || box(picture).right > innerWidth + 1) faults.push(named(picture) + " leaves the window");
+    for (const picture of document.querySelectorAll("main img")) {
+        const {left, right} = box(picture);
+        if (left < -1 || right > innerWidth + 1) faults.push(`${named(picture)} ${picture.alt} leaves the window`);
+    }
     const cards = [...document.querySelectorAll("[class*=st-key-card-]")].map(card => [card, box(card)]);
     for (const [card, one] of cards) for (const [other, two] of cards)
         if (card !== other && !card.contains(other) && !other.contains(card) && one.left < two.right - 1
@@ -169,13 +171,13 @@ class Visitor:
 
     def leave(self) -> None:
         self._browser.close()
-        assert self.complaints == []
+        assert self.complaints == [], self.complaints
 
     def _hear(self, message: Any) -> None:
         # A page below the root looks for the server beside itself first: Streamlit's way of finding it.
-        looks_for_server = "/_stcore/" in (message.location or {}).get("url", "")
-        if message.type == "error" and not looks_for_server:
-            self.complaints.append(message.text)
+        url = (message.location or {}).get("url", "")
+        if message.type == "error" and "/_stcore/" not in url:
+            self.complaints.append(f"{message.text} ({url})")
 
     def _watch(self, request: Any) -> None:
         if not request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
