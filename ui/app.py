@@ -76,10 +76,11 @@ def may_enter() -> bool:
         st.button("Log in", on_click=st.login, type="primary", icon=":material/login:")
         return False
     email = str(st.user.get("email") or "")
-    if read_allow_list(Path(auth_file)).allows(email, verified=st.user.get("email_verified", True) is True):
+    verified = st.user.get("email_verified", True) is True
+    if read_allow_list(Path(auth_file)).allows(email, verified=verified):
         return True
     st.error("This account may not use this library.", icon=":material/block:")
-    st.text(email)
+    st.text(email if verified else f"{email}: its provider has not verified this address")
     st.button("Log out", on_click=st.logout, icon=":material/logout:")
     return False
 
