@@ -12,6 +12,7 @@ import socket
 import sys
 from copy import deepcopy
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,12 @@ from torch import Tensor
 from towers import half_static_clips, small_timm_models
 
 from vlrlt.embed import load_embedder
-from vlrlt.errors import CheckpointError, MissingExtraError
+from vlrlt.errors import CheckpointError, ConfigError, MissingExtraError
 from vlrlt.models.checkpoint import fingerprint, load_checkpoint, save_checkpoint
-from vlrlt.models.config import OpenClipTextConfig
+from vlrlt.models.config import NoTextConfig, OpenClipTextConfig
 from vlrlt.models.open_clip import build_open_clip_text, convert_open_clip, load_open_clip
+from vlrlt.models.text import NoText
+from vlrlt.models.text_onnx import OnnxText, export_text
 from vlrlt.models.towers.tower import IMAGE_TOWER_SAMPLING
 from vlrlt.tokens.run_length import DENSE, TokenPolicy
 
@@ -139,6 +142,43 @@ def test_frames_equal_encode_image_and_texts_encode_text(name: str) -> None:
     assert not dual.training
     assert dual.inference.sampling == IMAGE_TOWER_SAMPLING
     assert dual.inference.policy == TokenPolicy()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["tiny", "tiny-custom-text"])
+def test_texts_without_torch_equal_open_clips_own(name: str, tmp_path: Path) -> None:
+    """Words, signs, other scripts, broken encodings, any character, texts that are too long."""
+    random = Random(0)
+    texts = [
+        *(
+            "it's the dog's 23rd!!",
+            "don't I'LL",
+            "&amp;amp; &lt;b&gt;",
+            "schÃ¶n \ufb01sh",
+            "日本語 हिन्दी العربية 😀👍🏽",
+        ),
+        *("", " \t\n", "<end_of_text> a<start_of_text>b", "İstanbul ẞ \u200b ½ Ⅷ \x85", "many words " * 40, "x" * 300),
+        *("".join(chr(random.randrange(32, 0xD800)) for _ in range(random.randrange(1, 20))) for _ in range(500)),
+        *("".join(random.choices("etaoin' sh-rd,lu019", k=20)) for _ in range(500)),
+    ]
+    dual = convert_open_clip(random_model(name), architecture=name)
+    export_text(dual, tmp_path / "text.onnx")
+    onnx = OnnxText(tmp_path / "text.onnx")
+    np.testing.assert_array_equal(onnx.token_ids(texts), dual.text.tokenize(texts))
+    expected = dual.encode_text(dual.text.tokenize(texts[:40]))
+    np.testing.assert_allclose(onnx.embed(texts[:40]), expected, atol=1e-5)
+    np.testing.assert_allclose(onnx.embed(texts[:1]), expected[:1], atol=1e-5)
+
+
+def test_other_texts_need_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dual = convert_open_clip(random_model("tiny"), architecture="tiny")
+    monkeypatch.setattr("vlrlt.models.text_onnx._MAX_PARAMETERS", 1000)
+    with pytest.raises(ConfigError, match="of more than 1,000 parameters"):
+        export_text(dual, tmp_path / "text.onnx")
+    dual.text = NoText(NoTextConfig(embed_dim=24))
+    with pytest.raises(ConfigError, match="only text towers with a SentencePiece vocabulary or with CLIP's byte pairs"):
+        export_text(dual, tmp_path / "text.onnx")
+    assert list(tmp_path.iterdir()) == []
 
 
 @torch.inference_mode()

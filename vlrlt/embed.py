@@ -107,9 +107,9 @@ class DualEncoderEmbedder:
             return np.zeros((0, self.embed_dim), np.float32)
         return _to_numpy(self._model.encode_text(self._model.text.tokenize(texts).to(self._device)))
 
-    def export_text(self, path: Path) -> bool:
-        """Write the text tower as a file that search can use without torch; False: it is of another kind."""
-        return export_text(self._model, path, captions=self.captions)
+    def export_text(self, path: Path) -> None:
+        """Write the text tower as a file that search can use without torch; raises as text_onnx.export_text."""
+        export_text(self._model, path, captions=self.captions)
 
 
 def load_embedder(

@@ -18,6 +18,7 @@ from vlrlt.models.vocabulary import PAD_ID, load_vocabulary, token_ids
 
 if TYPE_CHECKING:
     import open_clip
+    from open_clip.tokenizer import SimpleTokenizer
 
 
 class SentencePieceText(nn.Module):
@@ -97,6 +98,16 @@ class OpenClipText(nn.Module):
             MissingExtraError: the tokenizer needs the extra 'hf'.
         """
         return self._tokenizer(list(texts))
+
+    def byte_pairs(self) -> "SimpleTokenizer | None":
+        """Its tokenizer if that is CLIP's, in lower case and cut at the end; raises as `tokenize`."""
+        from open_clip import tokenizer as of_open_clip
+
+        found = self._tokenizer
+        if not isinstance(found, of_open_clip.SimpleTokenizer):
+            return None
+        plain = found.reduction_fn is None and found.clean_fn is of_open_clip.get_clean_fn("lower")
+        return found if plain else None
 
     def forward(self, ids_BL: Tensor) -> Tensor:
         """Embeddings (B, E), not normalised; equal to open_clip's encode_text."""

@@ -7,47 +7,48 @@ import base64
 import json
 import uuid
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vlrlt.errors import ConfigError
 from vlrlt.extras import require
+from vlrlt.models.byte_pairs import BytePairTokenizer, byte_pair_vocabulary
 from vlrlt.models.vocabulary import load_vocabulary, token_ids
-from vlrlt.types import Float32Array
+from vlrlt.types import Float32Array, Int64Array
 
 if TYPE_CHECKING:
     from vlrlt.models.dual_encoder import DualEncoder
+    from vlrlt.models.text import TextTower
 
 OPSET = 17
 _ABOUT = "vlrlt"
 """Key of our metadata in the file."""
+_MAX_PARAMETERS = 200_000_000
+"""A larger one takes gigabytes of memory to write, and as long to open as torch to import."""
 
 
-def export_text(model: "DualEncoder", path: Path, *, captions: Sequence[str] = ()) -> bool:
+def export_text(model: "DualEncoder", path: Path, *, captions: Sequence[str] = ()) -> None:
     """Write the text side of a model.
 
     Args:
-        model: its text tower must read a SentencePiece vocabulary; other tokenizers come with torch.
+        model: its text tower must read a SentencePiece vocabulary, or CLIP's byte pairs as most of open_clip do.
         path: the file; it appears at once and whole.
         captions: that the model was trained on, where those are all that it understands.
 
-    Returns:
-        False: the tower is of another kind, nothing is written.
-
     Raises:
-        MissingExtraError: onnx is not installed.
+        ConfigError: the tower is of another kind, or too large for one file.
+        MissingExtraError: onnx or tokenizers is not installed.
         OSError: the file cannot be written.
     """
     import torch
 
-    from vlrlt.models.text import SentencePieceText
-
-    if not isinstance(model.text, SentencePieceText):
-        return False
+    about = {**_vocabulary_of(model.text), "captions": list(captions)}
     onnx = require("onnx", extra="onnx")
-    partial = path.with_name(f"{uuid.uuid4()}.onnx")
+    unfinished = path.with_name(f"{uuid.uuid4()}.onnx")
     fast_path = torch.backends.mha.get_fastpath_enabled()
     try:
         torch.backends.mha.set_fastpath_enabled(value=False)  # one fused operator that ONNX does not have
@@ -56,33 +57,58 @@ def export_text(model: "DualEncoder", path: Path, *, captions: Sequence[str] = (
             torch.onnx.export(
                 model.text,
                 (model.text.tokenize(["a", "b"]),),
-                str(partial),
+                str(unfinished),
                 input_names=["ids_BL"],
                 output_names=["features_BD"],
                 dynamic_axes={"ids_BL": {0: "B"}, "features_BD": {0: "B"}},
                 opset_version=OPSET,
                 dynamo=False,
             )
-        graph = onnx.load(str(partial))
-        about = {
-            "vocabulary": base64.b64encode(model.text.vocabulary).decode(),
-            "context_length": model.text.config.context_length,
-            "captions": list(captions),
-        }
-        onnx.helper.set_model_props(graph, {_ABOUT: json.dumps(about)})
-        onnx.save(graph, str(partial))
-        partial.rename(path)
+        addition = onnx.ModelProto()
+        onnx.helper.set_model_props(addition, {_ABOUT: json.dumps(about)})
+        with unfinished.open("ab") as file:  # protocol buffers one after the other are read as one
+            file.write(addition.SerializeToString())
+        unfinished.rename(path)
     finally:
         torch.backends.mha.set_fastpath_enabled(value=fast_path)
-        partial.unlink(missing_ok=True)
-    return True
+        unfinished.unlink(missing_ok=True)
+
+
+def _vocabulary_of(text: "TextTower") -> dict[str, Any]:
+    """What turns texts into ids, as `_tokenizer_from` reads it."""
+    from vlrlt.models.text import OpenClipText, SentencePieceText
+
+    if isinstance(text, SentencePieceText):
+        vocabulary = base64.b64encode(text.vocabulary).decode()
+        return {"sentencepiece": vocabulary, "context_length": text.config.context_length}
+    byte_pairs = text.byte_pairs() if isinstance(text, OpenClipText) else None
+    if byte_pairs is None:
+        raise ConfigError(
+            "only text towers with a SentencePiece vocabulary or with CLIP's byte pairs run without torch; this one is "
+            "searched with it"
+        )
+    if sum(parameter.numel() for parameter in text.parameters()) > _MAX_PARAMETERS:
+        raise ConfigError(f"a text tower of more than {_MAX_PARAMETERS:,} parameters is searched with torch")
+    return {
+        "byte_pairs": byte_pair_vocabulary(byte_pairs),
+        "word_pattern": byte_pairs.pat.pattern,
+        "context_length": byte_pairs.context_length,
+    }
+
+
+def _tokenizer_from(about: dict[str, Any]) -> Callable[[Sequence[str]], Int64Array]:
+    context_length = int(about["context_length"])
+    if "byte_pairs" in about:
+        return BytePairTokenizer(about["byte_pairs"], word_pattern=about["word_pattern"], context_length=context_length)
+    processor = load_vocabulary(base64.b64decode(about["sentencepiece"]))
+    return partial(token_ids, processor, context_length=context_length)
 
 
 class OnnxText:
     """The text side of a model, read from a file of export_text.
 
     Raises:
-        MissingExtraError: onnxruntime is not installed.
+        MissingExtraError: onnxruntime or tokenizers is not installed.
         CheckpointError: its vocabulary is damaged.
         Exception: what onnxruntime raises for a file that it cannot read.
     """
@@ -93,13 +119,11 @@ class OnnxText:
         options.intra_op_num_threads = 1  # one short text: threads take longer to start
         self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         about = json.loads(self._session.get_modelmeta().custom_metadata_map[_ABOUT])
-        self._processor = load_vocabulary(base64.b64decode(about["vocabulary"]))
-        self._context_length = int(about["context_length"])
+        self.token_ids = _tokenizer_from(about)
         self.captions = tuple(about["captions"])
 
     def embed(self, texts: Sequence[str]) -> Float32Array:
         """Unit vectors (B, D) of texts, at least one; equal to those of torch to 1e-5."""
-        ids_BL = token_ids(self._processor, texts, context_length=self._context_length)
-        features_BD: Float32Array = self._session.run(None, {"ids_BL": ids_BL})[0]
+        features_BD: Float32Array = self._session.run(None, {"ids_BL": self.token_ids(texts)})[0]
         vectors_BD: Float32Array = features_BD / np.linalg.norm(features_BD, axis=1, keepdims=True)
         return vectors_BD

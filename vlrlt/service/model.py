@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xxhash
 
-from vlrlt.errors import MissingExtraError
+from vlrlt.errors import ConfigError, MissingExtraError
 from vlrlt.index.catalog import LibrarySettings, mismatch
 from vlrlt.index.query.confidence import background_texts
 from vlrlt.index.query.embed import TextEmbedder
@@ -93,7 +93,7 @@ class LibraryModel:
         )
         path = self._text_path(settings)
         if embedder.fingerprint == settings.fingerprint and not path.exists():
-            with contextlib.suppress(MissingExtraError, OSError):  # only a copy, to start faster
+            with contextlib.suppress(ConfigError, MissingExtraError, OSError):  # only a copy, to start faster
                 path.parent.mkdir(parents=True, exist_ok=True)
                 embedder.export_text(path)
         return embedder
