@@ -210,6 +210,12 @@ def generation_of(segments: Sequence[Segment]) -> str:
 
 def mismatch(library_dir: Path, bound: LibrarySettings, *, model: str, fingerprint: str) -> IndexMismatchError:
     """The error for a model whose vectors cannot be compared with those of the library."""
+    if model == bound.model:
+        return IndexMismatchError(
+            f"{library_dir} was indexed with another {model!r} ({bound.fingerprint[:12]}) than the one here "
+            f"({fingerprint[:12]}): index its videos again, then run: "
+            f"vlrlt use {fingerprint[:12]} --library {library_dir}"
+        )
     return IndexMismatchError(
         f"{library_dir} is searched with model {bound.model!r} ({bound.fingerprint[:12]}), not with {model!r} "
         f"({fingerprint[:12]}): leave the model out, or index with that one and then run vlrlt use"

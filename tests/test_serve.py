@@ -109,6 +109,8 @@ def test_errors_of_the_frameworks_have_the_same_shape(client: TestClient) -> Non
 def test_one_text_need_not_be_a_list(client: TestClient) -> None:
     listed, plain = ({"text": text, "then": then} for text, then in ((["red"], ["green"]), ("red", "green")))
     assert client.post("/v1/search", json=plain).json()["hits"] == client.post("/v1/search", json=listed).json()["hits"]
+    described = client.get("/openapi.json").json()["components"]["schemas"]["SearchBody"]["properties"]
+    assert not any("default" in described[name] for name in ("text", "without", "then")), "clients send it as a text"
 
 
 def test_another_model_is_a_conflict(folder: Path) -> None:

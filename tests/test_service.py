@@ -217,11 +217,22 @@ def test_a_change_is_loaded_beside_what_is_searched(
 
 def test_another_models_query_is_refused(service: Service, shared: Path) -> None:
     other = ColourEmbedder(sampling=ClipSampling(clip_s=2, stride_s=1, num_frames=2))
+    other.name = "other colours"
     with (
         Service(shared / "library", model=other) as strangers,
         pytest.raises(IndexMismatchError, match="is searched with model 'colours'"),
     ):
         strangers.search(TextQuery("red"))
+
+
+def test_a_model_that_has_changed_under_its_name_says_how_to_go_on(service: Service, shared: Path) -> None:
+    changed = ColourEmbedder()
+    changed.fingerprint = "0" * 32
+    with (
+        Service(shared / "library", model=changed) as newer,
+        pytest.raises(IndexMismatchError, match=r"was indexed with another 'colours' .* vlrlt use 000000000000 "),
+    ):
+        newer.search(TextQuery("red"))
 
 
 def test_a_folder_that_is_no_library(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 Source = Literal["visual", "text"]
 SOURCES: tuple[Source, ...] = ("visual", "text")
+ROUNDING = 1e-5
+"""The same cosine differs by less, however it is computed: where most clips show what is asked for, none is a tail."""
 KEPT_TEXTS, KEPT_VECTORS = 256, 2048
 """What one search, and the next one, asks for again."""
 
@@ -242,7 +244,7 @@ class Searcher:
         if "visual" in options.sources:
             moments = (replace(found, confidence=judge(found.seed)) for found in grow_moments(scores, self.clips))
             if not options.tail:
-                least_score = (scores.median + float(scores.best(1).scores_K[0])) / 2
+                least_score = (scores.median + float(scores.best(1).scores_K[0])) / 2 - ROUNDING
                 moments = cut_tail(moments, least_score=least_score, least_confidence=CONFIDENT)
         if isinstance(query, TextQuery) and "text" in options.sources:
             moments = fuse_text(moments, self._text_moments(query, scores), self._video_at)

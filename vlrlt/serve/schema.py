@@ -21,6 +21,14 @@ Words = Annotated[
     BeforeValidator(lambda value: [value] if isinstance(value, str) else value, json_schema_input_type=Text | Texts),
 ]
 """One text or several."""
+
+
+def _undescribed_default(schema: dict[str, Any]) -> None:
+    """Generated clients send the default [] of a union as the text "[]"."""
+    del schema["default"]
+
+
+_NO_WORDS: Any = Field([], json_schema_extra=_undescribed_default)
 ClipId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 ClipIds = Annotated[list[ClipId], Field(max_length=64)]
 Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
@@ -63,14 +71,14 @@ class FilterBody(_Body):
 class SearchBody(_Body):
     """A search."""
 
-    text: Words = []
+    text: Words = _NO_WORDS
     image: Annotated[str, Field(max_length=MAX_IMAGE_BYTES * 4 // 3 + 4)] | None = None
     """A picture file, base64."""
     clip: ClipBody | None = None
     like: ClipIds = []
     unlike: ClipIds = []
-    without: Words = []
-    then: Words = []
+    without: Words = _NO_WORDS
+    then: Words = _NO_WORDS
     within_s: Seconds = WITHIN_S
     filter: FilterBody = FilterBody()
     sources: Annotated[list[Source], Field(min_length=1, max_length=2)] = list(SOURCES)
