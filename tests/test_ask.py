@@ -1,5 +1,6 @@
 """Questions are taken apart as documented, and answered from a library of plain colours with what is true there."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from vlrlt.ask.question import parse_question
 from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.errors import ConfigError
 from vlrlt.index.build import index_paths
+from vlrlt.index.ledger import Ledger
 from vlrlt.index.query.filters import Filter
 from vlrlt.service import Service
 
@@ -59,6 +61,28 @@ def test_answers(answerer: RetrievalAnswerer, text: str, value: object, found: b
     answer = answerer.answer(parse_question(text))
     assert (answer.value, answer.found) == (value, found), answer.text
     assert answer.text
+
+
+def test_first_and_last_go_by_when_videos_were_recorded(folder: Path, tmp_path: Path) -> None:
+    library = shutil.copytree(folder / "library", tmp_path / "library")
+    (tmp_path / "days.csv").write_text("video,recorded_at\na,2024-05-02\nb,2024-05-01\n")
+    with Service(library, model=ColourEmbedder()) as service:
+        answerer = RetrievalAnswerer(service)
+        last = answerer.answer(parse_question("When was the last time blue?"))
+        assert (Path(last.citations[0].video).name, "when they were recorded is not known" in last.text) == (
+            "b.mp4",
+            True,
+        )
+        with Ledger.open_existing(library) as ledger:
+            ledger.annotations.import_files([tmp_path / "days.csv"])
+        last = answerer.answer(parse_question("When was the last time blue?"))
+        first = answerer.answer(parse_question("When was the first time blue?"))
+        assert [(Path(one.citations[0].video).name, one.value) for one in (first, last)] == [
+            ("b.mp4", 2.0),
+            ("a.mp4", 7.0),
+        ]
+        assert last.text.startswith("a.mp4 00:07.0")
+        assert "known" not in last.text
 
 
 def test_an_answer_cites_what_it_rests_on(answerer: RetrievalAnswerer) -> None:

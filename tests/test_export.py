@@ -81,7 +81,7 @@ def beep_of(path: Path) -> tuple[float, float]:
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_an_exact_cut_has_every_frame_and_sample_where_it_was(tmp_path: Path, suffix: str) -> None:
     film = write_film(tmp_path / "film.mp4")
-    cut = cut_video(film, ClipSpan(1.25, 3.55), tmp_path / f"cut{suffix}")
+    cut = cut_video(film, ClipSpan(1.25, 3.55), tmp_path / "pieces" / f"cut{suffix}")
     assert (cut.mode, cut.start_s, cut.end_s, cut.sound, cut.problem) == ("exact", 1.25, 3.55, True, None)
     frames = shown(cut.out)
     assert frames == [(12, 0.0), *((index, pytest.approx(index / 10 - 1.25, abs=1e-3)) for index in range(13, 36))]

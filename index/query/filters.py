@@ -86,7 +86,7 @@ class Filter:
         if self.recorded_after is not None or self.recorded_before is not None:
             after = -math.inf if self.recorded_after is None else parse_instant(self.recorded_after)
             before = math.inf if self.recorded_before is None else parse_instant(self.recorded_before)
-            passes &= _where(after <= _recorded(known) < before for known in facts)
+            passes &= _where(after <= recorded_s(known) < before for known in facts)
         if self.min_duration_s is not None or self.max_duration_s is not None:
             duration_s_V = np.zeros(len(clips.videos))
             np.maximum.at(duration_s_V, clips.video_N, clips.end_s_N)
@@ -110,8 +110,8 @@ def parse_instant(text: str) -> float:
     return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
 
 
-def _recorded(known: Mapping[str, MetadataValue]) -> float:
-    """NaN, which compares false with everything, where it is unknown."""
+def recorded_s(known: Mapping[str, MetadataValue]) -> float:
+    """When a video was recorded, in seconds since 1970; NaN, which compares false with everything: it is unknown."""
     try:
         return parse_instant(str(known[RECORDED_AT]))
     except (KeyError, ConfigError):

@@ -18,7 +18,7 @@ from vlrlt.index.annotations import TextHit
 from vlrlt.index.catalog import ClipTable
 from vlrlt.index.query.confidence import CONFIDENT, Confidence
 from vlrlt.index.query.embed import embed_query, mean_direction
-from vlrlt.index.query.filters import Filter, Metadata
+from vlrlt.index.query.filters import Filter, Metadata, recorded_s
 from vlrlt.index.query.language import (
     CombinedQuery,
     Query,
@@ -195,6 +195,10 @@ class Searcher:
     def confidence(self, text_D: Float32Array, clip_D: Float32Array, *, searched_SD: Float32Array) -> float:
         """Probability that a clip shows what words say, compared with others that were searched."""
         return self._confidence.judge(text_D, searched_SD)(clip_D)
+
+    def recorded_s(self, video_id: str) -> float:
+        """When a video was recorded, in seconds since 1970; NaN: that is unknown."""
+        return recorded_s(self._metadata.get(video_id, {}))
 
     def known_forms(self, text: str) -> str:
         """The text with words in the form that the model knows, where its vocabulary is closed."""

@@ -3,6 +3,7 @@
 Shape legend: C clips of a stretch of video, S clips that stand for the video, L labels of a vocabulary, D embedding.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -146,8 +147,13 @@ class _Answering:
         matches, nearest = self._moments()
         if not matches:
             return self._nothing(nearest)
-        ordered = sorted(matches, key=lambda match: (match.video, match.start_s), reverse=last)
+        recorded_s = {match.video: self._searcher.recorded_s(match.video_id) for match in matches}
+        if any(map(math.isnan, recorded_s.values())):
+            recorded_s = dict.fromkeys(recorded_s, 0.0)
+        ordered = sorted(matches, key=lambda match: (recorded_s[match.video], match.video, match.start_s), reverse=last)
         text = where_and_when(ordered[0])
+        if len(recorded_s) > 1 and not any(recorded_s.values()):
+            text += "; videos by name: when they were recorded is not known"
         return self._answer(text, found=True, value=ordered[0].start_s, citations=ordered)
 
     def _beside(self, *, before: bool) -> Answer:

@@ -13,7 +13,7 @@ def new_file(out: Path, *, force: bool = False) -> Iterator[Path]:
     """A file to write, which gets its name when the block ends well.
 
     Args:
-        out: the name.
+        out: the name; its folder is made if it is absent.
         force: whether it may replace a file of that name.
 
     Raises:
@@ -23,6 +23,7 @@ def new_file(out: Path, *, force: bool = False) -> Iterator[Path]:
         raise ConfigError(f"{out} exists; choose another name, or replace it with --force (HTTP, Python: force)")
     unfinished = out.with_name(f".{uuid.uuid4().hex}{out.suffix}")
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
         unfinished.replace(out)
     except OSError as error:
