@@ -51,9 +51,13 @@ class Estimate:
 
     def as_text(self) -> str:
         """The same for people."""
+        found = f"{self.files} new files ({format_bytes(self.bytes)}), {self.known} known"
+        if not self.files:
+            return f"{found}: nothing to do"
+        if not self.sampled:
+            return f"{found}: no sampled file can be read"
         return (
-            f"{self.files} new files ({format_bytes(self.bytes)}), {self.known} known: "
-            f"about {format_time(self.video_s)} of video, {self.clips} clips, {self.tokens:,} tokens\n"
+            f"{found}: about {format_time(self.video_s)} of video, {self.clips} clips, {self.tokens:,} tokens\n"
             f"about {format_time(self.wall_s)} on this machine, {format_bytes(self.library_bytes)} in the library "
             f"(guessed from {self.sampled} files; still stretches cost less)"
         )

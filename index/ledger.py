@@ -19,7 +19,7 @@ from vlrlt.errors import ConfigError, LibraryError
 from vlrlt.index.catalog import Bindings, Catalog, LibrarySettings, Segment, Video, clip_id
 from vlrlt.index.failpoints import failpoint
 from vlrlt.index.files import FileStamp
-from vlrlt.index.schema import check_is_library, connect_writer, is_library, lock_library
+from vlrlt.index.schema import check_is_library, connect_writer, damaged, is_library, lock_library
 from vlrlt.types import ClipSpan
 
 
@@ -90,6 +90,16 @@ class Ledger(Catalog):
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
+
+    def check_catalog(self) -> None:
+        """Read all of the database.
+
+        Raises:
+            LibraryError: it is damaged.
+        """
+        ((found,), *_) = self._rows("PRAGMA integrity_check(1)")
+        if found != "ok":
+            raise damaged(self.library_dir / "catalog.db", found.replace("\n", " "))
 
     # Models
 

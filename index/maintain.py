@@ -52,7 +52,7 @@ class VerifyReport:
 
 
 def verify(library_dir: Path, *, read_archive: bool = False) -> VerifyReport:
-    """Compare every vector file with its checksum; put damaged ones aside and queue their videos again.
+    """Check the catalog, compare every vector file with its checksum; put damaged ones aside, queue their videos again.
 
     Args:
         library_dir: the library.
@@ -62,6 +62,7 @@ def verify(library_dir: Path, *, read_archive: bool = False) -> VerifyReport:
         LibraryError: there is no library, it is locked, or its catalog is damaged.
     """
     with Ledger.open_existing(library_dir) as ledger:
+        ledger.check_catalog()
         damaged: list[str] = []
         requeued: list[Path] = []
         segments = ledger.all_segments()

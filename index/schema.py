@@ -369,8 +369,17 @@ def mapped_errors(path: Path) -> Iterator[None]:
         yield
     except apsw.ReadOnlyError as error:
         raise LibraryError(f"{path} cannot be written: {error}") from error
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise damaged(path, str(error)) from error
     except apsw.Error as error:
         raise LibraryError(f"{path}: {error}") from error
+
+
+def damaged(path: Path, problem: str) -> LibraryError:
+    """The error for a catalog that cannot be believed."""
+    return LibraryError(
+        f"{path}: {problem}; restore the library's folder from a backup, or index the archive into a new one"
+    )
 
 
 def _newer_schema(path: Path, version: int, known: int) -> LibraryError:

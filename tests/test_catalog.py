@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from vlrlt.errors import ConfigError, LibraryError
 from vlrlt.index.catalog import Catalog, LibrarySettings, Segment, Video, clip_id
 from vlrlt.index.files import FileStamp
 from vlrlt.index.ledger import Chunk, Ledger
+from vlrlt.index.maintain import verify
 from vlrlt.index.schema import MIGRATIONS, migrate
 from vlrlt.types import ClipSpan
 from vlrlt.video.sampling import ClipSampling
@@ -272,8 +274,27 @@ def test_a_damaged_catalog_is_named(library_dir: Path) -> None:
     for opens in (Catalog.open_reader, Ledger.open):
         with pytest.raises(LibraryError, match=r"catalog\.db: .*not a database"):
             opens(library_dir)
+        with pytest.raises(LibraryError, match="restore the library's folder from a backup, or index the archive"):
+            opens(library_dir)
     (library_dir / "catalog.db").unlink()
     Ledger.open(library_dir).close()  # the failed attempt has let the lock go
+
+
+def test_verify_reads_all_of_the_catalog(catalog: Ledger, library_dir: Path) -> None:
+    """A page that no search looks at is zero."""
+    catalog.commit(video("/a.mp4"), Chunk(first_clip=0, segment=segment("one"), spans=SPANS))
+    catalog.check_catalog()
+    catalog.close()
+    with closing(apsw.Connection(os.fspath(library_dir / "catalog.db"))) as connection:
+        ((page,),) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'clips_video'")
+        size_bytes = connection.pragma("page_size")
+    with (library_dir / "catalog.db").open("r+b") as file:
+        file.seek((page - 1) * size_bytes)
+        file.write(bytes(size_bytes))
+    with Catalog.open_reader(library_dir) as reader:
+        assert reader.counts().clips == 2
+    with pytest.raises(LibraryError, match=r"catalog\.db: .*; restore"):
+        verify(library_dir)
 
 
 def set_version(library_dir: Path, version: int) -> None:

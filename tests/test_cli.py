@@ -293,11 +293,14 @@ def test_the_commands_that_keep_a_library_in_order(indexed: Path, archive: Path)
     assert vlrlt("failures", "--library", indexed).exit_code == 0
 
 
-def test_a_dry_run_writes_nothing(archive: Path, library_dir: Path, model: str) -> None:
+def test_a_dry_run_writes_nothing(archive: Path, library_dir: Path, model: str, tmp_path: Path) -> None:
     result = vlrlt("index", archive, "--library", library_dir, "--model", model, "--dry-run", "--json")
     forecast = last_json(result)
     assert (forecast["files"], forecast["known"], forecast["sampled"]) == (2, 0, 2)
     assert forecast["video_s"] == pytest.approx(7)
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    broken = vlrlt("index", tmp_path / "broken.mp4", "--library", library_dir, "--model", model, "--dry-run")
+    assert "1 new files (8 bytes), 0 known: no sampled file can be read" in broken.stdout
     assert not library_dir.exists()
 
 

@@ -3,7 +3,10 @@
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +23,7 @@ from vlrlt.index.build import index_paths, settings_of
 from vlrlt.index.catalog import Catalog
 from vlrlt.index.engine_ray import RayEngine
 from vlrlt.index.store import read_segment
+from vlrlt.video.worker import ClipRequest
 
 pytestmark = [
     pytest.mark.ray,
@@ -97,13 +101,29 @@ def test_a_cluster_that_is_not_there(embedder: Embedder) -> None:
         RayEngine(settings_of(embedder), address="127.0.0.1:1")
 
 
+@pytest.mark.parametrize("url", ["s4://bucket/videos", "file:///dev/null/videos"])
+def test_a_shared_folder_that_cannot_be_used(embedder: Embedder, url: str) -> None:
+    with pytest.raises(ConfigError, match=rf"--shared {url} cannot be used: "):
+        RayEngine(settings_of(embedder), shared=url)
+
+
 def test_gives_the_library_of_a_local_run(
-    archive: Path, library_dir: Path, embedder: Embedder, engine: RayEngine, local: dict[str, Any]
-) -> None:
+    archive: Path, library_dir: Path, embedder: Embedder, engine: RayEngine, local: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    actors: dict[str, set[str]] = defaultdict(set)
+    chunk_on = engine._chunk_on
+
+    def noted(actor: Any, request: ClipRequest, batch_clips: int) -> Any:
+        actors[request.path.name].add(repr(actor))
+        return chunk_on(actor, request, batch_clips)
+
+    monkeypatch.setattr(engine, "_chunk_on", noted)
     report = index_paths([archive], library_dir=library_dir, embedder=embedder, engine=engine)
     assert report.tokens < report.dense_tokens
     assert report.still_clips > 0
     assert contents(library_dir) == local
+    assert len(actors["still.mp4"]) > 1, "a long video is split across workers"
     again = index_paths([archive], library_dir=library_dir, embedder=embedder, engine=engine)
     assert (again.indexed, again.clips) == (0, 0)
 
@@ -112,15 +132,24 @@ def test_videos_pass_through_shared_storage(
     archive: Path, library_dir: Path, tmp_path: Path, embedder: Embedder, engine: RayEngine, local: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
+    (tmp_path / "shared").mkdir()
     monkeypatch.setattr(engine, "_shared", f"file://{tmp_path}/shared")
     index_paths([archive], library_dir=library_dir, embedder=embedder, engine=engine)
     assert contents(library_dir)["clips"] == local["clips"]
     assert list((tmp_path / "shared").iterdir()) == []
 
 
-def test_nobody_without_the_token_can_talk_to_it(engine: RayEngine) -> None:
-    assert os.environ["RAY_AUTH_MODE"] == "token"
-    assert len(os.environ["RAY_AUTH_TOKEN"]) >= 32
+@pytest.mark.parametrize(
+    ("changed", "let_in"),
+    [({}, True), ({"RAY_AUTH_TOKEN": "0" * 64}, False), ({"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN": ""}, False)],
+)
+def test_nobody_without_the_token_can_talk_to_it(engine: RayEngine, changed: dict[str, str], *, let_in: bool) -> None:
+    assert (os.environ["RAY_AUTH_MODE"], len(os.environ["RAY_AUTH_TOKEN"])) == ("token", 64)
+    address = engine._ray.get_runtime_context().gcs_address
+    code = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False); print(ray.cluster_resources())"
+    command = [sys.executable, "-c", code, address]
+    visitor = subprocess.run(command, env=os.environ | changed, capture_output=True, text=True, check=False)
+    assert ("'CPU': 6.0" in visitor.stdout) == let_in, visitor.stderr
 
 
 def workers_of(name: str) -> list[int]:

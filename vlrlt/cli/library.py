@@ -124,7 +124,9 @@ def verify(
     read_archive: Annotated[bool, typer.Option("--read-archive", help="Also hash every byte of every video.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare all vectors with their checksums, put damaged ones aside and queue their videos; exit code 3 then.
+    """Check the catalog, compare all vectors with their checksums, put damaged ones aside and queue their videos.
+
+    Exit code 3: some were damaged. 1: the catalog itself is.
 
     Example: vlrlt verify --library lib
     """
