@@ -102,7 +102,8 @@ class RayEngine:
 
     Raises:
         MissingExtraError: Ray is not installed.
-        ConfigError: the cluster or the shared folder cannot be reached, or there are too few CPUs or GPUs.
+        ConfigError: the cluster or the shared folder cannot be reached, there are too few CPUs or GPUs, or a worker
+            cannot load the model.
     """
 
     def __init__(
@@ -142,6 +143,15 @@ class RayEngine:
         for _ in range(self.num_decoders):
             self._free.put(decode_actor.remote())
         self._threads = ThreadPoolExecutor(self.num_decoders, thread_name_prefix="ray-chunk")
+        self._wait_for_models()
+
+    def _wait_for_models(self) -> None:
+        """Say now what no worker could do for any video."""
+        try:
+            self._ray.get([encoder.ready.remote() for encoder in self._encoders])
+        except self._ray.exceptions.RayError as error:
+            self.close()
+            raise ConfigError(f"a Ray worker cannot begin: {str(error).strip().splitlines()[-1]}") from error
 
     def encoder(self, embedder: "Embedder", tally: Tally, *, max_tokens: int) -> "RayEncoder":
         """The encoding stage as VideoIndexer wants it."""
@@ -364,6 +374,9 @@ class EncodeActor:
         self._tally = Tally()
         self._encoder = Encoder(embedder, self._tally)
 
+    def ready(self) -> None:
+        """Answer; that is, the model is loaded."""
+
     def encode(self, rgb_BTHWC: UInt8Array) -> Encoded:
         """What the encoding stage makes of a batch."""
         before = replace(self._tally)
@@ -394,6 +407,7 @@ def _decode_error(path: Path, message: dict[str, Any]) -> DecodeError:
 def _start_ray(address: str | None, *, num_cpus: int | None) -> Any:  # noqa: ANN401
     """Connect to a cluster, or start one that nobody without its token can talk to; returns the module ray."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # what matters of them is in our own
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if address is None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

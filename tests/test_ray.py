@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,11 @@ def _short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexer, "CHUNK_S", CHUNK_S)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _eager_workers() -> None:
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves on a busy machine
+
+
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
     return load_embedder(device="cpu")
@@ -51,7 +57,6 @@ def embedder() -> Embedder:
 
 @pytest.fixture(scope="module")
 def engine(embedder: Embedder) -> Iterator[RayEngine]:
-    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves on a busy machine
     with RayEngine(settings_of(embedder), num_cpus=6) as started:
         yield started
 
@@ -105,6 +110,15 @@ def test_a_cluster_that_is_not_there(embedder: Embedder) -> None:
 def test_a_shared_folder_that_cannot_be_used(embedder: Embedder, url: str) -> None:
     with pytest.raises(ConfigError, match=rf"--shared {url} cannot be used: "):
         RayEngine(settings_of(embedder), shared=url)
+
+
+def test_a_model_that_the_workers_do_not_have(
+    embedder: Embedder, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = replace(settings_of(embedder), model=str(tmp_path / "elsewhere"))
+    with pytest.raises(ConfigError, match=r"^a Ray worker cannot begin: .*elsewhere' is neither a model folder"):
+        RayEngine(elsewhere, num_cpus=2)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_gives_the_library_of_a_local_run(
