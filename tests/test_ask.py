@@ -100,6 +100,12 @@ def test_an_answer_cites_what_it_rests_on(answerer: RetrievalAnswerer) -> None:
     }
 
 
+def test_of_two_that_are_both_shown_both_are_named(answerer: RetrievalAnswerer) -> None:
+    answer = answerer.answer(parse_question("Was it cyan, magenta or white?"))
+    assert (answer.value, {*answer.text.split("; also ")}) == (answer.candidates[0].text, {"cyan", "white"})
+    assert {Path(moment.video).name for moment in answer.citations} == {"a.mp4", "b.mp4"}
+
+
 def test_an_open_question_says_so_and_shows_where_to_look(answerer: RetrievalAnswerer) -> None:
     answer = answerer.answer(parse_question("Why is it so blue?"))
     assert "retrieval alone cannot answer" in answer.text

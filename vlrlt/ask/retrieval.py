@@ -203,14 +203,17 @@ class _Answering:
             ranked.append((best[0].confidence or 0.0 if best else 0.0, option, best))
         ranked.sort(key=lambda entry: -entry[0])
         candidates = tuple(Candidate(text=option, confidence=sure) for sure, option, _ in ranked)
-        sure, option, evidence = ranked[0]
         # One of so many options or none: each is that much less likely to begin with than when it is asked for alone.
         needed = len(ranked) / (len(ranked) + 1)
-        found = bool(evidence) and is_match(evidence[0]) and (evidence[0].confidence is None or sure >= needed)
-        if not found:
-            nothing = self._nothing(evidence, text=f"none was found; the nearest is {option}", value=option)
+        shown = [(option, best[0]) for sure, option, best in ranked if best and _is_shown(best[0], sure, needed)]
+        if not shown:
+            _, option, nearest = ranked[0]
+            nothing = self._nothing(nearest, text=f"none was found; the nearest is {option}", value=option)
             return replace(nothing, candidates=candidates)
-        return self._answer(option, found=True, value=option, citations=evidence, candidates=candidates)
+        names, citations = zip(*shown, strict=True)
+        return self._answer(
+            "; also ".join(names), found=True, value=names[0], citations=citations, candidates=candidates
+        )
 
     def _what(self) -> Answer:
         """Rank what the vocabulary has about the words that were asked for."""
@@ -323,6 +326,11 @@ class _Answering:
             searched_videos=coverage.videos,
             searched_video_s=coverage.video_s,
         )
+
+
+def _is_shown(best: Moment, sure: float, needed: float) -> bool:
+    """Whether the best moment of an option is evidence enough for it."""
+    return is_match(best) and (best.confidence is None or sure >= needed)
 
 
 def _nearest(labelled: Sequence[_Labelled], *, within_s: float) -> _Labelled:

@@ -197,8 +197,8 @@ def duplicates(
 ) -> None:
     """Find scenes that different videos have in common: copies, versions, excerpts, title sequences.
 
-    Compares clips that lie near each other, all with all in a library of up to 20,000: some seconds of CPU time for
-    1e5 clips of 512 numbers.
+    Compares clips that lie near each other, all with all in a library of up to 20,000: 5 seconds of CPU time for 1e5
+    clips of 512 numbers, two minutes for 1e6.
 
     Example: vlrlt duplicates --library lib --min-seconds 5
     """
