@@ -66,6 +66,7 @@ def choose(
         else:
             _note(path, stamp, content_hash, ledger)
             tally.skipped += 1
+            tally.failed_before += known.state != "indexed"
     return sorted(chosen.values(), key=lambda candidate: candidate.content_hash not in begun)
 
 

@@ -37,6 +37,8 @@ class IndexReport:
     """Files, and folders that cannot be listed, of which nothing could be read."""
     skipped: int
     """Files that are unchanged since an earlier run, moved, or copies of an indexed file."""
+    failed_before: int
+    """Those of the skipped that failed or were cut short in an earlier run."""
     waiting: int
     """Files that changed while they were read: somebody is still writing them."""
     ignored: int
@@ -91,6 +93,10 @@ class IndexReport:
             lines.append("no videos there: in folders, files are known by their suffix (.mp4, .mkv, ...)")
         if self.dense_tokens:
             lines += [self._savings(), self._where_time_went()]
+        if self.failed_before:
+            lines.append(
+                f"{self.failed_before} of the skipped failed or were cut short before: vlrlt failures lists them"
+            )
         if self.waiting:
             lines.append(f"{self.waiting} files are still being written: they wait for the next run")
         if self.missing or self.pruned:
@@ -124,6 +130,7 @@ class Tally:
 
     indexed: int = 0
     skipped: int = 0
+    failed_before: int = 0
     waiting: int = 0
     missing: int = 0
     pruned: int = 0

@@ -128,7 +128,18 @@ def test_index_prints_one_line_of_json_and_talks_on_stderr(archive: Path, librar
     report = last_json(result)
     assert report.keys() == {
         *("indexed", "partial", "failed", "skipped", "ignored", "clips", "video_s", "wall_s", "decode_s", "encode_s"),
-        *("tokens", "dense_tokens", "failures", "waiting", "missing", "pruned", "away", "still_clips", "look_s"),
+        *(
+            "tokens",
+            "dense_tokens",
+            "failures",
+            "waiting",
+            "missing",
+            "pruned",
+            "away",
+            "still_clips",
+            "look_s",
+            "failed_before",
+        ),
         *("write_s", "worker_decode_s", "worker_resize_s", "dense_encode_s"),
     }
     expected = {"indexed": 2, "failed": 0, "skipped": 0, "clips": 3, "still_clips": 4, "video_s": 7.0, "failures": []}
