@@ -19,6 +19,7 @@ from vlrlt.ui.launch import ROOTS_VARIABLE
 
 MAX_FAILURES = 500
 MAX_FOLDERS = 500
+MAX_VIDEOS = 2000
 MOTION_BINS = 10
 STILL_BELOW = 0.1
 """A clip in which a smaller share of the tokens moves is called still."""
@@ -37,6 +38,7 @@ def show() -> None:
     if status.failures:
         _show_failures(status)
     if status.clips:
+        _show_videos(service)
         left, right = st.columns(2, gap="large")
         with left:
             _show_motion(service)
@@ -151,6 +153,18 @@ def _show_failures(status: LibraryStatus) -> None:
         st.caption("A changed file is tried again by the next run; an unchanged one by a run that is told to.")
         if len(status.failures) > MAX_FAILURES:
             st.caption(f"and {len(status.failures) - MAX_FAILURES} more; `vlrlt failures` lists all")
+
+
+def _show_videos(service: Service) -> None:
+    videos = service.videos()
+    with st.expander("Videos", icon=":material/movie:"):
+        rows = [
+            {"Video": video["video"], "Minutes": round(video["duration_s"] / 60, 1), "Clips": video["clips"]}
+            for video in videos[:MAX_VIDEOS]
+        ]
+        st.dataframe(rows, hide_index=True, alt="Searchable videos with their lengths and clips")
+        if len(videos) > MAX_VIDEOS:
+            st.caption(f"and {len(videos) - MAX_VIDEOS:,} more")
 
 
 def _show_motion(service: Service) -> None:
