@@ -100,7 +100,7 @@ def test_every_page(address: str, visitor: tuple[Visitor, str]) -> None:
     browser.inspect(f"{name}-search")
     page.get_by_role("button", name="Filters").click()
     browser.settle()
-    browser.picture(f"{name}-filters")
+    browser.inspect(f"{name}-filters")
     browser.press("Escape")
     page.get_by_placeholder("Describe it like a caption").fill("a flying elephant")
     browser.press("Enter")
@@ -143,7 +143,7 @@ def test_play_by_keyboard_and_by_link(address: str, visitor: tuple[Visitor, str]
     browser.press("Enter")
     page.wait_for_function("document.querySelector('video')?.currentTime > 0")
     browser.settle()
-    browser.picture(f"{name}-player")
+    browser.inspect(f"{name}-player")
     assert "play=" in page.url
     first = page.url
     browser.press("ArrowRight")
