@@ -123,11 +123,12 @@ def _show_upload() -> ImageQuery | ClipQuery | None:
     known = st.session_state.get("uploaded")
     if upload is None or known is None or known[0] != upload.file_id:
         st.session_state["uploaded"] = None if upload is None else (upload.file_id, _example(upload))
-    return None if upload is None else st.session_state["uploaded"][1]
+    # A copy: rankings keep what they were asked, and the file shall go with the visitor.
+    return None if upload is None else replace(st.session_state["uploaded"][1])
 
 
 def _example(upload: "UploadedFile") -> ImageQuery | ClipQuery:
-    """An upload as a query; its file is there for as long as the query."""
+    """An upload as a query; its file is there for as long as this object."""
     suffix = Path(upload.name).suffix.lower()
     with tempfile.NamedTemporaryFile(prefix="vlrlt-", suffix=suffix, delete=False) as file:
         file.write(upload.getbuffer())
