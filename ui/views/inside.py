@@ -74,7 +74,6 @@ def _show_tokens(service: Service) -> None:
         return
     _show_costs(tokens)
     _show_step(tokens)
-    _show_tokens_per_step(tokens)
 
 
 def _choose_linked(service: Service, clip: str) -> None:
@@ -149,7 +148,7 @@ def _show_step(tokens: ClipTokens) -> None:
         busiest = 1 + int(tokens.keep_Shw[1:].sum((1, 2)).argmax())
         step = st.slider("Step", 1, num_steps, busiest + 1, key="inside-step", help="The arrow keys move it.") - 1
     frame = step * (len(tokens.clip.rgb_THWC) // num_steps)
-    kept, lengths = st.columns(2)
+    kept, lengths, counts = st.columns(3, gap="medium")
     with kept:
         st.image(
             darken_dropped(tokens.clip.rgb_THWC[frame], tokens.keep_Shw[step]),
@@ -165,23 +164,22 @@ def _show_step(tokens: ClipTokens) -> None:
             caption=f"For how long each stands: from violet (1 step) to yellow ({num_steps} steps)",
             alt="Run lengths",
         )
+    with counts:
+        _show_counts(tokens)
 
 
-def _show_tokens_per_step(tokens: ClipTokens) -> None:
+def _show_counts(tokens: ClipTokens) -> None:
     per_step = enumerate(tokens.keep_Shw.sum((1, 2)).tolist(), start=1)
     runs, counts = np.unique(tokens.run_length_Shw[tokens.run_length_Shw > 0], return_counts=True)
-    left, right = st.columns(2)
-    with left:
-        _show_bars("step", per_step, alt_text="Tokens that each step keeps")
-    with right:
-        _show_bars("run length", zip(runs.tolist(), counts.tolist(), strict=True), alt_text="Tokens by run length")
+    _show_bars("step", per_step, alt_text="Tokens that each step keeps")
+    _show_bars("run length", zip(runs.tolist(), counts.tolist(), strict=True), alt_text="Tokens by run length")
 
 
 def _show_bars(name: str, counts: Iterable[tuple[int, int]], *, alt_text: str) -> None:
     rows = [{name: at, "tokens": count} for at, count in counts]
     bars = alt.Chart(charted(rows)).mark_bar(cornerRadiusEnd=3)
     axis = alt.Axis(labelAngle=0)
-    st.altair_chart(bars.encode(x=alt.X(f"{name}:O", axis=axis), y="tokens:Q"), height=200, alt=alt_text)
+    st.altair_chart(bars.encode(x=alt.X(f"{name}:O", axis=axis), y="tokens:Q"), height=180, alt=alt_text)
 
 
 def _show_map(service: Service) -> None:
