@@ -5,6 +5,7 @@ Its pictures lie in build/screenshots; look at them. Complaints of the browser, 
 
 import csv
 import json
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -177,8 +178,9 @@ def test_what_a_language_model_says_is_seen_while_it_comes(address: str, model: 
         page.get_by_text("The *fridge* is", exact=True).wait_for()
         browser.picture("desktop-streaming")
         go_on.set()
-        page.get_by_text("The *fridge* is opened [1].").wait_for()
+        page.get_by_text("The *fridge* is opened [1].").first.wait_for()
         browser.settle()
+        assert page.get_by_text("The *fridge* is opened [1].").count() == 1, "the reply as it came is gone"
         browser.picture("desktop-streamed")
         browser.leave()
 
@@ -190,7 +192,7 @@ def test_a_library_is_searched_while_it_is_indexed(address: str) -> None:
         browser.open(f"{address}/library")
         page.get_by_text("Add videos, or go on").click()
         page.get_by_role("button", name="Index", exact=True).click()
-        browser.page.wait_for_timeout(1500)
+        page.get_by_text(re.compile("Starting|Looking|Indexing")).first.wait_for()
         browser.picture("desktop-indexing")
         searcher = Visitor(driver, size=DESKTOP)
         for words in ("open fridge", "cut tomato", "pour milk"):
