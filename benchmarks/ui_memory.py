@@ -11,6 +11,7 @@ import random
 import tempfile
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -67,22 +68,20 @@ def play(address: str, server: int, library_dir: Path, *, num_plays: int) -> dic
     url = address.replace("http", "ws", 1) + "/_stcore/stream"
     sockets: list[ClientConnection | None] = [None] * VISITORS
     memory_mb, played, film_bytes = [], 0, 0
-    for number, link in zip(range(num_plays), links(library_dir, seed=0), strict=False):
-        visitor = number % VISITORS
-        if number // VISITORS % LEAVES_AFTER == visitor and (left := sockets[visitor]) is not None:
-            left.close()
-            sockets[visitor] = None
-        socket = sockets[visitor] = sockets[visitor] or connect(url, max_size=None)
-        film = film_of(socket, link)
-        if film is not None:
-            with urllib.request.urlopen(address + film, timeout=60) as answer:  # noqa: S310
-                film_bytes += len(answer.read())
-            played += 1
-        if (number + 1) % max(1, num_plays // 10) == 0:
-            memory_mb.append(round(resident_bytes(family(server)) / 1e6))
-    for left in sockets:
-        if left is not None:
-            left.close()
+    with ExitStack() as stack:
+        for number, link in zip(range(num_plays), links(library_dir, seed=0), strict=False):
+            visitor = number % VISITORS
+            if number // VISITORS % LEAVES_AFTER == visitor and (left := sockets[visitor]) is not None:
+                left.close()
+                sockets[visitor] = None
+            socket = sockets[visitor] = sockets[visitor] or stack.enter_context(connect(url, max_size=None))
+            film = film_of(socket, link)
+            if film is not None:
+                with urllib.request.urlopen(address + film, timeout=60) as answer:  # noqa: S310
+                    film_bytes += len(answer.read())
+                played += 1
+            if (number + 1) % max(1, num_plays // 10) == 0:
+                memory_mb.append(round(resident_bytes(family(server)) / 1e6))
     return {
         "played": played,
         "film_mb": round(film_bytes / 1e6),
