@@ -128,6 +128,17 @@ def test_a_plan_serves_until_the_kind_or_the_size_changes() -> None:
     assert fits(plan_index(1), trained_clips=1, num_clips=200_000)
 
 
+def test_where_more_lists_bring_no_more_hits_tuning_stops(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "EXACT_MAX_CLIPS", 0)
+    monkeypatch.setattr(plan.IndexPlan, "target_recall", 1.1)
+    archive.add(*range(30))
+    opened(archive)
+    facts = faiss_base.read_facts(faiss_base.bases(archive.library_dir, "f" * 32)[0])
+    assert facts is not None
+    assert facts.tuning.recall_at_10["text-like"] >= 0.985
+    assert facts.tuning.num_probes < facts.plan.num_lists
+
+
 def test_the_self_check_tunes_and_is_told(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "EXACT_MAX_CLIPS", 0)
     archive.add(*range(30))

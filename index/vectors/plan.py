@@ -28,6 +28,11 @@ class IndexPlan:
     reason: str
 
     @property
+    def target_recall(self) -> float:
+        """What is aimed at for text-like queries: 4 bits lose some hits that no number of lists brings back."""
+        return 0.97 if "RaBitQ" in self.factory else 0.985
+
+    @property
     def exact(self) -> bool:
         """Whether scores are those of the stored vectors."""
         return self.num_lists == 0
@@ -45,7 +50,7 @@ def plan_index(num_clips: int) -> IndexPlan:
         )
         return IndexPlan(factory=f"IVF{num_lists},SQ8", num_lists=num_lists, overfetch=2, reason=reason)
     reason = f"more than {SQ8_MAX_CLIPS:,} clips: 4 bits per dimension, re-ranked exactly, the nearest lists only"
-    return IndexPlan(factory=f"IVF{num_lists},RaBitQ4", num_lists=num_lists, overfetch=10, reason=reason)
+    return IndexPlan(factory=f"IVF{num_lists},RaBitQ4", num_lists=num_lists, overfetch=20, reason=reason)
 
 
 def fits(plan: IndexPlan, *, trained_clips: int, num_clips: int) -> bool:
