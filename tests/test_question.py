@@ -52,6 +52,8 @@ QUESTIONS: dict[Kind, dict[str, str]] = {
         "Was the trash thrown away by someone?": "thrown away trash",
         "Is the red cup washed?": "washed red cup",
         "Is the light on?": "light on",
+        "Has the dog eaten the cake?": "dog eaten cake",
+        "Can you check if there is anything with a horse?": "horse",
         "Have I ever opened the fridge?": "opened fridge",
         "Is there a person who opens the fridge?": "opens fridge",
         "Is there a moment where I open the fridge?": "open fridge",

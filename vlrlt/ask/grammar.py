@@ -5,7 +5,7 @@ Groups: event, other (of "between": the later event), rest (the end of an event)
 
 from typing import Literal
 
-from vlrlt.ask.wording import AUXILIARY, CONNECTIVE, WHO
+from vlrlt.ask.wording import AUXILIARY, CONNECTIVE, DETERMINER, WHO
 
 Kind = Literal[
     "when",
@@ -48,7 +48,7 @@ _AFTER = rf"{_JUST}(?:after|once|following|since|as soon as)"
 _TAKES = r"(?:take|takes|took|taken|need|needed|last|lasts|lasted)"
 _TIMES = r"(?:(?:separate |different )?times|moments|scenes|clips|parts)"
 _THING = r"(?:what(?: objects?| things?| items?| all)?|which (?:object|thing|item)s?)(?: else)?"
-_MOMENTS = r"(?:moments?|times?|scenes?|points?|places?|parts?|minutes?|seconds?|clips?|timestamps?)"
+_MOMENTS = r"(?:moments?|times?|scenes?|bits?|points?|places?|parts?|minutes?|seconds?|clips?|timestamps?)"
 _SHOWS = r"(?:shows?|contains?|has|have|features?|includes?|(?:is|are) about)"
 _FIND = (
     r"(?:(?:show|find|get)(?: me| us)?|(?:search|look|looking|searching) for|(?:jump|go|skip|take me|bring me) to)"
@@ -68,7 +68,7 @@ def _extreme(kind: Kind, word: str) -> tuple[tuple[Kind, str], ...]:
         (kind, rf"(?:{_FIND} |(?:{_WHEN}|what)(?: (?:is|was|shows))? )?{time} {_EVENT}"),
         (kind, rf"{_WHEN} {AUXILIARY} the {word} {_EVENT}"),
         (kind, rf"{_WHEN} {_EVENT} (?:for the )?{word}(?: time)?"),
-        (kind, rf"{_WHEN} (?P<event>(?!.*\b(?:the|a|my) {word}\b).*?)\b{word} (?P<rest>.+)"),
+        (kind, rf"{_WHEN} (?P<event>(?!.*\b{DETERMINER} {word}\b).*?)\b{word} (?P<rest>.+)"),
     )
 
 

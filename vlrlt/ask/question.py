@@ -17,9 +17,10 @@ _CONTRACTIONS = (
 _ASKING = r"(?:what|when|where|which|how|if|whether)\b"
 _SAID_FIRST = re.compile(
     r"^(?:(?:please|so|and|then|ok|okay|now)[, ]+|"
-    r"(?:can|could|would|will) you (?:please )?(?=(?:tell|show|find|count|give|list|search|look|jump|go|take)\b)|"
+    r"(?:can|could|would|will) you (?:please )?"
+    r"(?=(?:tell|show|find|count|give|list|search|look|jump|go|take|check|see (?:if|whether))\b)|"
     r"tell (?:me |us )?|(?:i )?(?:want|need|would like) to (?:know |see )|"
-    rf"(?:do you (?:know|remember)|show me|show) (?={_ASKING}))+",
+    rf"(?:do you (?:know|remember)|show me|show|check|see) (?={_ASKING}))+",
     re.IGNORECASE,
 )
 _SAID_BESIDE = re.compile(

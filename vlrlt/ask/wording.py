@@ -15,32 +15,32 @@ WHO = (
 )
 AUXILIARY = r"(?:do|does|did|is|are|am|was|were|has|have|had|can|could|will|would|may|might|must|should)"
 SCENE = (
-    r"(?:moments?|times?|scenes?|points?|places?|parts?|instances?|occurrences?|appearances?|shots?|timestamps?|"
+    r"(?:moments?|times?|scenes?|bits?|anything|points?|places?|parts?|instances?|occurrences?|appearances?|shots?|timestamps?|"
     r"footage|evidence|videos?|clips?|films?|recordings?|files?|movies?|pictures?)"
 )
 CONNECTIVE = r"(?:when|where|that shows?|that|(?:in|at) which|of|with|showing|containing)"
 """What joins a scene and what it shows: "the moment when", "a video of"."""
-_DETERMINER = r"(?:the|a|an|any|some|my|your|his|her|their|our)"
-_BE = r"(?:is|are|was|were|has|have|had|gets?|got)"
+DETERMINER = r"(?:the|a|an|any|some|my|your|his|her|their|our)"
+_BE = r"(?:is|are|was|were|gets?|got|(?:has|have|had)(?=.* been\b))"
 _FILLERS = r"(?:(?:ever|just|also|actually|really|already|finally|be|been|being|see|seen|shown) )*"
 PARTICIPLE = (
     r"(?!(?:red|bed|shed|seed|feed|weed|reed|sled|speed|hundred)\b)"
     rf"(?:\w{{2,}}ed|{'|'.join(sorted(IRREGULAR_PARTICIPLES))})\b"
 )
-_NO_NOUN = rf"(?!(?:{_DETERMINER}|{AUXILIARY}|how|what|which|who|why)\b)(?!\w+ing\b)"
-_NOUN = rf"(?P<noun>(?:{_DETERMINER} )?{_NO_NOUN}[\w-]+(?: [\w-]+){{0,3}}?)"
+_NO_NOUN = rf"(?!(?:{DETERMINER}|{AUXILIARY}|how|what|which|who|why)\b)(?!\w+ing\b)"
+_NOUN = rf"(?P<noun>(?:{DETERMINER} )?{_NO_NOUN}[\w-]+(?: [\w-]+){{0,3}}?)"
 _DONE = rf"{_FILLERS}(?P<done>{PARTICIPLE})(?P<rest> .+)?"
 _PARTICLE = re.compile(r"(?: (?:on|off|up|down|out|away|over|back))?")
 
 _SCENE = re.compile(
-    rf"^(?:{AUXILIARY} )?(?:(?:{_DETERMINER}|every|all|each) )*{SCENE} (?:{CONNECTIVE} |(?=(?:{WHO}|{_DETERMINER})\b))|"
+    rf"^(?:{AUXILIARY} )?(?:(?:{DETERMINER}|every|all|each) )*{SCENE} (?:{CONNECTIVE} |(?=(?:{WHO}|{DETERMINER})\b))|"
     r"^(?:when|where|that|with|of|in which) ",
     re.IGNORECASE,
 )
 _SHOWN = re.compile(
     r"(?<=\w)(?<!^what)(?: (?:is|are|was|were))?(?: ever)? (?:happen(?:s|ed)?|occur(?:s|red)?|take place|"
     r"appear(?:s|ed)?|shows? up|(?:can )?be seen|shown|seen|visible|recorded|"
-    r"on (?:screen|camera)|in (?:view|it|them|there))$",
+    r"on (?:screen|camera)|in (?:view|it|them|there)|is|are|was|were)$",
     re.IGNORECASE,
 )
 _PHASE = re.compile(
@@ -49,7 +49,7 @@ _PHASE = re.compile(
     re.IGNORECASE,
 )
 _COPULA = re.compile(rf"^({_NOUN}) (?:is|are|was|were) (?!\w+ing\b)", re.IGNORECASE)
-_THERE = re.compile(rf"{AUXILIARY} there {_FILLERS}(?P<clause>.+)", re.IGNORECASE)
+_THERE = re.compile(rf"(?:{AUXILIARY} there|there {AUXILIARY}) {_FILLERS}(?P<clause>.+)", re.IGNORECASE)
 _ACTIVE = re.compile(
     rf"(?:{AUXILIARY} )?{WHO} (?:(?:who|that) )?(?:{AUXILIARY} )?{_FILLERS}(?P<clause>.+)", re.IGNORECASE
 )
@@ -60,7 +60,7 @@ _PASSIVES = (
 )
 _AUXILIARY = re.compile(rf"^{AUXILIARY} {_FILLERS}(?=.)", re.IGNORECASE)
 _BY_WHOM = re.compile(rf" by (?:{WHO}|me|us|them|him)$", re.IGNORECASE)
-_DETERMINERS = re.compile(rf"\b(?:{_DETERMINER}|ever)\s+(?=\S)", re.IGNORECASE)
+_DETERMINERS = re.compile(rf"\b(?:{DETERMINER}|ever)\s+(?=\S)", re.IGNORECASE)
 
 
 def caption(words: str) -> str:
@@ -110,7 +110,7 @@ def _clause(words: str) -> str:
 def _completed(other: str, first: str) -> str:
     """An alternative with the words that it leaves out because the first has them."""
     noun = _last_noun(first)
-    if noun and re.match(rf"{_DETERMINER} \S", other, re.IGNORECASE):
+    if noun and re.match(rf"{DETERMINER} \S", other, re.IGNORECASE):
         return first[: noun.start()] + other
     if len(other.split()) == 1 and len(_clause(first).split()) > 1:
         return first[: first.rindex(" ") + 1] + other
@@ -119,4 +119,4 @@ def _completed(other: str, first: str) -> str:
 
 def _last_noun(text: str) -> re.Match[str] | None:
     """From its article to the end."""
-    return re.search(rf"\b{_DETERMINER} (?!.*\b{_DETERMINER} ).+", text, re.IGNORECASE)
+    return re.search(rf"\b{DETERMINER} (?!.*\b{DETERMINER} ).+", text, re.IGNORECASE)
