@@ -105,7 +105,10 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipTable:
-    """All clips of a library, in the order of their vectors. The clips of one video are consecutive, by start.
+    """All clips of a library, in the order of their vectors.
+
+    The clips of one video ascend by start. They are consecutive, unless it is not finished: then others may lie between
+    what several runs have done of it.
 
     Shape legend: N clips, V videos.
     """

@@ -215,6 +215,16 @@ def test_a_change_is_loaded_beside_what_is_searched(
         assert loading.result() == [("flower.mp4", 0, 2)]
 
 
+def test_the_chunks_of_an_unfinished_video_may_lie_apart(service: Service) -> None:
+    searcher = service.searcher()
+    searcher.clips = searcher.clips.take(np.argsort(searcher.clips.start_s_N, kind="stable"))  # videos in turns
+    found = {Path(video).name: searcher.clips_between(video, 1, 5) for video in searcher.clips.videos}
+    assert {name: searcher.clips.start_s_N[at].tolist() for name, at in found.items()} == {
+        "sea.mp4": [1, 2, 3, 4],
+        "traffic.mp4": [1, 2, 3, 4],
+    }
+
+
 def test_another_models_query_is_refused(service: Service, shared: Path) -> None:
     other = ColourEmbedder(sampling=ClipSampling(clip_s=2, stride_s=1, num_frames=2))
     other.name = "other colours"

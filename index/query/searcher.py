@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from itertools import islice, pairwise
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -163,11 +163,9 @@ class Searcher:
 
     def clips_between(self, video: str, start_s: float, end_s: float) -> Int64Array:
         """Positions of the clips of a video whose middle lies in [start_s, end_s), by start."""
-        if video not in self._clips_of:
-            return np.empty(0, np.int64)
-        first, after = self._clips_of[video]
-        middles_s = (self.clips.start_s_N[first:after] + self.clips.end_s_N[first:after]) / 2
-        return first + np.flatnonzero((middles_s >= start_s) & (middles_s < end_s))
+        positions_K = self._clips_of.get(video, np.empty(0, np.int64))
+        middles_s = (self.clips.start_s_N[positions_K] + self.clips.end_s_N[positions_K]) / 2
+        return positions_K[(middles_s >= start_s) & (middles_s < end_s)]
 
     def coverage(self, within: Filter) -> Coverage:
         """How much of the library a filter lets pass."""
@@ -189,8 +187,8 @@ class Searcher:
 
     def sample_of(self, video: str) -> Float32Array:
         """Vectors of clips that stand for a video of the library, (S, D)."""
-        first, after = self._clips_of[video]
-        return self.vectors(first + evenly(after - first, most=SAMPLE_CLIPS))
+        positions_K = self._clips_of[video]
+        return self.vectors(positions_K[evenly(len(positions_K), most=SAMPLE_CLIPS)])
 
     def confidence(self, text_D: Float32Array, clip_D: Float32Array, *, searched_SD: Float32Array) -> float:
         """Probability that a clip shows what words say, compared with others that were searched."""
@@ -321,20 +319,20 @@ class Searcher:
         return Confidence(self._background_MD, captions=getattr(self._embedder, "captions", ()))
 
     @cached_property
-    def _clips_of(self) -> dict[str, tuple[int, int]]:
-        """Path of a video -> positions of its first clip and after its last."""
-        starts = np.flatnonzero(np.diff(self.clips.video_N, prepend=-1, append=-1))
-        return {
-            self.clips.videos[self.clips.video_N[first]]: (int(first), int(after)) for first, after in pairwise(starts)
-        }
+    def _clips_of(self) -> dict[str, Int64Array]:
+        """Path of a video -> positions of its clips, by start; those of an unfinished one may lie apart."""
+        order_N = np.argsort(self.clips.video_N, kind="stable")
+        edges = np.flatnonzero(np.diff(self.clips.video_N[order_N])) + 1
+        parts = np.split(order_N, edges) if len(order_N) else []
+        return {self.clips.videos[self.clips.video_N[part[0]]]: part for part in parts}
 
     def _clip_at(self, video: str, time_s: float) -> int | None:
         """Position of the clip of a video whose middle is nearest to a time; None: it has no clips."""
         if video not in self._clips_of:
             return None
-        first, after = self._clips_of[video]
-        middles_s = (self.clips.start_s_N[first:after] + self.clips.end_s_N[first:after]) / 2
-        return first + int(np.abs(middles_s - time_s).argmin())
+        positions_K = self._clips_of[video]
+        middles_s = (self.clips.start_s_N[positions_K] + self.clips.end_s_N[positions_K]) / 2
+        return int(positions_K[np.abs(middles_s - time_s).argmin()])
 
     def _video_at(self, position: int) -> int:
         return int(self.clips.video_N[position])
