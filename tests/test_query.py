@@ -80,7 +80,7 @@ def test_what_is_there_is_found_and_what_is_not_is_said_to_be_absent(service: Se
     assert (result.found, spans(result)) == (True, [("sea", 2, 4)])
     absent = service.search(TextQuery("magenta"))
     assert (absent.found, absent.hits) == (False, ())
-    assert absent.as_text() == "no confident match among 30 clips"
+    assert absent.as_text() == "no confident match among 30 clips; --tail shows the closest"
     tail = service.search(TextQuery("magenta"), options=ALL)
     assert not tail.found
     assert len(tail.hits) == 4

@@ -11,7 +11,10 @@ from vlrlt.errors import ConfigError
 if TYPE_CHECKING:
     from vlrlt.models.known import KnownModel
 
-models_app = typer.Typer(no_args_is_help=True, help="Pretrained models for real videos: what there is, and fetching.")
+models_app = typer.Typer(
+    no_args_is_help=True,
+    help="Pretrained models for real videos: what there is, and fetching.\n\nExample: vlrlt models list",
+)
 app.add_typer(models_app, name="models")
 
 Name = Annotated[str, typer.Argument(metavar="ARCH/PRETRAINED", help="A name of open_clip, as `models list` shows.")]

@@ -38,9 +38,18 @@ class Commands(TyperGroup):
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-toy_app = typer.Typer(no_args_is_help=True, help="The toy kitchen: rendered cooking videos with exact annotations.")
-eval_app = typer.Typer(no_args_is_help=True, help="Benchmarks by their official protocols.")
-data_app = typer.Typer(no_args_is_help=True, help="Datasets on disk.")
+toy_app = typer.Typer(
+    no_args_is_help=True,
+    help="The toy kitchen: rendered cooking videos, exactly annotated.\n\nExample: vlrlt toy make --out toy --videos 8",
+)
+eval_app = typer.Typer(
+    no_args_is_help=True,
+    help="Benchmarks by their official protocols.\n\nExample: vlrlt eval epic-mir --data toy",
+)
+data_app = typer.Typer(
+    no_args_is_help=True,
+    help="Datasets on disk.\n\nExample: vlrlt data check epic --annotations toy --videos toy/videos",
+)
 app.add_typer(toy_app, name="toy")
 app.add_typer(eval_app, name="eval")
 app.add_typer(data_app, name="data")

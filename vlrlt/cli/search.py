@@ -148,6 +148,7 @@ def search(  # noqa: PLR0913  every option is one of the query language
                 group_by=group_by,
             )
             service.saved.save(save, request)
+            typer.echo(f"vlrlt: saved as {save!r}; vlrlt searches --run searches for it again", err=True)
     _show(result, group_by=group_by, as_json=as_json)
 
 
@@ -195,8 +196,9 @@ def duplicates(
     min_seconds: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Leave out shorter scenes.")] = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Find scenes that different videos have in common: copies, versions, excerpts, title sequences.
+    """Find scenes that different videos have in common: versions, excerpts, title sequences.
 
+    Files of the same content are one video here: indexed once, not listed. Copies that were encoded again are.
     Compares clips that lie near each other, all with all in a library of up to 20,000: 5 seconds of CPU time for 1e5
     clips of 512 numbers, two minutes for 1e6.
 

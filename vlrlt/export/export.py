@@ -45,7 +45,7 @@ def export_file(pieces: Sequence[Piece], out: Path, *, title: str, force: bool =
 
     Args:
         pieces: in the order in which they are to come.
-        out: the file; or an existing folder, which gets the WebVTT chapters of each video.
+        out: the file; or a folder (it exists, or has no suffix), which gets the WebVTT chapters of each video.
         title: of the whole: the query.
         force: whether files that are there may be replaced.
 
@@ -56,7 +56,7 @@ def export_file(pieces: Sequence[Piece], out: Path, *, title: str, force: bool =
         ConfigError: the suffix is none of these, the pieces do not fit it, or a file exists or cannot be written.
         DecodeError: a video cannot be read.
     """
-    if out.is_dir():
+    if out.is_dir() or not out.suffix:
         outs = {}
         for number, (video, found) in enumerate(by_video(pieces).items(), start=1):
             name = f"{video.stem}.vtt"

@@ -64,7 +64,8 @@ class SearchResult:
             lines.append("nothing: no clip of the library passes")
         elif not self.found:
             unknown = f"; {self.model} does not know: {', '.join(self.unknown_words)}" if self.unknown_words else ""
-            lines.append(f"no confident match among {self.num_searched} clips{unknown}")
+            closest = "" if self.hits else "; --tail shows the closest"
+            lines.append(f"no confident match among {self.num_searched} clips{unknown}{closest}")
         if group_by == "video":
             for video, hits in self.by_video().items():
                 lines += [video, *(f"  {_hit_text(hit)}" for hit in hits)]
