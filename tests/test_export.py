@@ -193,9 +193,10 @@ def test_chapters_are_read_back(films: tuple[Path, Path], tmp_path: Path) -> Non
         assert [packet.pts for packet in container.demux() if packet.size] == [1000, 2000, 4000]
     with pytest.raises(ConfigError, match="these are of 2; export into a folder"):
         export_text(pieces_of((first, 0, 1), (second, 0, 1)), title="", kind="vtt")
-    (tmp_path / "all").mkdir()
-    written = export_file(pieces_of((first, 0, 1), (second, 0, 1)), tmp_path / "all", title="")
-    assert [path.name for path in written] == ["P01 'a'.vtt", "ünder.vtt"]
+    (tmp_path / "existing.2026").mkdir()
+    for folder in (tmp_path / "existing.2026", tmp_path / "new"):
+        written = export_file(pieces_of((first, 0, 1), (second, 0, 1)), folder, title="")
+        assert written == (folder / "P01 'a'.vtt", folder / "ünder.vtt")
 
 
 def test_playlists_tables_and_json(films: tuple[Path, Path]) -> None:
