@@ -88,6 +88,11 @@ def test_errors_are_typed(client: TestClient, body: dict[str, object], status: i
     assert (response.status_code, response.json()["error"]["type"]) == (status, kind)
 
 
+def test_an_unknown_field_says_where_the_known_ones_are(client: TestClient) -> None:
+    refused = client.post("/v1/search", json={"query": "red"})
+    assert "body.query: there is no such field; /docs and /openapi.json" in refused.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("body", [{"text": ["x"], "path": "/etc"}, {"text": ["x"], "k": 0}, {"text": "x" * 3000}])
 def test_bodies_that_do_not_fit_the_schema(client: TestClient, body: dict[str, object]) -> None:
     refused = client.post("/v1/search", json=body)

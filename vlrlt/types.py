@@ -56,7 +56,9 @@ class ClipSpan:
 
     def __post_init__(self) -> None:
         if not 0 <= self.start_s < self.end_s:
-            raise ConfigError(f"a clip needs 0 <= start_s < end_s, got [{self.start_s}, {self.end_s})")
+            raise ConfigError(
+                f"a clip begins at 0 s or later and ends after it begins, got {self.start_s} s to {self.end_s} s"
+            )
 
     @property
     def duration_s(self) -> float:

@@ -1,5 +1,6 @@
 """Every error has one shape, {"error": {"type", "message"}}, wherever it comes from, and is described as such."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -62,8 +63,7 @@ def add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_request: Request, error: RequestValidationError) -> JSONResponse:
-        problems = (f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
-        return _response(422, "Validation", "; ".join(problems))
+        return _response(422, "Validation", "; ".join(map(_problem, error.errors())))
 
     @app.exception_handler(HTTPException)
     async def refused(_request: Request, error: HTTPException) -> JSONResponse:
@@ -73,6 +73,13 @@ def add_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unexpected(_request: Request, _error: Exception) -> JSONResponse:
         return _response(500, "Internal", "the server has a bug; its log says more")
+
+
+def _problem(problem: Mapping[str, Any]) -> str:
+    what = problem["msg"]
+    if problem["type"] == "extra_forbidden":
+        what = "there is no such field; /docs and /openapi.json list those that there are"
+    return f"{'.'.join(map(str, problem['loc']))}: {what}"
 
 
 def _response(status: int, kind: str, message: str, headers: Any = None) -> JSONResponse:  # noqa: ANN401  as Starlette's

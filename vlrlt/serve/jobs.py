@@ -85,7 +85,8 @@ class Jobs:
             if key is not None and key in self._keys:
                 return self._keys[key]
             if root not in self._roots:
-                raise ConfigError(f"no root {root!r}; this server has {', '.join(self._roots) or 'none'}")
+                known = f"this server has {', '.join(self._roots)}" if self._roots else "start it with --root NAME=DIR"
+                raise ConfigError(f"no root {root!r}; {known}")
             if any(job.state == "running" for job in self._jobs.values()):
                 raise LibraryError("an index job is running already; wait for it or cancel it")
             path = below(self._roots[root], folder)
