@@ -292,6 +292,8 @@ def test_commands_take_a_result_a_file_and_a_clip(service: Service, library: Pat
     video = library.parent / "archive" / "a.mp4"
     run("cut", f"{video}@0-1", "--out", tmp_path / "red.png")
     assert np.asarray(Image.open(tmp_path / "red.png")).mean((0, 1)).argmax() == 0
+    run("cut", "a.mp4@0-1", "--library", library, "--out", tmp_path / "by_name.png")
+    assert (tmp_path / "by_name.png").read_bytes() == (tmp_path / "red.png").read_bytes()
     run("export", "-", "--out", tmp_path / "blue.edl", "--pad", "0.5", stdin=saved)
     assert "00:00:01:12 00:00:05:12" in (tmp_path / "blue.edl").read_text()
 

@@ -25,7 +25,8 @@ What = Annotated[
     ),
 ]
 OptionalLibrary = Annotated[
-    Path | None, typer.Option("--library", metavar="DIR", help="Of the clips; also finds videos that were moved.")
+    Path | None,
+    typer.Option("--library", metavar="DIR", help="Of the clips; also finds videos by name and those that were moved."),
 ]
 Pad = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="More before and after each piece.")]
 
@@ -181,7 +182,17 @@ def _read(text: str, service: "Service | None") -> "Piece":
     clip = parse_clip(text)
     if clip.span is None:
         raise ConfigError(f"{text}: say which seconds, e.g. {text}@01:10-01:14")
-    return Piece(video=clip.path, span=clip.span, title="")
+    return Piece(video=_by_name(clip.path, service), span=clip.span, title="")
+
+
+def _by_name(path: Path, service: "Service | None") -> Path:
+    """The library's video whose path ends so, as hits print it; the path itself where there is such a file."""
+    if service is None or path.exists():
+        return path
+    known = [video for video in sorted(service.paths()) if video.parts[-len(path.parts) :] == path.parts]
+    if len(known) > 1:
+        raise ConfigError(f"the library has {len(known)} videos {path}; say which, e.g. {known[0]}")
+    return known[0] if known else path
 
 
 def _moved(piece: "Piece", service: "Service | None") -> "Piece":
