@@ -413,7 +413,7 @@ def test_another_model_is_built_beside_and_answers_once_it_is_complete(
     other = ColourEmbedder(sampling=ClipSampling(clip_s=2, stride_s=1, num_frames=2))
     assert counts(index(archive / "a.mp4", embedder=other)) == (1, 0, 0, 2)
     assert searchable(library_dir) == {"a.mp4": 3, "b.MKV": 3}, "the first model answers"
-    with Service(library_dir, model=other) as service, pytest.raises(IndexMismatchError, match="then run vlrlt use"):
+    with Service(library_dir, model=other) as service, pytest.raises(IndexMismatchError, match="then run: vlrlt use"):
         service.search(TextQuery("red"))
     assert counts(index(archive, embedder=other)) == (1, 1, 0, 2)
     with Ledger.open(library_dir) as ledger:
