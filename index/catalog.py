@@ -158,7 +158,7 @@ class ClipTable:
         return self.ids_N[order_N], order_N
 
     def take(self, positions_K: npt.NDArray[np.int64]) -> Self:
-        """Some of the clips; their positions must ascend."""
+        """Some of the clips, in this order; those of one video must ascend by start."""
         return replace(
             self,
             ids_N=self.ids_N[positions_K],

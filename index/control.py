@@ -122,6 +122,15 @@ class RunView:
     paused: bool
     stopping: bool
 
+    @property
+    def state(self) -> str:
+        """What it does, in one word."""
+        if self.stopping:
+            return "stopping"
+        if self.paused:
+            return "paused"
+        return "looking" if self.progress.looking else "indexing"
+
     def as_json(self) -> dict[str, Any]:
         """The documented JSON shape of `run` in `vlrlt status --json`."""
         left_s = None if self.left_s is None else round(self.left_s, 1)
@@ -131,11 +140,9 @@ class RunView:
     def as_text(self) -> str:
         """The same for people."""
         step = self.progress
-        state = "stopping" if self.stopping else "paused" if self.paused else "looking" if step.looking else "indexing"
         left = "" if self.left_s is None else f", {format_time(self.left_s)} left"
-        return (
-            f"{state}: {step.files_done} of {step.files_total} files, {format_time(step.video_s_done)} of video{left}"
-        )
+        files = f"{step.files_done} of {step.files_total} files"
+        return f"{self.state}: {files}, {format_time(step.video_s_done)} of video{left}"
 
 
 def view_run(library_dir: Path) -> RunView | None:

@@ -150,7 +150,7 @@ def _cells(vectors_ND: _Float16Array, threshold: float) -> list[Int64Array]:
     """
     num_clips = len(vectors_ND)
     if num_clips <= _CELL_CLIPS:
-        return [np.arange(num_clips)]
+        return [np.arange(num_clips)] if num_clips else []
     centres_CD = vectors_ND[evenly(num_clips, most=int(_HOMES * sqrt(num_clips / 2)))].astype(np.float32)
     same_CC = np.triu(centres_CD @ centres_CD.T >= threshold, 1)
     centres_CD = centres_CD[~same_CC.any(axis=0)]

@@ -239,7 +239,7 @@ def check_written_here(library_dir: Path) -> None:
         lock_fd = os.open(library_dir / "lock", os.O_RDONLY)
         try:
             os.lockf(lock_fd, os.F_TEST, 0)
-        except OSError:
+        except PermissionError:  # any other error: this file system has no locks to ask for
             process, machine = _owner(lock_fd)
         else:
             return

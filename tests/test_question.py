@@ -189,6 +189,8 @@ def test_between_has_two_events(text: str, event: str, other: str) -> None:
 
 def test_a_video_and_options_may_be_named() -> None:
     assert parse_question("How many times did I sit in video P01_01?").video == "P01_01"
+    assert parse_question("How many times did I sit in the video P01_01.mp4?").video == "P01_01.mp4"
+    assert parse_question("When in the video someone sits down").video is None
     assert parse_question("What?", options=("a", "b")).kind == "choice"
 
 

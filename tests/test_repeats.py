@@ -83,6 +83,12 @@ def test_a_video_may_lie_behind_younger_ones() -> None:
     assert (found.first.start_s, found.second.start_s, found.num_clips) == (120, 60, COPIED)
 
 
+def test_a_library_without_clips_repeats_nothing() -> None:
+    clips, vectors_ND = make(200, 8)
+    nothing = np.arange(0)
+    assert find_repetitions(clips.take(nothing), lambda _positions: vectors_ND[nothing]) == ()
+
+
 @pytest.mark.parametrize("cell_clips", [20_000, 200])
 def test_a_wall_that_everybody_films_stays_cheap(cell_clips: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vlrlt.index.repeats._CELL_CLIPS", cell_clips)

@@ -4,6 +4,7 @@ Real videos of plain colours, indexed with an embedder that counts colours.
 """
 
 import dataclasses
+import errno
 import io
 import os
 import subprocess
@@ -413,7 +414,9 @@ def test_a_library_that_cannot_be_written_is_searched_listed_and_shown(
     assert before == {path: path.read_bytes() for path in before}
 
 
-def test_a_library_that_another_machine_writes_is_not_read(own_service: Service, library_dir: Path) -> None:
+def test_a_library_that_another_machine_writes_is_not_read(
+    own_service: Service, library_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a network share shows it: a lock of bytes, and in the file the name of another machine."""
     own_name = (library_dir / "lock").read_text()
     code = (
@@ -431,6 +434,12 @@ def test_a_library_that_another_machine_writes_is_not_read(own_service: Service,
                 ask()
         writer.communicate()
     assert own_service.status().indexed == 2
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("os.lockf", no_locks)
+    assert own_service.status().indexed == 2, "a share without locks cannot tell who writes"
     (library_dir / "lock").write_text(own_name)
 
 

@@ -10,13 +10,18 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from colour import write_colours
 
 from vlrlt.embed import load_embedder
 from vlrlt.errors import CheckpointError, ConfigError
+from vlrlt.index.build import index_paths
+from vlrlt.index.query.language import ClipQuery, TextQuery
 from vlrlt.models.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from vlrlt.models.timm_tower import load_timm
 from vlrlt.models.towers.tower import IMAGE_TOWER_SAMPLING
+from vlrlt.service import Service
 from vlrlt.tokens.run_length import DENSE
+from vlrlt.types import ClipSpan
 from vlrlt.video.decode import open_decoder
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -60,6 +65,18 @@ def test_clips_are_embedded_and_texts_are_refused(weights: Path) -> None:
         ConfigError, match="an image tower alone and cannot read text; search with --clip or --image, or"
     ):
         embedder.embed_text(["a dog"])
+
+
+def test_a_library_without_words_is_searched_by_clips_and_pictures(weights: Path, tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    write_colours(film, [("red", 4), ("blue", 4)])
+    embedder = load_embedder(f"timm/test_vit/{weights}", device="cpu")
+    index_paths([film], library_dir=tmp_path / "library", embedder=embedder)
+    with Service(tmp_path / "library", model=embedder) as service:
+        hit = service.search(ClipQuery(film, ClipSpan(0, 2))).hits[0]
+        assert (hit.video, hit.confidence) == (str(film), None)
+        with pytest.raises(ConfigError, match="cannot read text; search with --clip or --image"):
+            service.search(TextQuery("red"))
 
 
 def test_a_checkpoint_without_text_is_saved_and_loaded(weights: Path, tmp_path: Path) -> None:

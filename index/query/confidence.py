@@ -98,7 +98,7 @@ class Confidence:
         return probability
 
     def _background_best(self, searched_SD: Float32Array) -> tuple[float, float]:
-        """Mean and standard deviation of the background's best scores; those of the whole library are kept."""
+        """Mean and standard deviation of the background's best scores; kept for the clips of the last call."""
         kept_SD, mean, std = self._best
         if kept_SD is not searched_SD:
             best_M = (searched_SD @ self._background_MD.T).max(axis=0)

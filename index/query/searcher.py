@@ -1,6 +1,6 @@
 """From a query to ranked moments, over one state of a library.
 
-Shape legend: N clips, K candidates, S sampled clips, M background queries, D embedding.
+Shape legend: N clips, K candidates, S sampled clips, D embedding.
 """
 
 import math
@@ -112,7 +112,7 @@ class Searcher:
         metadata: Metadata,
         find_text: Callable[[str], Sequence[TextHit]],
         embedder: "Embedder",
-        background_MD: Float32Array,
+        background: Callable[[], Float32Array],
     ) -> None:
         self.clips = clips
         self.model = embedder.name
@@ -120,7 +120,7 @@ class Searcher:
         self._metadata = metadata
         self._find_text = find_text
         self._embedder = embedder
-        self._background_MD = background_MD
+        self._background = background
         self._vector_of_text: Callable[[str], Float32Array] = lru_cache(KEPT_TEXTS)(
             lambda text: embed_query(TextQuery(text), embedder)
         )
@@ -316,7 +316,8 @@ class Searcher:
 
     @cached_property
     def _confidence(self) -> Confidence:
-        return Confidence(self._background_MD, captions=getattr(self._embedder, "captions", ()))
+        """Made for the first words: some models read none, and find clips and pictures all the same."""
+        return Confidence(self._background(), captions=getattr(self._embedder, "captions", ()))
 
     @cached_property
     def _clips_of(self) -> dict[str, Int64Array]:

@@ -108,7 +108,9 @@ def _show_turn(service: Service, answer: Answer, number: int) -> None:
         elif answer.closest:
             st.caption("Closest moments")
         moments = _moments(answer)
-        if len(moments) > SHOWN_CITATIONS and not st.toggle(f"Show all {len(moments)}", key=f"all-{number}"):
+        total = len(answer.citations or answer.closest)
+        label = f"Show all {total}" if total <= MAX_MOMENTS else f"Show {MAX_MOMENTS} of {total:,}"
+        if total > SHOWN_CITATIONS and not st.toggle(label, key=f"all-{number}"):
             moments = moments[:SHOWN_CITATIONS]
         with st.container(horizontal=True, gap="small"):
             for place, moment in enumerate(moments, start=1):

@@ -92,13 +92,12 @@ def _show_run() -> None:
 def _show_progress(run: RunView) -> None:
     step = run.progress
     share = step.bytes_done / step.bytes_total if step.bytes_total else 0.0
-    state = "Stopping" if run.stopping else "Paused" if run.paused else "Looking" if step.looking else "Indexing"
     left = "" if run.left_s is None else f", {page.duration(run.left_s)} left"
     with st.container(border=True):
         st.progress(
             min(share, 1.0),
-            text=f"{state}: {step.files_done:,} of {step.files_total:,} files, {page.duration(step.video_s_done)} of "
-            f"video{left}",
+            text=f"{run.state.capitalize()}: {step.files_done:,} of {step.files_total:,} files, "
+            f"{page.duration(step.video_s_done)} of video{left}",
         )
         st.text(page.readable(step.path.name))
         with st.container(horizontal=True):

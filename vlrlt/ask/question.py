@@ -32,8 +32,8 @@ _ANYWHERE = re.compile(
     re.IGNORECASE,
 )
 _VIDEO = re.compile(
-    rf"\s+(?:in|of|from)\s+(?:the\s+)?video\s+(?!(?:{AUXILIARY}|before|after|between|when|where|shows?|there|with)\b)"
-    r"(?P<video>[\w.-]*\w)",
+    rf"\s+(?:in|of|from)\s+(?:the\s+video\s+(?=\S*[\d_.])|"  # "in the video someone", but "in the video P01_01"
+    rf"video\s+(?!(?:{AUXILIARY}|before|after|between|when|where|shows?|there|with)\b))(?P<video>[\w.-]*\w)",
     re.IGNORECASE,
 )
 _PASSIVE = re.compile(

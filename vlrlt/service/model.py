@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xxhash
 
-from vlrlt.errors import ConfigError, MissingExtraError
+from vlrlt.errors import CheckpointError, ConfigError, MissingExtraError
 from vlrlt.index.catalog import LibrarySettings, mismatch
 from vlrlt.index.query.confidence import background_texts
 from vlrlt.index.query.embed import TextEmbedder
@@ -63,7 +63,12 @@ class LibraryModel:
             return embedder.whole if isinstance(embedder, TextEmbedder) else embedder
 
     def background(self, embedder: "Embedder") -> Float32Array:
-        """(M, D) of the background queries, from the cache if they are there: a text tower takes seconds for them."""
+        """(M, D) of the background queries, from the cache if they are there: a text tower takes seconds for them.
+
+        Raises:
+            CheckpointError: the tokenizer is on a hub that cannot be reached.
+            ConfigError: the model cannot read text.
+        """
         texts = background_texts(getattr(embedder, "captions", ()))
         name = xxhash.xxh3_128_hexdigest("\n".join((embedder.fingerprint, *texts)).encode())
         path = cached_file(self._library_dir, f"background-{name}.npy")
@@ -93,7 +98,7 @@ class LibraryModel:
         )
         path = self._text_path(settings)
         if embedder.fingerprint == settings.fingerprint and not path.exists():
-            with contextlib.suppress(ConfigError, MissingExtraError, OSError):  # only a copy, to start faster
+            with contextlib.suppress(CheckpointError, ConfigError, OSError):  # only a copy, to start faster
                 path.parent.mkdir(parents=True, exist_ok=True)
                 embedder.export_text(path)
         return embedder

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -357,7 +358,6 @@ class Service:
             if self._searcher is not None and self._searcher_state is loaded:
                 return self._searcher, loaded.state
         embedder = self._model.find(loaded.snapshot.settings)  # takes seconds at first; only searches wait for it
-        background_MD = self._model.background(embedder)
         with self._lock:
             self._searcher_state = loaded
             self._searcher = Searcher(
@@ -366,7 +366,7 @@ class Service:
                 metadata=self._catalog.annotations.metadata(),
                 find_text=self._find_text,
                 embedder=embedder,
-                background_MD=background_MD,
+                background=partial(self._model.background, embedder),
             )
             return self._searcher, loaded.state
 
