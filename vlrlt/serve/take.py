@@ -88,7 +88,7 @@ def add_take(
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     ) -> dict[str, Any]:
         """Scenes that different videos have in common, the longest first."""
-        if service.status().clips > MAX_DUPLICATE_CLIPS:
+        if service.counts().clips > MAX_DUPLICATE_CLIPS:
             raise ConfigError(f"this library has more than {MAX_DUPLICATE_CLIPS} clips; run: vlrlt duplicates")
         with films:
             found = service.duplicates(threshold=threshold, min_s=min_s)
