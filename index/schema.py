@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -358,8 +359,11 @@ def _owner(lock_fd: int) -> tuple[str, str]:
 
 
 def _this_machine() -> str:
-    """The same in all containers of a machine, and another after it has started anew."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    """On Linux the same in all containers of a machine, and another after it has started anew; elsewhere its name."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return platform.node()
 
 
 @contextmanager
