@@ -19,7 +19,7 @@ from vlrlt.errors import ConfigError
 from vlrlt.index.query.confidence import CONFIDENT
 from vlrlt.index.query.filters import Filter
 from vlrlt.index.query.language import TextQuery
-from vlrlt.index.query.searcher import Searcher, SearchOptions, is_match
+from vlrlt.index.query.searcher import SearchOptions, is_match
 from vlrlt.index.words import content_words
 from vlrlt.types import Float32Array, Moment
 
@@ -76,10 +76,11 @@ class RetrievalAnswerer:
 
 
 class _Answering:
-    """One question on its way to an answer."""
+    """One question on its way to an answer, from one state of the library."""
 
     def __init__(self, service: "Service", question: Question, within: Filter, vocabulary: tuple[str, ...]) -> None:
         self._service = service
+        self._searcher = service.searcher()
         self._question = question
         self._within = within
         self._vocabulary = vocabulary
@@ -161,7 +162,7 @@ class _Answering:
         if not matches:
             return self._nothing(nearest)
         anchor = matches[0]
-        clip = self._service.clip(anchor.clip_id)
+        clip = self._searcher.clip_at(self._searcher.position(anchor.clip_id))
         clip_s = clip.end_s - clip.start_s
         apart_s = (0.5 - OWN_SHARE) * clip_s
         if before:
@@ -245,14 +246,10 @@ class _Answering:
         """The matches of an event, and if there are none the nearest moments."""
         query = TextQuery(self._searcher.known_forms(self._question.event if event is None else event))
         options = SearchOptions(filter=self._within, per_video=None, duplicates=True)
-        matches = self._service.search(query, k=k, options=options).hits
+        matches = self._searcher.rank(query, options)[:k]
         if matches:
             return matches, ()
-        return (), self._service.search(query, k=NUM_CITATIONS, options=replace(options, tail=True)).hits
-
-    @property
-    def _searcher(self) -> Searcher:
-        return self._service.searcher()
+        return (), self._searcher.rank(query, replace(options, tail=True))[:NUM_CITATIONS]
 
     def _labels(self) -> tuple[str, ...]:
         labels = self._vocabulary or self._service.vocabulary(limit=MAX_LABELS)
