@@ -23,7 +23,7 @@ CONFIDENT = 0.5
 PARAPHRASE_COSINE = 0.97
 """A background query that is this similar to the words says the same and is no rival of them."""
 MOST_BACKGROUND = 2000
-"""Captions that stand for all of a large training set: each is encoded when a library is opened."""
+"""Captions that stand for all of a large training set: each is encoded for the first words asked of a library."""
 _BACKGROUND_FILE = Path(__file__).parent / "background.txt"
 
 

@@ -31,7 +31,7 @@ from vlrlt.index.query.moments import Found, Scores, grow_moments
 from vlrlt.index.query.refine import collapse_duplicates, cut_tail, diversify, fuse_text, limit_per_video
 from vlrlt.index.query.sequence import find_sequences
 from vlrlt.index.vectors.protocol import SAMPLE_CLIPS, Mask, VectorStore, evenly
-from vlrlt.types import Float32Array, Int64Array, Moment
+from vlrlt.types import Float32Array, Float64Array, Int64Array, Moment
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder
@@ -164,8 +164,8 @@ class Searcher:
     def clips_between(self, video: str, start_s: float, end_s: float) -> Int64Array:
         """Positions of the clips of a video whose middle lies in [start_s, end_s), by start."""
         positions_K = self._clips_of.get(video, np.empty(0, np.int64))
-        middles_s = (self.clips.start_s_N[positions_K] + self.clips.end_s_N[positions_K]) / 2
-        return positions_K[(middles_s >= start_s) & (middles_s < end_s)]
+        middles_s_K = self._middles_s(positions_K)
+        return positions_K[(middles_s_K >= start_s) & (middles_s_K < end_s)]
 
     def coverage(self, within: Filter) -> Coverage:
         """How much of the library a filter lets pass."""
@@ -332,8 +332,10 @@ class Searcher:
         if video not in self._clips_of:
             return None
         positions_K = self._clips_of[video]
-        middles_s = (self.clips.start_s_N[positions_K] + self.clips.end_s_N[positions_K]) / 2
-        return int(positions_K[np.abs(middles_s - time_s).argmin()])
+        return int(positions_K[np.abs(self._middles_s(positions_K) - time_s).argmin()])
+
+    def _middles_s(self, positions_K: Int64Array) -> Float64Array:
+        return (self.clips.start_s_N[positions_K] + self.clips.end_s_N[positions_K]) / 2
 
     def _video_at(self, position: int) -> int:
         return int(self.clips.video_N[position])

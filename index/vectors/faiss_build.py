@@ -3,6 +3,7 @@
 Legend: R rows of an index, N clips of the snapshot, K changed clips, Q queries, D embedding.
 """
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,12 +116,9 @@ def _tuned(base: Base, stored: StoredVectors, positions_R: PositionArray) -> Bas
 
         return selfcheck.recall(search, queries[name], truth_QK[name])
 
-    num_probes, found, gain = _FEWEST_PROBES, recall("text-like", _FEWEST_PROBES), 1.0
-    while found < plan.target_recall and gain >= _LEAST_GAIN and num_probes < plan.num_lists:
+    num_probes, found, before = _FEWEST_PROBES, recall("text-like", _FEWEST_PROBES), -math.inf
+    while found < plan.target_recall and found - before >= _LEAST_GAIN and num_probes < plan.num_lists:
         num_probes, before = min(3 * num_probes // 2, plan.num_lists), found
         found = recall("text-like", num_probes)
-        gain = found - before
-    return replace(
-        base.facts,
-        tuning=Tuning(num_probes=num_probes, recall_at_10={name: recall(name, num_probes) for name in queries}),
-    )
+    recalls = {"clip": recall("clip", num_probes), "text-like": found}
+    return replace(base.facts, tuning=Tuning(num_probes=num_probes, recall_at_10=recalls))
