@@ -31,9 +31,9 @@ import torch
 import xxhash
 from torch import Tensor, nn
 
-from vlrlt.models.checkpoint import load_weights
 from vlrlt.models.config import VideoEncoderConfig
 from vlrlt.models.video_encoder import VideoEncoder
+from vlrlt.models.weights import load_weights
 from vlrlt.tokens.run_length import DENSE, TokenPolicy
 from vlrlt.types import ClipEmbeddings, Float32Array, UInt8Array
 from vlrlt.video.sampling import ClipSampling

@@ -39,8 +39,8 @@ import numpy as np
 import torch
 from bridge import PREPROCESS, BridgeEmbedder
 
-from vlrlt.index.build import index_paths
-from vlrlt.index.catalog import Catalog
+from vlrlt.index.library.catalog import Catalog
+from vlrlt.index.run.build import index_paths
 from vlrlt.index.vectors.choice import open_store
 from vlrlt.metrics import first_relevant_ranks, recall_at_k
 from vlrlt.progress import index_progress

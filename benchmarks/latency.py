@@ -26,7 +26,7 @@ from made_library import make_library
 from processes import cpu_s
 
 from vlrlt.embed import DEFAULT_MODEL, load_embedder
-from vlrlt.index.query.language import TextQuery
+from vlrlt.index.search.language import TextQuery
 from vlrlt.service import Service
 from vlrlt.types import ClipSpan
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from search_scale import CHUNK_CLIPS, World
 
 from vlrlt.embed import DEFAULT_MODEL, load_embedder
-from vlrlt.index.build import settings_of
-from vlrlt.index.catalog import Video
-from vlrlt.index.files import NO_STAMP
-from vlrlt.index.ledger import Chunk, Ledger
-from vlrlt.index.store import write_segment
+from vlrlt.index.library.catalog import Video
+from vlrlt.index.library.files import NO_STAMP
+from vlrlt.index.library.ledger import Chunk, Ledger
+from vlrlt.index.library.segments import write_segment
+from vlrlt.index.run.build import settings_of
 from vlrlt.types import ClipSpan
 
 

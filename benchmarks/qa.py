@@ -40,8 +40,8 @@ from vlrlt.ask.answer import Answer
 from vlrlt.ask.question import parse_question
 from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.datasets.epic import EpicData, Narration
-from vlrlt.index.build import index_paths
-from vlrlt.index.catalog import Catalog
+from vlrlt.index.library.catalog import Catalog
+from vlrlt.index.run.build import index_paths
 from vlrlt.service import Service
 from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.toy.world import spoken

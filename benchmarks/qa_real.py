@@ -15,7 +15,7 @@ from pathlib import Path
 from vlrlt.ask.answer import Answer
 from vlrlt.ask.question import parse_question
 from vlrlt.ask.retrieval import RetrievalAnswerer
-from vlrlt.index.query.filters import Filter
+from vlrlt.index.search.filters import Filter
 
 QUESTIONS = Path(__file__).parent / "real_questions.tsv"
 

@@ -37,11 +37,11 @@ import numpy.typing as npt
 import torch
 from bridge import PREPROCESS, BridgeEmbedder, minilm_difference, timm_difference
 
-from vlrlt.index.build import index_paths
-from vlrlt.index.catalog import Catalog
-from vlrlt.index.query.filters import Filter
-from vlrlt.index.query.language import ClipQuery, Query, TextQuery
-from vlrlt.index.query.searcher import SearchOptions
+from vlrlt.index.library.catalog import Catalog
+from vlrlt.index.run.build import index_paths
+from vlrlt.index.search.filters import Filter
+from vlrlt.index.search.language import ClipQuery, Query, TextQuery
+from vlrlt.index.search.searcher import SearchOptions
 from vlrlt.metrics import first_relevant_ranks, median_rank, recall_at_k
 from vlrlt.progress import count_progress, index_progress
 from vlrlt.service import Service

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vlrlt.index.catalog import ClipTable
-from vlrlt.index.repeats import find_repetitions
+from vlrlt.index.library.catalog import ClipTable
+from vlrlt.index.search.repeats import find_repetitions
 from vlrlt.types import Float32Array
 
 CLIPS_PER_VIDEO, COPIED = 100, 20

@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 from processes import resident_bytes
 
-from vlrlt.index.catalog import ClipTable, LibrarySettings, Segment, Snapshot
-from vlrlt.index.store import write_segment
+from vlrlt.index.library.catalog import ClipTable, LibrarySettings, Segment, Snapshot
+from vlrlt.index.library.segments import write_segment
 from vlrlt.index.vectors import selfcheck
 from vlrlt.index.vectors.faiss_store import FaissStore
 from vlrlt.index.vectors.stored import StoredVectors

@@ -22,8 +22,8 @@ import numpy as np
 from processes import family, resident_bytes
 
 from vlrlt.embed import load_embedder
-from vlrlt.index.build import index_paths
-from vlrlt.index.report import IndexProgress
+from vlrlt.index.run.build import index_paths
+from vlrlt.index.run.run_report import IndexProgress
 
 _WARM_UP_SHARE = 0.2
 _EVERY_S = 1.0

@@ -23,8 +23,8 @@ from ui_paint import serving
 from websockets.sync.client import ClientConnection, connect
 
 from vlrlt.embed import load_embedder
-from vlrlt.index.build import index_paths
-from vlrlt.index.query.language import format_clip_id
+from vlrlt.index.run.build import index_paths
+from vlrlt.index.search.language import format_clip_id
 from vlrlt.service import Service
 from vlrlt.toy.make import make_toy_kitchen
 from vlrlt.types import Moment

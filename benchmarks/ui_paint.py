@@ -28,7 +28,7 @@ from made_library import make_library
 from playwright.sync_api import Browser, sync_playwright
 from processes import cpu_s
 
-from vlrlt.index.ledger import Ledger
+from vlrlt.index.library.ledger import Ledger
 from vlrlt.service import Service
 from vlrlt.toy.make import make_toy_kitchen
 from vlrlt.types import ClipSpan

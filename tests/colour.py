@@ -75,7 +75,7 @@ def write_colours(path: Path, scenes: Sequence[tuple[str, float]], *, fps: int |
 
 
 if __name__ == "__main__":
-    from vlrlt.index.build import index_paths
+    from vlrlt.index.run.build import index_paths
 
     *paths, library = map(Path, sys.argv[1:])
     index_paths(paths, library_dir=library, embedder=ColourEmbedder())

@@ -7,7 +7,7 @@ from pathlib import Path
 from colour import ColourEmbedder
 
 from vlrlt.errors import VlrltError
-from vlrlt.index import build, encode, indexer
+from vlrlt.index.run import build, encode, indexer
 
 CHUNK_S = 2.0
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vlrlt.index.catalog import ClipTable, LibrarySettings, Segment, Snapshot, generation_of
-from vlrlt.index.store import write_segment
+from vlrlt.index.library.catalog import ClipTable, LibrarySettings, Segment, Snapshot, generation_of
+from vlrlt.index.library.segments import write_segment
 from vlrlt.index.vectors.protocol import VectorStore
 from vlrlt.types import Float32Array
 from vlrlt.video.sampling import ClipSampling

@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 from colour import ColourEmbedder, write_colours
 
-from vlrlt.index.build import index_paths
+from vlrlt.index.run.build import index_paths
 from vlrlt.serve.app import create_app
 from vlrlt.service import Service
 

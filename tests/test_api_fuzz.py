@@ -7,7 +7,7 @@ import pytest
 from colour import ColourEmbedder, write_colours
 from hypothesis import HealthCheck, given, settings
 
-from vlrlt.index.build import index_paths
+from vlrlt.index.run.build import index_paths
 from vlrlt.serve.app import create_app
 from vlrlt.service import Service
 

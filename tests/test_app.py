@@ -27,14 +27,14 @@ from vlrlt.ask.question import parse_question
 from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.embed import load_embedder
 from vlrlt.errors import ConfigError, LibraryError, MissingExtraError
-from vlrlt.index.build import index_paths
-from vlrlt.index.ledger import Ledger
-from vlrlt.index.query.language import ClipQuery, ImageQuery, TextQuery, compose
-from vlrlt.index.query.request import SearchRequest
-from vlrlt.index.query.searcher import SearchOptions
+from vlrlt.formats import format_time
+from vlrlt.index.library.ledger import Ledger
+from vlrlt.index.run.build import index_paths
+from vlrlt.index.search.language import ClipQuery, ImageQuery, TextQuery, compose
+from vlrlt.index.search.request import SearchRequest
+from vlrlt.index.search.searcher import SearchOptions
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.service import SearchResult, Service
-from vlrlt.times import format_time
 from vlrlt.types import Moment
 from vlrlt.ui import launch
 
@@ -185,7 +185,7 @@ def test_names_are_shown_as_they_are(library: Path) -> None:
 
 
 def test_no_confident_match_is_a_state_of_its_own(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vlrlt.index.query.searcher.CONFIDENT", 1.1)
+    monkeypatch.setattr("vlrlt.index.search.searcher.CONFIDENT", 1.1)
     page = open_page(q="open the fridge")
     assert [header.value for header in page.subheader] == ["No confident match"]
     assert cards(page) == []

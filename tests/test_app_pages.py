@@ -15,15 +15,15 @@ from towers import tiny_dual
 from vlrlt.embed import load_embedder
 from vlrlt.errors import ConfigError
 from vlrlt.explain import read_tokens
-from vlrlt.index.build import index_paths
-from vlrlt.index.control import RunControl, view_run
-from vlrlt.index.report import IndexProgress
+from vlrlt.index.run.build import index_paths
+from vlrlt.index.run.control import RunControl, view_run
+from vlrlt.index.run.run_report import IndexProgress
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.serve.jobs import Jobs, below
 from vlrlt.service import Service
 from vlrlt.types import ClipSpan
 from vlrlt.ui import launch
-from vlrlt.ui.request import Request
+from vlrlt.ui.links import Request
 from vlrlt.ui.runs import COST, find_runs
 from vlrlt.ui.views.inside import _project
 

@@ -10,9 +10,9 @@ from colour import ColourEmbedder, write_colours
 from vlrlt.ask.question import parse_question
 from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.errors import ConfigError
-from vlrlt.index.build import index_paths
-from vlrlt.index.ledger import Ledger
-from vlrlt.index.query.filters import Filter
+from vlrlt.index.library.ledger import Ledger
+from vlrlt.index.run.build import index_paths
+from vlrlt.index.search.filters import Filter
 from vlrlt.service import Service
 
 VOCABULARY = ("red", "green", "blue", "yellow", "cyan", "magenta", "black", "white", "red green")

@@ -11,7 +11,7 @@ from browser import CHROMIUM, DESKTOP, Visitor, running_ui
 from towers import tiny_dual
 
 from vlrlt.embed import load_embedder
-from vlrlt.index.build import index_paths
+from vlrlt.index.run.build import index_paths
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.toy.make import make_toy_kitchen
 

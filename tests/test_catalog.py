@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from vlrlt.errors import ConfigError, LibraryError
-from vlrlt.index.catalog import Catalog, LibrarySettings, Segment, Video, clip_id
-from vlrlt.index.files import FileStamp
-from vlrlt.index.ledger import Chunk, Ledger
-from vlrlt.index.maintain import verify
-from vlrlt.index.schema import MIGRATIONS, migrate
+from vlrlt.index.library.catalog import Catalog, LibrarySettings, Segment, Video, clip_id
+from vlrlt.index.library.files import FileStamp
+from vlrlt.index.library.ledger import Chunk, Ledger
+from vlrlt.index.library.schema import MIGRATIONS, migrate
+from vlrlt.index.run.maintain import verify
 from vlrlt.types import ClipSpan
 from vlrlt.video.sampling import ClipSampling
 
@@ -237,7 +237,7 @@ def test_a_reader_cannot_write(catalog: Ledger, library_dir: Path) -> None:
 
 def test_one_writer_at_a_time_even_after_a_kill(library_dir: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from vlrlt.index.ledger import Ledger;"
+        "import sys, time; from pathlib import Path; from vlrlt.index.library.ledger import Ledger;"
         "catalog = Ledger.open(Path(sys.argv[1])); print('open', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, library_dir], stdout=subprocess.PIPE, text=True)

@@ -25,9 +25,9 @@ from typer.testing import CliRunner, Result
 from vlrlt import __version__, doctor, progress
 from vlrlt.cli import app
 from vlrlt.errors import LibraryError
-from vlrlt.index.catalog import Catalog
-from vlrlt.index.ledger import Ledger
-from vlrlt.index.report import IndexProgress
+from vlrlt.index.library.catalog import Catalog
+from vlrlt.index.library.ledger import Ledger
+from vlrlt.index.run.run_report import IndexProgress
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
@@ -516,7 +516,7 @@ def test_a_run_says_that_it_is_paused(indexed: Path, tmp_path: Path) -> None:
 
 def test_demo_and_ui_hand_their_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
-    monkeypatch.setattr("vlrlt.demo.run_demo", given.append)
+    monkeypatch.setattr("vlrlt.demo.run.run_demo", given.append)
 
     def launch(library_dir: Path, **options: object) -> int:
         given.append((library_dir, options["port"], options["runs_dir"]))

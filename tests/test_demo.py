@@ -17,11 +17,11 @@ from rich.console import Console
 from towers import tiny_dual
 from typer.testing import CliRunner
 
-from vlrlt import demo
 from vlrlt.cli import app
 from vlrlt.datasets.epic import EpicData, Narration
-from vlrlt.demo import WISHES, WholeArchive, choose_questions, is_shown, run_demo
-from vlrlt.demo_report import Answer, Question, draw_contact_sheet
+from vlrlt.demo import run as demo
+from vlrlt.demo.report import Answer, Question, draw_contact_sheet
+from vlrlt.demo.run import WISHES, WholeArchive, choose_questions, is_shown, run_demo
 from vlrlt.embed import load_embedder
 from vlrlt.errors import CheckpointError, ConfigError
 from vlrlt.evaluate.epic_mir import evaluate_epic_mir

@@ -16,8 +16,8 @@ from towers import CAPTIONS, INFERENCE, SIZE_PX, TINY, TINY_RUN_OVERLAP, half_st
 from vlrlt import embed
 from vlrlt.embed import DualEncoderEmbedder, Embedder, load_embedder
 from vlrlt.errors import CheckpointError, ConfigError
-from vlrlt.index.build import index_paths
-from vlrlt.index.query.language import TextQuery
+from vlrlt.index.run.build import index_paths
+from vlrlt.index.search.language import TextQuery
 from vlrlt.models.checkpoint import fingerprint, save_checkpoint
 from vlrlt.models.config import VideoEncoderConfig
 from vlrlt.models.text_onnx import OnnxText
@@ -167,7 +167,7 @@ def test_the_second_search_needs_no_torch(tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['torch'] = None\n"
         "from pathlib import Path; from vlrlt.service import Service\n"
-        "from vlrlt.index.query.language import TextQuery\n"
+        "from vlrlt.index.search.language import TextQuery\n"
         f"print(Service(Path({str(library)!r})).search(TextQuery('open the fridge'), k=1).as_json()['hits'])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -17,7 +17,7 @@ import pytest
 
 from vlrlt.datasets.epic import EpicData
 from vlrlt.errors import AnnotationError, CorruptVideoError, NotAVideoError
-from vlrlt.evaluate import confusion, encode
+from vlrlt.evaluate import confusion, embeddings
 from vlrlt.evaluate.epic_mir import EpicMirReport, evaluate_epic_mir
 from vlrlt.types import ClipEmbeddings, Float32Array, UInt8Array
 from vlrlt.video.decode import DecoderName
@@ -145,8 +145,8 @@ class ColourEmbedder:
 def test_a_model_that_sees_everything_scores_one(
     data: EpicData, decoder: DecoderName, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encode, "_CLIP_BATCH", batch)
-    monkeypatch.setattr(encode, "_TEXT_BATCH", batch)
+    monkeypatch.setattr(embeddings, "_CLIP_BATCH", batch)
+    monkeypatch.setattr(embeddings, "_TEXT_BATCH", batch)
     progress: list[tuple[int, int]] = []
     report = evaluate_epic_mir(
         data, ColourEmbedder(), decoder=decoder, on_progress=lambda done, total: progress.append((done, total))

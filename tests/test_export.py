@@ -24,8 +24,8 @@ from vlrlt.errors import ConfigError, LibraryError
 from vlrlt.export.cut import cut_video
 from vlrlt.export.export import export_file, export_text
 from vlrlt.export.piece import Piece, read_result
-from vlrlt.index.build import index_paths
-from vlrlt.index.query.language import TextQuery
+from vlrlt.index.run.build import index_paths
+from vlrlt.index.search.language import TextQuery
 from vlrlt.service import Service
 from vlrlt.types import ClipSpan
 from vlrlt.video.pyav import PyAVDecoder

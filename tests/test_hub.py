@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from vlrlt.cli import app
 from vlrlt.errors import CheckpointError
-from vlrlt.measure import measure_realtime
+from vlrlt.evaluate.encoding_speed import measure_realtime
 from vlrlt.models.hub import LOCK_FILE, fetch_weights, find_locked, pull, tokenizer_folder
 from vlrlt.models.known import KNOWN_MODELS, RECOMMENDED_MODEL
 

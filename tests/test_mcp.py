@@ -14,7 +14,7 @@ from colour import write_colours
 from PIL import Image
 
 from vlrlt.embed import load_embedder
-from vlrlt.index.build import index_paths
+from vlrlt.index.run.build import index_paths
 
 mcp = pytest.importorskip("mcp", reason="needs the extra mcp")
 
@@ -37,7 +37,7 @@ def test_an_assistant_searches_asks_and_looks(tmp_path: Path) -> None:
             answers["many"] = await client.call_tool("search", {"query": "x", "k": 1000})
 
     def answers_clip() -> str:
-        from vlrlt.index.catalog import Catalog
+        from vlrlt.index.library.catalog import Catalog
 
         with Catalog.open_reader(tmp_path / "library") as catalog:
             return f"{int(catalog.snapshot().clips.ids_N[0]):016x}"

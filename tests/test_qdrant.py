@@ -12,9 +12,9 @@ from colour import ColourEmbedder, write_colours
 from stores import Archive, check, queries
 
 from vlrlt.errors import ConfigError, LibraryError
-from vlrlt.index.build import index_paths
-from vlrlt.index.catalog import Catalog
-from vlrlt.index.query.language import ClipQuery
+from vlrlt.index.library.catalog import Catalog
+from vlrlt.index.run.build import index_paths
+from vlrlt.index.search.language import ClipQuery
 from vlrlt.index.vectors.choice import FAISS, choose_store, chosen_store, snapshot_store
 from vlrlt.index.vectors.faiss_store import FaissStore
 from vlrlt.index.vectors.qdrant_store import QdrantStore

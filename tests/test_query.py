@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from vlrlt.cli import app
 from vlrlt.errors import AnnotationError, ConfigError, PageExpiredError
-from vlrlt.index.build import index_paths
-from vlrlt.index.ledger import Ledger
-from vlrlt.index.query.filters import Filter, parse_instant
-from vlrlt.index.query.language import (
+from vlrlt.index.library.ledger import Ledger
+from vlrlt.index.run.build import index_paths
+from vlrlt.index.search.filters import Filter, parse_instant
+from vlrlt.index.search.language import (
     CombinedQuery,
     Part,
     Query,
@@ -26,9 +26,9 @@ from vlrlt.index.query.language import (
     parse_clip_id,
     weighted_text,
 )
-from vlrlt.index.query.moments import Found
-from vlrlt.index.query.refine import FRUITLESS, cut_tail
-from vlrlt.index.query.searcher import SearchOptions
+from vlrlt.index.search.moments import Found
+from vlrlt.index.search.refine import FRUITLESS, cut_tail
+from vlrlt.index.search.searcher import SearchOptions
 from vlrlt.service import SearchResult, Service
 from vlrlt.video.sampling import ClipSampling
 

@@ -19,11 +19,11 @@ from colour import write_colours
 
 from vlrlt.embed import Embedder, load_embedder
 from vlrlt.errors import ConfigError
-from vlrlt.index import indexer
-from vlrlt.index.build import index_paths, settings_of
-from vlrlt.index.catalog import Catalog
-from vlrlt.index.engine_ray import RayEngine
-from vlrlt.index.store import read_segment
+from vlrlt.index.library.catalog import Catalog
+from vlrlt.index.library.segments import read_segment
+from vlrlt.index.run import indexer
+from vlrlt.index.run.build import index_paths, settings_of
+from vlrlt.index.run.engine_ray import RayEngine
 from vlrlt.video.worker import ClipRequest
 
 pytestmark = [

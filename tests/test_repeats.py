@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 
 from vlrlt.cli import app
 from vlrlt.errors import ConfigError
-from vlrlt.index.build import index_paths
-from vlrlt.index.query.filters import Filter
-from vlrlt.index.query.language import TextQuery
-from vlrlt.index.query.request import SearchRequest
-from vlrlt.index.query.searcher import SearchOptions
-from vlrlt.index.repeats import find_repetitions
-from vlrlt.index.saved import SavedSearches
+from vlrlt.index.run.build import index_paths
+from vlrlt.index.search.filters import Filter
+from vlrlt.index.search.language import TextQuery
+from vlrlt.index.search.repeats import find_repetitions
+from vlrlt.index.search.request import SearchRequest
+from vlrlt.index.search.saved import SavedSearches
+from vlrlt.index.search.searcher import SearchOptions
 from vlrlt.service import Service
 from vlrlt.types import Moment
 
@@ -72,7 +72,7 @@ def test_cells_miss_nothing_that_comparing_all_with_all_finds(monkeypatch: pytes
 
     exactly = found()
     assert len(exactly) == 6
-    monkeypatch.setattr("vlrlt.index.repeats._CELL_CLIPS", 300)
+    monkeypatch.setattr("vlrlt.index.search.repeats._CELL_CLIPS", 300)
     assert found() == exactly
 
 
@@ -91,7 +91,7 @@ def test_a_library_without_clips_repeats_nothing() -> None:
 
 @pytest.mark.parametrize("cell_clips", [20_000, 200])
 def test_a_wall_that_everybody_films_stays_cheap(cell_clips: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vlrlt.index.repeats._CELL_CLIPS", cell_clips)
+    monkeypatch.setattr("vlrlt.index.search.repeats._CELL_CLIPS", cell_clips)
     clips, vectors_ND = make(1000, 16)
     vectors_ND[:] = vectors_ND[0]
     assert find_repetitions(clips, lambda positions: vectors_ND[positions], threshold=0.9)
@@ -128,7 +128,7 @@ def test_similar_leaves_out_the_moment_itself(service: Service) -> None:
 
 
 def test_what_is_saved_is_found_again_while_another_process_writes(service: Service, library: Path) -> None:
-    from vlrlt.index.ledger import Ledger
+    from vlrlt.index.library.ledger import Ledger
 
     request = SearchRequest(text=("blue",), options=SearchOptions(filter=Filter(paths=("b.*",)), tail=True), k=1)
     with Ledger.open(library):

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlrlt.errors import ConfigError
-from vlrlt.index.catalog import ClipTable
-from vlrlt.index.query.embed import mean_direction
-from vlrlt.index.query.language import ClipQuery, parse_clip
-from vlrlt.index.query.moments import CORE_HEIGHT, Found, Scores, grow_moments
+from vlrlt.formats import format_time, parse_time
+from vlrlt.index.library.catalog import ClipTable
+from vlrlt.index.search.language import ClipQuery, parse_clip
+from vlrlt.index.search.moments import CORE_HEIGHT, Found, Scores, grow_moments
+from vlrlt.index.search.query_vectors import mean_direction
 from vlrlt.index.vectors.protocol import Hits, Mask, PositionArray, StoreInfo, best
-from vlrlt.times import format_time, parse_time
 from vlrlt.types import ClipSpan, Float32Array
 from vlrlt.video.sampling import ClipSampling, clip_spans
 

@@ -18,10 +18,10 @@ from PIL import Image
 
 from vlrlt.embed import load_embedder
 from vlrlt.errors import ConfigError
-from vlrlt.index.build import index_paths
+from vlrlt.index.run.build import index_paths
 from vlrlt.serve.app import create_app
 from vlrlt.serve.guard import MAX_BODY_BYTES, Guard, check_exposure
-from vlrlt.serve.launch import launch_server, parse_root
+from vlrlt.serve.listen import launch_server, parse_root
 from vlrlt.service import Service
 
 TOKEN = "t" * 32

@@ -21,21 +21,21 @@ import numpy as np
 import pytest
 from colour import COLOURS, ColourEmbedder, write_colours
 from PIL import Image
+from rich.filesize import decimal as format_bytes
 from unwritable import UNWRITABLE, as_other_user, folder_for_everybody
 
 from vlrlt.errors import ConfigError, DecodeError, IndexMismatchError, LibraryBusyError, LibraryError
-from vlrlt.index.build import index_paths
-from vlrlt.index.control import ask_run
-from vlrlt.index.ledger import Ledger
-from vlrlt.index.query.filters import Filter
-from vlrlt.index.query.language import ClipQuery, ImageQuery, Query, TextQuery, parse_clip
-from vlrlt.index.query.request import SearchRequest
-from vlrlt.index.query.searcher import SearchOptions
+from vlrlt.index.library.ledger import Ledger
+from vlrlt.index.run.build import index_paths
+from vlrlt.index.run.control import ask_run
+from vlrlt.index.search.filters import Filter
+from vlrlt.index.search.language import ClipQuery, ImageQuery, Query, TextQuery, parse_clip
+from vlrlt.index.search.request import SearchRequest
+from vlrlt.index.search.searcher import SearchOptions
 from vlrlt.index.vectors.choice import open_store
 from vlrlt.index.vectors.protocol import VectorStore
 from vlrlt.service import PREVIEW_MAX_S, THUMBNAIL_WIDTH_PX, Service
 from vlrlt.service.pictures import Pictures
-from vlrlt.sizes import format_bytes
 from vlrlt.types import ClipSpan, Moment
 from vlrlt.video.sampling import ClipSampling
 
@@ -281,21 +281,6 @@ def test_status_counts_what_is_there(own_service: Service, archive: Path, librar
     assert lines[6].startswith(f"  failed  {archive}/broken.mp4: cannot open: ")
 
 
-@pytest.mark.parametrize(
-    ("num_bytes", "text"),
-    [
-        (999, "999 bytes"),
-        (1000, "1 kB"),
-        (340_400, "340 kB"),
-        (1_250_000, "1.2 MB"),
-        (3 * 10**9, "3.0 GB"),
-        (22 * 10**12, "22.0 TB"),
-    ],
-)
-def test_sizes_for_people(num_bytes: int, text: str) -> None:
-    assert format_bytes(num_bytes) == text
-
-
 def moment(service: Service, text: str) -> Moment:
     return service.search(TextQuery(text), k=1).hits[0]
 
@@ -446,7 +431,7 @@ def test_a_library_that_another_machine_writes_is_not_read(
 def kill_a_writer(library_dir: Path) -> None:
     """Leave a commit in catalog.db-wal."""
     code = (
-        "import os, sys; from pathlib import Path; from vlrlt.index.ledger import Ledger;"
+        "import os, sys; from pathlib import Path; from vlrlt.index.library.ledger import Ledger;"
         "ledger = Ledger.open(Path(sys.argv[1])); ledger.start_run(); os._exit(1)"
     )
     subprocess.run([sys.executable, "-c", code, library_dir], check=False)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vlrlt.errors import LibraryError
-from vlrlt.index.store import read_rows, read_segment, remove_orphans, write_segment
+from vlrlt.index.library.segments import read_rows, read_segment, remove_orphans, write_segment
 from vlrlt.types import Float32Array
 
 DIM = 16

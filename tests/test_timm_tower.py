@@ -14,8 +14,8 @@ from colour import write_colours
 
 from vlrlt.embed import load_embedder
 from vlrlt.errors import CheckpointError, ConfigError
-from vlrlt.index.build import index_paths
-from vlrlt.index.query.language import ClipQuery, TextQuery
+from vlrlt.index.run.build import index_paths
+from vlrlt.index.search.language import ClipQuery, TextQuery
 from vlrlt.models.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from vlrlt.models.timm_tower import load_timm
 from vlrlt.models.towers.tower import IMAGE_TOWER_SAMPLING

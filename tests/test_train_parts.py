@@ -14,8 +14,9 @@ from vlrlt.datasets.caption_file import CaptionFile
 from vlrlt.datasets.epic import EpicData
 from vlrlt.datasets.relevancy import ActionTable
 from vlrlt.errors import AnnotationError, ConfigError
-from vlrlt.models.checkpoint import load_weights, save_checkpoint
+from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.models.video_encoder import VideoEncoder
+from vlrlt.models.weights import load_weights
 from vlrlt.tokens.run_length import DENSE
 from vlrlt.train.augment import Augmentation, Look, cut_clips, draw_look, draw_times
 from vlrlt.train.clips import SpanClips, collate

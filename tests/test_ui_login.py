@@ -15,7 +15,7 @@ from colour import write_colours
 from towers import tiny_dual
 
 from vlrlt.embed import load_embedder
-from vlrlt.index.build import index_paths
+from vlrlt.index.run.build import index_paths
 from vlrlt.models.checkpoint import save_checkpoint
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'vlrlt[dev]'")

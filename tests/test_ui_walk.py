@@ -16,9 +16,9 @@ from browser import CHROMIUM, DESKTOP, PATIENCE_S, PHONE, Visitor, no_warnings, 
 from chat_server import DONE, ChatServer, chat_server, chunk
 
 from vlrlt.embed import load_embedder
-from vlrlt.index.annotations import ImportReport
-from vlrlt.index.build import index_paths
-from vlrlt.index.ledger import Ledger
+from vlrlt.index.library.annotations import ImportReport
+from vlrlt.index.library.ledger import Ledger
+from vlrlt.index.run.build import index_paths
 from vlrlt.toy.make import make_toy_kitchen
 from vlrlt.ui.runs import COST
 

@@ -16,7 +16,7 @@ from vlrlt.ask.answer import Answer
 from vlrlt.ask.question import parse_question
 from vlrlt.ask.vlm import MAX_REPLY_CHARS, Endpoint, VlmAnswerer
 from vlrlt.errors import ConfigError, EndpointError
-from vlrlt.index.build import index_paths
+from vlrlt.index.run.build import index_paths
 from vlrlt.service import Service
 
 QUESTION = parse_question("Is there blue?")

@@ -13,10 +13,10 @@ from colour import ColourEmbedder, write_colours
 from watchdog.observers import Observer
 
 from vlrlt.errors import ConfigError
-from vlrlt.index.build import index_paths
-from vlrlt.index.catalog import Catalog
-from vlrlt.index.report import IndexReport
-from vlrlt.index.watch import changes
+from vlrlt.index.library.catalog import Catalog
+from vlrlt.index.run.build import index_paths
+from vlrlt.index.run.run_report import IndexReport
+from vlrlt.index.run.watch import changes
 
 SETTLE_S = 0.2
 

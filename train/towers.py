@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlrlt.errors import ConfigError
-from vlrlt.models.checkpoint import load_checkpoint, load_weights
+from vlrlt.models.checkpoint import load_checkpoint
 from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.huggingface import HuggingFaceText, HuggingFaceTextConfig
 from vlrlt.models.text import SentencePieceText, TextTower
 from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.models.vocabulary import fit_vocabulary
+from vlrlt.models.weights import load_weights
 
 Lock = Literal["none", "video", "text"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import vlrlt
 from vlrlt.errors import ConfigError
 from vlrlt.extras import require
-from vlrlt.serve.launch import listen, parse_root
+from vlrlt.serve.listen import listen, parse_root
 from vlrlt.service import Service
 from vlrlt.ui.access import check_access
 

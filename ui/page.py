@@ -10,8 +10,8 @@ from pathlib import Path
 import streamlit as st
 
 from vlrlt.errors import CheckpointError, IndexMismatchError, LibraryError, VlrltError
+from vlrlt.formats import format_time
 from vlrlt.service import Service
-from vlrlt.times import format_time
 from vlrlt.types import Moment
 from vlrlt.ui.launch import ACCENT, LIBRARY_VARIABLE, MODEL_VARIABLE
 

@@ -8,11 +8,11 @@ from urllib.parse import urlencode, urljoin
 import streamlit as st
 
 from vlrlt.errors import VlrltError
+from vlrlt.formats import format_time
 from vlrlt.service import PREVIEW_MAX_S, Service
-from vlrlt.times import format_time
 from vlrlt.types import ClipSpan, Moment
 from vlrlt.ui import basket, page
-from vlrlt.ui.request import PLAY, Request, format_play, parse_play
+from vlrlt.ui.links import PLAY, Request, format_play, parse_play
 
 CONTEXTS_S = (1.0, 3.0, 10.0)
 _KEY = "open moment"

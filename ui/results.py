@@ -8,12 +8,12 @@ from math import floor
 import streamlit as st
 
 from vlrlt.errors import VlrltError
-from vlrlt.index.query.searcher import is_match
+from vlrlt.formats import format_time
+from vlrlt.index.search.searcher import is_match
 from vlrlt.service import Service
-from vlrlt.times import format_time
 from vlrlt.types import Moment
 from vlrlt.ui import basket, page, player
-from vlrlt.ui.request import Request
+from vlrlt.ui.links import Request
 
 CARD_WIDTH_PX = 264
 STYLE = """

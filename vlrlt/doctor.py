@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.filesize import decimal as format_bytes
+
 from vlrlt.errors import MissingExtraError
-from vlrlt.sizes import format_bytes
 
 Verdict = Literal["ok", "warning", "broken"]
 

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from vlrlt.index.report import IndexProgress
-from vlrlt.times import format_time
+from vlrlt.formats import format_time
+from vlrlt.index.run.run_report import IndexProgress
 
 LINE_EVERY_S = 10.0
 

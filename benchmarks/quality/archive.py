@@ -18,7 +18,7 @@ import numpy.typing as npt
 from bridge import PREPROCESS
 
 from vlrlt.errors import DecodeError
-from vlrlt.index.files import VIDEO_SUFFIXES
+from vlrlt.index.library.files import VIDEO_SUFFIXES
 from vlrlt.tokens.run_length import PAPER_THRESHOLD_255
 from vlrlt.types import Float64Array, UInt8Array
 from vlrlt.video.decode import Decoder, open_decoder

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vlrlt.errors import ConfigError, LibraryError
-from vlrlt.index.catalog import Snapshot
+from vlrlt.index.library.catalog import Snapshot
 from vlrlt.index.vectors import faiss_store, qdrant_store
 from vlrlt.index.vectors.faiss_store import FaissStore
 from vlrlt.index.vectors.protocol import StoreInfo, VectorStore

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlrlt.index.catalog import Snapshot
+from vlrlt.index.library.catalog import Snapshot
 from vlrlt.index.vectors import faiss_base, selfcheck
 from vlrlt.index.vectors.faiss_base import Base, BaseFacts, Tuning
 from vlrlt.index.vectors.faiss_part import Part

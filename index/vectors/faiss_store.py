@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlrlt.index.catalog import Snapshot
+from vlrlt.index.library.catalog import Snapshot
 from vlrlt.index.vectors import faiss_base
 from vlrlt.index.vectors.faiss_base import BaseFacts
 from vlrlt.index.vectors.faiss_build import current_base, missing_from

@@ -18,7 +18,7 @@ import numpy as np
 
 from vlrlt.errors import ConfigError, LibraryError, VlrltError
 from vlrlt.extras import require
-from vlrlt.index.catalog import Segment, Snapshot
+from vlrlt.index.library.catalog import Segment, Snapshot
 from vlrlt.index.vectors.protocol import SAMPLE_CLIPS, Hits, Mask, PositionArray, StoreInfo, best, evenly
 from vlrlt.index.vectors.stored import StoredVectors
 from vlrlt.types import Float32Array

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vlrlt.index.catalog import Snapshot
-from vlrlt.index.store import read_rows, read_segment
+from vlrlt.index.library.catalog import Snapshot
+from vlrlt.index.library.segments import read_rows, read_segment
 from vlrlt.index.vectors.protocol import PositionArray
 from vlrlt.types import Float32Array
 

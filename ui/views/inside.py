@@ -11,10 +11,10 @@ import streamlit as st
 from vlrlt.embed import DualEncoderEmbedder
 from vlrlt.errors import ConfigError, DecodeError, VlrltError
 from vlrlt.explain import ClipTokens, darken_dropped, draw_run_lengths, read_tokens
-from vlrlt.index.query.language import parse_clip_id
+from vlrlt.formats import format_time
+from vlrlt.index.search.language import parse_clip_id
 from vlrlt.index.vectors.protocol import evenly
 from vlrlt.service import Service
-from vlrlt.times import format_time
 from vlrlt.types import ClipSpan, Float32Array, Moment
 from vlrlt.ui import page, player
 from vlrlt.ui.charts import charted

@@ -6,13 +6,13 @@ from typing import Literal
 
 import altair as alt
 import streamlit as st
+from rich.filesize import decimal as format_bytes
 
 from vlrlt.errors import VlrltError
-from vlrlt.index.control import RunView, ask_run, view_run
+from vlrlt.index.run.control import RunView, ask_run, view_run
 from vlrlt.serve.jobs import Jobs
-from vlrlt.serve.launch import parse_root
+from vlrlt.serve.listen import parse_root
 from vlrlt.service import LibraryStatus, Service
-from vlrlt.sizes import format_bytes
 from vlrlt.ui import page
 from vlrlt.ui.charts import charted
 from vlrlt.ui.launch import ROOTS_VARIABLE

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from vlrlt.errors import ConfigError, VlrltError
-from vlrlt.index.query.language import ClipQuery, ImageQuery
+from vlrlt.index.search.language import ClipQuery, ImageQuery
 from vlrlt.service import SearchResult, Service
 from vlrlt.types import ClipSpan, Moment
-from vlrlt.ui import basket, page, player
-from vlrlt.ui.request import PLAY, Request
+from vlrlt.ui import basket_panel, page, player
+from vlrlt.ui.links import PLAY, Request
 from vlrlt.ui.results import show_results
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def show() -> None:
         _show_sequence(request)
         _show_filters(service, request)
         _show_saved(service, request)
-        basket.show()
+        basket_panel.show_basket()
     _show_chips(request)
     player.write_link()
     hits = _answer(service, request, example)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vlrlt.ask.grammar import Kind
-from vlrlt.times import format_time
+from vlrlt.formats import format_time
 from vlrlt.types import Moment
 
 SHOWN_CITATIONS = 5

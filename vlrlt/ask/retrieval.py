@@ -16,11 +16,11 @@ from vlrlt.ask.answer import Answer, Candidate, where_and_when
 from vlrlt.ask.grammar import Kind
 from vlrlt.ask.question import Question
 from vlrlt.errors import ConfigError
-from vlrlt.index.query.confidence import CONFIDENT
-from vlrlt.index.query.filters import Filter
-from vlrlt.index.query.language import TextQuery
-from vlrlt.index.query.searcher import SearchOptions, is_match
-from vlrlt.index.words import content_words
+from vlrlt.index.library.words import content_words
+from vlrlt.index.search.confidence import CONFIDENT
+from vlrlt.index.search.filters import Filter
+from vlrlt.index.search.language import TextQuery
+from vlrlt.index.search.searcher import SearchOptions, is_match
 from vlrlt.types import Float32Array, Moment
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from vlrlt.ask.question import Question
 from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.errors import ConfigError, EndpointError
 from vlrlt.extras import require
-from vlrlt.index.query.filters import Filter
-from vlrlt.times import format_time
+from vlrlt.formats import format_time
+from vlrlt.index.search.filters import Filter
 from vlrlt.types import Moment
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ their form ("opened fridge"): what a model with a closed vocabulary knows of the
 import re
 from collections.abc import Sequence
 
-from vlrlt.index.words import IRREGULAR_PARTICIPLES
+from vlrlt.index.library.words import IRREGULAR_PARTICIPLES
 
 WHO = (
     r"(?:i|you|we|they|he|she|it|me|us|him|them|one|someone|somebody|anyone|anybody|people|"

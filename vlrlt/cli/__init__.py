@@ -4,7 +4,7 @@ import sys
 
 # The order of the imports is the order of the commands in the help.
 # isort: off
-from vlrlt.cli import index, library, search, take, ask, models, models_hub, evaluate, data, application  # noqa: F401
+from vlrlt.cli import index, library, search, export, ask, models, models_hub, evaluate, data, application  # noqa: F401
 
 # isort: on
 from vlrlt.cli.root import app

@@ -85,7 +85,7 @@ def demo(
 
     Example: vlrlt demo --out demo --ui
     """
-    from vlrlt.demo import run_demo
+    from vlrlt.demo.run import run_demo
 
     run_demo(out)
     if ui:
@@ -111,7 +111,7 @@ def serve(
 
     Example: vlrlt serve --library lib --root videos=$HOME/Videos
     """
-    from vlrlt.serve.launch import launch_server
+    from vlrlt.serve.listen import launch_server
 
     launch_server(library, host=host, port=port, roots=root or (), model=model, device=device)
 
@@ -122,7 +122,7 @@ def mcp(library: Library, model: Model = None, device: Device = "auto") -> None:
 
     Example: vlrlt mcp --library lib
     """
-    from vlrlt.mcp import create_server
+    from vlrlt.serve.mcp import create_server
     from vlrlt.service import Service
 
     with Service(library, model=model, device=device) as service:

@@ -43,7 +43,7 @@ def ask(  # noqa: PLR0913  every option is one of the question's
     from vlrlt.ask.question import parse_question
     from vlrlt.ask.retrieval import RetrievalAnswerer
     from vlrlt.ask.vlm import Endpoint, VlmAnswerer
-    from vlrlt.index.query.filters import Filter
+    from vlrlt.index.search.filters import Filter
     from vlrlt.service import Service
 
     parsed = parse_question(question, options=tuple(option or ()))

@@ -28,7 +28,7 @@ from vlrlt.errors import ConfigError
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder
-    from vlrlt.index.engine import Engine
+    from vlrlt.index.run.engine import Engine
     from vlrlt.tokens.run_length import TokenPolicy
 
 
@@ -77,11 +77,11 @@ def index(  # noqa: PLR0913  one for each option
     Example: vlrlt index ~/Videos /mnt/camera/day1.mp4 --library lib
     Example: vlrlt index /mnt/archive --library lib --engine ray --ray-address auto
     """
-    from vlrlt.index.build import index_paths
-    from vlrlt.index.control import StoppedError, is_paused
-    from vlrlt.index.encode import MAX_TOKENS
-    from vlrlt.index.estimate import estimate
-    from vlrlt.index.ledger import library_models
+    from vlrlt.index.library.ledger import library_models
+    from vlrlt.index.run.build import index_paths
+    from vlrlt.index.run.control import StoppedError, is_paused
+    from vlrlt.index.run.encode import MAX_TOKENS
+    from vlrlt.index.run.estimate import estimate
     from vlrlt.progress import index_progress
 
     sampling = {"clip_s": clip_seconds, "stride_s": stride_seconds, "num_frames": frames}
@@ -141,14 +141,14 @@ def _engine(
     embedder: "Embedder",
     device: str,
 ) -> "AbstractContextManager[Engine]":
-    from vlrlt.index.build import settings_of
-    from vlrlt.index.engine import LocalEngine
+    from vlrlt.index.run.build import settings_of
+    from vlrlt.index.run.engine import LocalEngine
 
     if name == "local":
         if address is not None or shared is not None:
             raise ConfigError("--ray-address and --shared are for --engine ray")
         return nullcontext(LocalEngine(workers))
-    from vlrlt.index.engine_ray import RayEngine
+    from vlrlt.index.run.engine_ray import RayEngine
 
     return RayEngine(settings_of(embedder), device=device, address=address, shared=shared, num_cpus=workers)
 
@@ -170,7 +170,7 @@ def status(
     with Service(library) as service:
         found = service.status()
     if metrics:
-        from vlrlt.metrics_text import prometheus_text
+        from vlrlt.service.prometheus import prometheus_text
 
         typer.echo(prometheus_text(found), nl=False)
     else:
@@ -182,8 +182,8 @@ def embedder_for(
 ) -> "Embedder":
     """The library's own model, or the one that is asked for, with the options that were given."""
     from vlrlt.embed import DEFAULT_MODEL, load_embedder
-    from vlrlt.index.build import model_source
-    from vlrlt.index.ledger import library_models
+    from vlrlt.index.library.ledger import library_models
+    from vlrlt.index.run.build import model_source
     from vlrlt.service import bound_policy
 
     known = library_models(library)

@@ -34,9 +34,9 @@ def watch(
     Example: vlrlt watch /mnt/camera --library lib
     """
     from vlrlt.cli.index import embedder_for
-    from vlrlt.index.build import index_paths
-    from vlrlt.index.control import StoppedError
-    from vlrlt.index.watch import changes
+    from vlrlt.index.run.build import index_paths
+    from vlrlt.index.run.control import StoppedError
+    from vlrlt.index.run.watch import changes
     from vlrlt.progress import index_progress
 
     wait_s = max(1.0, settle_seconds)
@@ -67,7 +67,7 @@ def failures(library: Library, as_json: Json = False) -> None:
 
     Example: vlrlt failures --library lib
     """
-    from vlrlt.index.catalog import Catalog
+    from vlrlt.index.library.catalog import Catalog
 
     with Catalog.open_reader(library) as catalog:
         problems = catalog.problems()
@@ -93,9 +93,9 @@ def use(
 
     Example: vlrlt index ~/Videos --library lib --model ViT-B-16/openai && vlrlt use ViT-B-16/openai --library lib
     """
-    from vlrlt.index.build import model_source
-    from vlrlt.index.ledger import Ledger
-    from vlrlt.index.maintain import open_or_repair
+    from vlrlt.index.library.ledger import Ledger
+    from vlrlt.index.run.build import model_source
+    from vlrlt.index.run.maintain import open_or_repair
 
     with Ledger.open_existing(library) as ledger:
         models = ledger.models()
@@ -130,7 +130,7 @@ def verify(
 
     Example: vlrlt verify --library lib
     """
-    from vlrlt.index.maintain import verify as run_verify
+    from vlrlt.index.run.maintain import verify as run_verify
 
     report = run_verify(library, read_archive=read_archive)
     typer.echo(json.dumps(report.as_json()) if as_json else report.as_text())
@@ -144,7 +144,7 @@ def compact(library: Library) -> None:
 
     Example: vlrlt compact --library lib
     """
-    from vlrlt.index.maintain import compact as run_compact
+    from vlrlt.index.run.maintain import compact as run_compact
 
     before, after = run_compact(library)
     typer.echo(f"{before} segments became {after}")
@@ -158,7 +158,7 @@ def snapshot(library: Library) -> None:
 
     Example: vlrlt snapshot --library lib
     """
-    from vlrlt.index.catalog import Catalog
+    from vlrlt.index.library.catalog import Catalog
     from vlrlt.index.vectors.choice import snapshot_store
 
     with Catalog.open_reader(library) as catalog:
@@ -174,7 +174,7 @@ def prune(
 
     Example: vlrlt prune --library lib --grace-days 0
     """
-    from vlrlt.index.maintain import prune as run_prune
+    from vlrlt.index.run.maintain import prune as run_prune
 
     gone = run_prune(library, grace_s=grace_days * 86_400)
     typer.echo("\n".join([f"{len(gone)} files forgotten", *(f"  {path}" for path in gone)]))
@@ -186,7 +186,7 @@ def pause(library: Library) -> None:
 
     Example: vlrlt pause --library lib
     """
-    from vlrlt.index.control import ask_run
+    from vlrlt.index.run.control import ask_run
 
     ask_run(library, "pause")
     typer.echo(f"index runs of {library} wait now, also new ones; go on with: vlrlt resume --library {library}")
@@ -198,7 +198,7 @@ def resume(library: Library) -> None:
 
     Example: vlrlt resume --library lib
     """
-    from vlrlt.index.control import ask_run
+    from vlrlt.index.run.control import ask_run
 
     ask_run(library, "pause", wanted=False)
     typer.echo(f"index runs of {library} go on")
@@ -210,7 +210,7 @@ def stop(library: Library) -> None:
 
     Example: vlrlt stop --library lib
     """
-    from vlrlt.index.control import ask_run, view_run
+    from vlrlt.index.run.control import ask_run, view_run
 
     ask_run(library, "stop")
     run = view_run(library)

@@ -98,7 +98,7 @@ def _describe(model: "KnownModel", *, measure: bool, device: str) -> dict[str, A
 
     realtime = None
     if measure:
-        from vlrlt.measure import measure_realtime
+        from vlrlt.evaluate.encoding_speed import measure_realtime
 
         realtime = round(measure_realtime(model.name.partition("/")[0], device=device), 2)
     locked = find_locked(model.name)

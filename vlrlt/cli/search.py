@@ -98,10 +98,10 @@ def search(  # noqa: PLR0913  every option is one of the query language
     Example: vlrlt search "wash a plate" --not "wash a pan" --path '*/2024/*' --moving 0.3 --library lib
     Example: vlrlt search --clip day1.mp4@01:10-01:14 --library lib
     """
-    from vlrlt.index.query.filters import Filter
-    from vlrlt.index.query.language import compose, parse_clip, parse_clip_id
-    from vlrlt.index.query.request import SearchRequest
-    from vlrlt.index.query.searcher import SOURCES, SearchOptions
+    from vlrlt.index.search.filters import Filter
+    from vlrlt.index.search.language import compose, parse_clip, parse_clip_id
+    from vlrlt.index.search.request import SearchRequest
+    from vlrlt.index.search.searcher import SOURCES, SearchOptions
     from vlrlt.service import Service
 
     if save and (clip or image):
@@ -177,8 +177,8 @@ def similar(
 
     Example: vlrlt similar 0123456789abcdef --library lib -k 5
     """
-    from vlrlt.index.query.language import parse_clip_id
-    from vlrlt.index.query.searcher import SearchOptions
+    from vlrlt.index.search.language import parse_clip_id
+    from vlrlt.index.search.searcher import SearchOptions
     from vlrlt.service import Service
 
     options = SearchOptions(per_video=per_video or None, duplicates=True)
@@ -257,7 +257,7 @@ def import_sidecars(
 
     Example: vlrlt import ~/Videos --library lib
     """
-    from vlrlt.index.ledger import Ledger
+    from vlrlt.index.library.ledger import Ledger
 
     with Ledger.open_existing(library) as catalog:
         report = catalog.annotations.import_files(paths)

@@ -8,7 +8,7 @@ from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.ego4d import EgoMCQ, Question
 from vlrlt.embed import Embedder
 from vlrlt.errors import AnnotationError
-from vlrlt.evaluate.encode import Progress, embed_spans, embed_texts
+from vlrlt.evaluate.embeddings import Progress, embed_spans, embed_texts
 from vlrlt.evaluate.gallery import Card, Example, spread, still
 from vlrlt.evaluate.predictions import Predictions
 from vlrlt.evaluate.report import MetricReport

@@ -12,7 +12,7 @@ import numpy as np
 from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.egtea import Egtea
 from vlrlt.embed import Embedder
-from vlrlt.evaluate.encode import Crop, Progress, View, embed_spans, embed_texts
+from vlrlt.evaluate.embeddings import Crop, Progress, View, embed_spans, embed_texts
 from vlrlt.evaluate.gallery import Card, Example, best, spread, still
 from vlrlt.evaluate.predictions import Predictions
 from vlrlt.evaluate.report import MetricReport

@@ -18,7 +18,7 @@ from vlrlt.datasets.epic import EpicData, Narration, relevancy_matrix, sentence_
 from vlrlt.embed import Embedder
 from vlrlt.errors import ConfigError
 from vlrlt.evaluate.confusion import Confusion, Phrases, confusion, spoken
-from vlrlt.evaluate.encode import Cost, Progress, embed_spans, embed_texts
+from vlrlt.evaluate.embeddings import Cost, Progress, embed_spans, embed_texts
 from vlrlt.evaluate.gallery import Card, Example, best, spread, still
 from vlrlt.evaluate.predictions import Predictions
 from vlrlt.evaluate.report import markdown_table

@@ -7,7 +7,7 @@ import numpy as np
 from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.msrvtt import MsrVtt
 from vlrlt.embed import Embedder
-from vlrlt.evaluate.encode import Progress, embed_spans, embed_texts
+from vlrlt.evaluate.embeddings import Progress, embed_spans, embed_texts
 from vlrlt.evaluate.gallery import Card, Example, best, spread, still
 from vlrlt.evaluate.predictions import Predictions
 from vlrlt.evaluate.report import MetricReport

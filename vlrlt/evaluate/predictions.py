@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlrlt.errors import AnnotationError
-from vlrlt.evaluate.encode import Cost
+from vlrlt.evaluate.embeddings import Cost
 from vlrlt.metrics import FloatArray
 
 

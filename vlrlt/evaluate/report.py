@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from vlrlt.embed import Embedder
-from vlrlt.evaluate.encode import Cost, Progress
+from vlrlt.evaluate.embeddings import Cost, Progress
 from vlrlt.evaluate.gallery import Example
 from vlrlt.evaluate.predictions import Predictions
 

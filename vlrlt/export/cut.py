@@ -13,7 +13,7 @@ from av.container import OutputContainer
 
 from vlrlt.errors import ConfigError, CorruptVideoError
 from vlrlt.export.output import new_file
-from vlrlt.times import format_time
+from vlrlt.formats import format_time
 from vlrlt.types import ClipSpan
 from vlrlt.video.container import one_line, open_container
 from vlrlt.video.pyav import PyAVDecoder

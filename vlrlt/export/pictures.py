@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from vlrlt.errors import ConfigError, CorruptVideoError
 from vlrlt.export.output import new_file
 from vlrlt.export.piece import Piece
-from vlrlt.times import format_time
+from vlrlt.formats import format_time
 from vlrlt.types import ClipSpan, Float64Array
 from vlrlt.video.pyav import PyAVDecoder
 from vlrlt.video.sampling import frame_times

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from vlrlt.errors import ConfigError
-from vlrlt.times import format_time
+from vlrlt.formats import format_time
 from vlrlt.types import ClipSpan, Moment
 
 

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from vlrlt.errors import CheckpointError
-from vlrlt.models.checkpoint import load_weights
 from vlrlt.models.config import OpenClipTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.open_clip import build_open_clip_text
 from vlrlt.models.video_encoder import VideoEncoder
+from vlrlt.models.weights import load_weights
 from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess

@@ -15,8 +15,6 @@ from typing import Any
 import safetensors.torch
 import torch
 import xxhash
-from safetensors import SafetensorError
-from torch import nn
 
 from vlrlt.errors import CheckpointError, ConfigError
 from vlrlt.models.config import NoTextConfig, OpenClipTextConfig, SentencePieceTextConfig, VideoEncoderConfig
@@ -24,6 +22,7 @@ from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.huggingface import HuggingFaceText, HuggingFaceTextConfig
 from vlrlt.models.text import NoText, OpenClipText, SentencePieceText, TextTower
 from vlrlt.models.video_encoder import VideoEncoder
+from vlrlt.models.weights import load_weights, read_weights
 from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
@@ -100,25 +99,6 @@ def read_captions(folder: Path) -> tuple[str, ...]:
         return ()
 
 
-def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> None:
-    """Copy weights into a module, strictly.
-
-    Raises:
-        CheckpointError: names every missing, unexpected and misshapen key.
-    """
-    expected = module.state_dict()
-    problems = [f"missing {key}" for key in sorted(expected.keys() - weights.keys())]
-    problems += [f"unexpected {key}" for key in sorted(weights.keys() - expected.keys())]
-    problems += [
-        f"{key} has shape {tuple(weights[key].shape)} instead of {tuple(expected[key].shape)}"
-        for key in sorted(expected.keys() & weights.keys())
-        if weights[key].shape != expected[key].shape
-    ]
-    if problems:
-        raise CheckpointError(f"{source}: weights do not fit the architecture: {'; '.join(problems)}")
-    module.load_state_dict(weights)
-
-
 def fingerprint(model: DualEncoder) -> str:
     """Hash of weights, architecture, preprocessing, sampling and token policy: 32 hexadecimal digits."""
     digest = xxhash.xxh3_128(json.dumps(_config_json(model), sort_keys=True).encode())
@@ -172,16 +152,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise CheckpointError(f"{path}: expected a JSON object, got {type(config).__name__}")
     return config
-
-
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        CheckpointError: it is absent or damaged.
-    """
-    try:
-        weights: dict[str, torch.Tensor] = safetensors.torch.load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: cannot read weights: {error}") from error
-    return weights

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from vlrlt.errors import CheckpointError
-from vlrlt.models.checkpoint import load_weights, read_weights
 from vlrlt.models.config import NoTextConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.text import NoText
 from vlrlt.models.towers.convert import convert_tower, read_tower
 from vlrlt.models.towers.tower import IMAGE_TOWER_SAMPLING
+from vlrlt.models.weights import load_weights, read_weights
 from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.video.transforms import Preprocess
 

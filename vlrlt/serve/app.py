@@ -21,14 +21,14 @@ from vlrlt.ask.question import Question, parse_question
 from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.ask.vlm import Endpoint, VlmAnswerer
 from vlrlt.errors import ConfigError, EndpointError, VlrltError
-from vlrlt.index.query.language import ClipQuery, compose, parse_clip_id
-from vlrlt.index.query.request import GroupBy
+from vlrlt.index.search.language import ClipQuery, compose, parse_clip_id
+from vlrlt.index.search.request import GroupBy
 from vlrlt.serve.errors import RESPONSES, NotFoundError, add_errors
+from vlrlt.serve.export import ClipIdPath, SecondsQuery, add_take, span_of
 from vlrlt.serve.guard import OPEN_PATHS, Guard
 from vlrlt.serve.jobs import Job, Jobs
 from vlrlt.serve.meter import Meter, Metrics
 from vlrlt.serve.schema import AskBody, IndexBody, SearchBody
-from vlrlt.serve.take import ClipIdPath, SecondsQuery, add_take, span_of
 from vlrlt.service import SearchResult, Service
 from vlrlt.types import ClipSpan, Moment
 

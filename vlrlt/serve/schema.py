@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from vlrlt.errors import ConfigError
-from vlrlt.index.query.filters import Filter
-from vlrlt.index.query.language import WITHIN_S
-from vlrlt.index.query.request import SearchRequest
-from vlrlt.index.query.searcher import SOURCES, SearchOptions, Source
+from vlrlt.index.search.filters import Filter
+from vlrlt.index.search.language import WITHIN_S
+from vlrlt.index.search.request import SearchRequest
+from vlrlt.index.search.searcher import SOURCES, SearchOptions, Source
 
 MAX_IMAGE_BYTES = 10 * 1024 * 1024
 

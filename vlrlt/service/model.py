@@ -13,9 +13,9 @@ import numpy as np
 import xxhash
 
 from vlrlt.errors import CheckpointError, ConfigError, MissingExtraError
-from vlrlt.index.catalog import LibrarySettings, mismatch
-from vlrlt.index.query.confidence import background_texts
-from vlrlt.index.query.embed import TextEmbedder
+from vlrlt.index.library.catalog import LibrarySettings, mismatch
+from vlrlt.index.search.confidence import background_texts
+from vlrlt.index.search.query_vectors import TextEmbedder
 from vlrlt.models.text_onnx import OnnxText
 from vlrlt.service.cache import cached_file
 from vlrlt.types import Float32Array

@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vlrlt.index.catalog import LibraryCounts, Video
-from vlrlt.index.control import RunView
-from vlrlt.index.query.request import GroupBy
+from rich.filesize import decimal as format_bytes
+
+from vlrlt.formats import format_time
+from vlrlt.index.library.catalog import LibraryCounts, Video
+from vlrlt.index.run.control import RunView
+from vlrlt.index.search.request import GroupBy
 from vlrlt.index.vectors.protocol import StoreInfo
-from vlrlt.sizes import format_bytes
-from vlrlt.times import format_time
 from vlrlt.types import Moment
 
 

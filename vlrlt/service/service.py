@@ -21,13 +21,13 @@ from vlrlt.export.cut import Cut, CutMode, cut_video
 from vlrlt.export.export import export_file
 from vlrlt.export.output import check_outside
 from vlrlt.export.piece import piece_of
-from vlrlt.index.annotations import TextHit
-from vlrlt.index.catalog import Catalog, LibraryCounts, LibrarySettings, Snapshot, Video
-from vlrlt.index.control import is_paused, view_run
-from vlrlt.index.query.language import Query, SimilarQuery
-from vlrlt.index.query.searcher import Ranking, Searcher, SearchOptions, is_match
-from vlrlt.index.repeats import THRESHOLD, Repetition, find_repetitions
-from vlrlt.index.saved import SavedSearches
+from vlrlt.index.library.annotations import TextHit
+from vlrlt.index.library.catalog import Catalog, LibraryCounts, LibrarySettings, Snapshot, Video
+from vlrlt.index.run.control import is_paused, view_run
+from vlrlt.index.search.language import Query, SimilarQuery
+from vlrlt.index.search.repeats import THRESHOLD, Repetition, find_repetitions
+from vlrlt.index.search.saved import SavedSearches
+from vlrlt.index.search.searcher import Ranking, Searcher, SearchOptions, is_match
 from vlrlt.index.vectors.choice import open_store, store_info
 from vlrlt.index.vectors.protocol import VectorStore
 from vlrlt.service.model import LibraryModel

@@ -7,7 +7,7 @@ big-endian uint32, a JSON header of that many bytes and, for a clip, the raw byt
     {"kind": "end", "partial_reason", "decode_s", "resize_s"}
     {"kind": "error", "error", "stage", "reason"} instead of the rest; {"kind": "alive"} when nothing else is ready
 
-The child decodes ahead of the parent until its queue is full; then the parent's pace holds it back. Every frame is
+The child decodes ahead of the parent until its queue is full; then the parent's speed holds it back. Every frame is
 decoded and resized once, however many clips share it. The child limits its own memory and CPU time, writes no files,
 leaves Ctrl-C to its parent and ends with it.
 """
@@ -32,7 +32,7 @@ import numpy as np
 
 from vlrlt.errors import CorruptVideoError, DecodeError
 from vlrlt.types import Clip, ClipSpan, Float64Array, Frame, UInt8Array
-from vlrlt.video.pace import EVERY_FRAME, choose_pace
+from vlrlt.video.frame_skipping import EVERY_FRAME, choose_frame_skipping
 from vlrlt.video.pyav import PyAVDecoder
 from vlrlt.video.sampling import ClipSampling, clip_spans, frame_times
 from vlrlt.video.still import StillDetector
@@ -184,7 +184,12 @@ class _ClipReader:
         spans = self._spans(decoder.info.duration_s)
         times_s = np.ravel([frame_times(span, self._sampling.num_frames) for span in spans])
         self._max_shift_s: float = request["max_shift_s"]
-        self._pace = choose_pace(decoder, times_s, max_shift_s=self._max_shift_s)
+        self._skipping = choose_frame_skipping(
+            times_s,
+            key_times_s=decoder.key_times_s,
+            average_fps=decoder.info.average_fps,
+            max_shift_s=self._max_shift_s,
+        )
 
     def clips(self) -> Iterator[Clip]:
         spans = self._spans(self._decoder.info.duration_s)
@@ -195,8 +200,8 @@ class _ClipReader:
                 self._detector.is_still(clip.rgb_THWC)
         num_done = self._first_clip
         wanted = len(spans[: self._stop_clip])
-        for pace in dict.fromkeys((self._pace, EVERY_FRAME)):  # what key frames do not fill, all frames may
-            self._pace = pace
+        for skipping in dict.fromkeys((self._skipping, EVERY_FRAME)):  # what key frames do not fill, all frames may
+            self._skipping = skipping
             for clip in self._filled(spans[num_done:wanted]) if num_done < wanted else ():
                 num_done += 1
                 yield self._without_the_still(clip)
@@ -219,7 +224,9 @@ class _ClipReader:
         order = np.argsort(times_ST, axis=None, kind="stable")
         filling: dict[int, tuple[UInt8Array, Float64Array]] = {}
         previous: Frame | None = None
-        frames = self._decoder.frames_at(times_ST.ravel()[order], pace=self._pace, max_shift_s=self._max_shift_s)
+        frames = self._decoder.frames_at(
+            times_ST.ravel()[order], skipping=self._skipping, max_shift_s=self._max_shift_s
+        )
         for position, frame in zip(order.tolist(), frames, strict=False):
             if frame is not previous:
                 previous, square_HWC = frame, self._resized(frame)

@@ -22,7 +22,7 @@ import numpy as np
 from vlrlt.errors import ConfigError, CorruptVideoError
 from vlrlt.types import Float64Array, Frame, UInt8Array, VideoInfo
 from vlrlt.video.container import one_line, open_container
-from vlrlt.video.pace import LONGEST_GAP_FRAMES, Pace
+from vlrlt.video.frame_skipping import LONGEST_GAP_FRAMES, FrameSkipping
 
 SEEKABLE_CONTAINERS = ("mov", "matroska", "flv", "mpegts")
 """They store a presentation time for every frame, so the times after a seek are those of a full decode."""
@@ -99,20 +99,20 @@ class PyAVDecoder:
             self.partial_reason = f"the header promises {promised_s:.2f} s, the file ends after {duration_s:.2f} s"
 
     def frames_at(
-        self, times_s: Iterable[float], *, pace: Pace = "every frame", max_shift_s: float = math.inf
+        self, times_s: Iterable[float], *, skipping: FrameSkipping = "every frame", max_shift_s: float = math.inf
     ) -> Iterator[Frame]:
         """The frame on screen at each time; see vlrlt.video.decode.Decoder.frames_at.
 
         Args:
             times_s: as there.
-            pace: at "reference frames" the last of those on screen by then; at "key frames" the nearest of those.
+            skipping: at "reference frames" the last of those on screen by then; at "key frames" the nearest of those.
             max_shift_s: where the nearest key frame lies further away, the first frame that does not is taken.
         """
-        if pace == "key frames":
+        if skipping == "key frames":
             yield from self._key_frames_near(times_s, max_shift_s)
             return
         self.close()
-        with _Pass(self._path, self._on_packet, clock=self._clock, pace=pace) as video:
+        with _Pass(self._path, self._on_packet, clock=self._clock, skipping=skipping) as video:
             self._pass = video
             shown, coming = video.first(), video.next()
             picture: Frame | None = None
@@ -150,10 +150,10 @@ class PyAVDecoder:
                 shown = coming
 
     def _key_frames_near(self, times_s: Iterable[float], max_shift_s: float) -> Iterator[Frame]:
-        """Ends where a key frame is not what the container's index promises: other paces get further."""
+        """Ends where a key frame is not what the container's index promises: other ways to read get further."""
         self.close()
         keys_s = np.append(self.key_times_s, self.info.duration_s)
-        with _Pass(self._path, self._on_packet, clock=self._clock, pace="key frames") as video:
+        with _Pass(self._path, self._on_packet, clock=self._clock, skipping="key frames") as video:
             self._pass = video
             shown: int | None = None
             picture: Frame
@@ -237,18 +237,23 @@ class _Pass:
     """One pass forward over the frames of a file, with their times; it can jump to a later key frame."""
 
     def __init__(
-        self, path: Path, on_packet: Callable[[], None], *, clock: _Clock | None = None, pace: Pace = "every frame"
+        self,
+        path: Path,
+        on_packet: Callable[[], None],
+        *,
+        clock: _Clock | None = None,
+        skipping: FrameSkipping = "every frame",
     ) -> None:
         self._path = path
         self._on_packet = on_packet
         self._clock = clock
-        self._pace = pace
+        self._skipping = skipping
         self._start()
         self.can_jump = self._container.format.name.split(",")[0] in SEEKABLE_CONTAINERS
 
     def _start(self) -> None:
         self._container, self.stream = open_container(self._path)
-        if self._pace == "reference frames":
+        if self._skipping == "reference frames":
             self.stream.codec_context.skip_frame = "NONREF"
         self._time_base = cast(Fraction, self.stream.time_base)  # None only for output
         self._frames = self._decode()
@@ -262,7 +267,7 @@ class _Pass:
     def longest_gap_s(self) -> float:
         """How much of the end may be missing because frames are left out on purpose."""
         tick_s = self._time_base.numerator / self._time_base.denominator
-        return 0.0 if self._pace == "every frame" else LONGEST_GAP_FRAMES * self._usual_frame_ticks() * tick_s
+        return 0.0 if self._skipping == "every frame" else LONGEST_GAP_FRAMES * self._usual_frame_ticks() * tick_s
 
     @property
     def clock(self) -> _Clock:
@@ -381,7 +386,7 @@ class _Pass:
         for index, packet in enumerate(self._packets()):
             if index == 0:
                 self._first_dts_ticks = packet.dts or 0
-            if self._pace == "key frames" and not packet.is_keyframe:
+            if self._skipping == "key frames" and not packet.is_keyframe:
                 continue
             try:
                 frames = packet.decode()
@@ -389,9 +394,9 @@ class _Pass:
                 self.error = one_line(error)
                 break
             yield from frames
-            if self._pace == "key frames":
+            if self._skipping == "key frames":
                 break
-        if self.error is not None or self._pace == "key frames":
+        if self.error is not None or self._skipping == "key frames":
             yield from self._delayed()
 
     def _delayed(self) -> list[av.VideoFrame]:

@@ -7,10 +7,10 @@ from timm.models.vision_transformer import VisionTransformer as TimmVisionTransf
 from torch import nn
 
 from vlrlt.errors import CheckpointError
-from vlrlt.models.checkpoint import load_weights
 from vlrlt.models.towers import open_clip_vit, timm_eva, timm_vit
 from vlrlt.models.towers.tower import SUPPORTED, Tower
 from vlrlt.models.video_encoder import VideoEncoder
+from vlrlt.models.weights import load_weights
 from vlrlt.video.transforms import Preprocess
 
 

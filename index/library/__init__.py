@@ -1,0 +1,1 @@
+"""A library on disk: catalog, ledger, segments, files, texts beside videos."""

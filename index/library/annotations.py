@@ -1,0 +1,203 @@
+"""What sidecar files say of a library's videos, as tables of the catalog: timed texts and metadata.
+
+Texts are searched with SQLite's FTS5. A row belongs to a video's content, not to its path: it outlives moving and
+indexing anew.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from vlrlt.errors import AnnotationError, ConfigError
+from vlrlt.index.library.schema import mapped_errors
+from vlrlt.index.library.sidecars import MetadataValue, Sidecar, TimedText, is_sidecar, read_sidecar
+from vlrlt.index.library.words import content_words
+
+TEXT_HITS = 200
+"""So many lines of text take part in a search at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextHit:
+    """A line of text that holds every word of the query."""
+
+    video: str
+    """Path."""
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportReport:
+    """What an import has done."""
+
+    files: int
+    videos: int
+    """That something is known of now."""
+    texts: int
+    metadata: int
+    """Keys with their values."""
+    unmatched: tuple[str, ...]
+    """Names of videos in the files that the library does not have."""
+    problems: tuple[str, ...]
+    """What is wrong with files that were found in a folder and not taken."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The documented JSON shape of `vlrlt import --json`."""
+        return {**vars(self), "unmatched": list(self.unmatched), "problems": list(self.problems)}
+
+    def as_text(self) -> str:
+        """The same for people."""
+        lines = [f"{self.files} files: {self.texts} texts and {self.metadata} metadata values of {self.videos} videos"]
+        if self.unmatched:
+            names = ", ".join(self.unmatched[:5]) + (" ..." if len(self.unmatched) > 5 else "")
+            lines.append(f"{len(self.unmatched)} names are not of an indexed video: {names}")
+        lines += [f"not taken: {problem}" for problem in self.problems]
+        return "\n".join(lines)
+
+
+class Annotations:
+    """The tables; shares the connection, and so the transactions, of a catalog.
+
+    Args:
+        connection: of the catalog.
+        path: of its file, for messages.
+    """
+
+    def __init__(self, connection: apsw.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    def import_files(self, paths: Iterable[Path]) -> ImportReport:
+        """Take over what sidecar files say; what the same file said before is replaced.
+
+        Args:
+            paths: files, or folders in which to look for them. A file that is named must be readable; of those in a
+                folder that are not, the report tells.
+
+        Raises:
+            ConfigError: a path does not exist.
+            AnnotationError: a file that was named cannot be read.
+        """
+        videos = self._videos_by_name()
+        report = {"files": 0, "texts": 0, "metadata": 0}
+        seen: set[str] = set()
+        unmatched: set[str] = set()
+        problems: list[str] = []
+        for path, named in _find_sidecars(paths):
+            if not named and _video_name(path.name) not in videos and path.suffix.lower() != ".csv":
+                continue
+            try:
+                sidecar = read_sidecar(path)
+            except AnnotationError as error:
+                if named:
+                    raise
+                problems.append(str(error))
+                continue
+            known = self._store(sidecar, videos, report)
+            report["files"] += 1
+            seen |= known
+            unmatched |= {name for name in (*sidecar.texts, *sidecar.metadata) if _video_name(name) not in videos}
+        return ImportReport(videos=len(seen), unmatched=tuple(sorted(unmatched)), problems=tuple(problems), **report)
+
+    def search(self, text: str, *, limit: int = TEXT_HITS) -> tuple[TextHit, ...]:
+        """Lines that hold every word of the query but for stop words, the best (BM25) first."""
+        words = content_words(text)
+        if not words:
+            return ()
+        rows = self._rows(
+            "SELECT (SELECT path FROM files WHERE files.content_hash = texts.content_hash "
+            "ORDER BY missing_since IS NOT NULL, path LIMIT 1), start_s, end_s, texts.text "
+            "FROM texts_fts JOIN texts ON texts.id = texts_fts.rowid "
+            "JOIN videos USING (content_hash) JOIN models USING (fingerprint) "
+            "WHERE texts_fts MATCH ? AND active AND state <> 'failed' "
+            "ORDER BY bm25(texts_fts), texts.id LIMIT ?",
+            (" ".join(f'"{word}"' for word in words), limit),
+        )
+        return tuple(
+            TextHit(video=os.fsdecode(path), start_s=start_s, end_s=end_s, text=line)
+            for path, start_s, end_s, line in rows
+        )
+
+    def texts_of(self, content_hash: str) -> tuple[TimedText, ...]:
+        """All lines of a video, by start."""
+        rows = self._rows(
+            "SELECT start_s, end_s, text FROM texts WHERE content_hash = ? ORDER BY start_s, id", (content_hash,)
+        )
+        return tuple(TimedText(start_s=start_s, end_s=end_s, text=text) for start_s, end_s, text in rows)
+
+    def vocabulary(self, *, limit: int) -> tuple[str, ...]:
+        """The commonest distinct lines of all videos."""
+        rows = self._rows("SELECT text FROM texts GROUP BY text ORDER BY count(*) DESC, text LIMIT ?", (limit,))
+        return tuple(text for (text,) in rows)
+
+    def metadata(self) -> dict[str, dict[str, MetadataValue]]:
+        """Content hash -> key -> value."""
+        found: dict[str, dict[str, MetadataValue]] = {}
+        for content_hash, key, value in self._rows("SELECT content_hash, key, value FROM metadata"):
+            found.setdefault(content_hash, {})[key] = json.loads(value)
+        return found
+
+    def version(self) -> str:
+        """Changes when texts or metadata do."""
+        ((texts, last),) = self._rows("SELECT count(*), max(id) FROM texts")
+        return f"{texts} {last} {json.dumps(self.metadata(), sort_keys=True)}"
+
+    def _videos_by_name(self) -> dict[str, list[str]]:
+        """Name without folder and suffix -> content hashes of the searchable videos of that name."""
+        videos: dict[str, list[str]] = {}
+        for path, content_hash in self._rows(
+            "SELECT path, content_hash FROM files JOIN videos USING (content_hash) JOIN models USING (fingerprint) "
+            "WHERE active AND state <> 'failed'"
+        ):
+            videos.setdefault(_video_name(Path(os.fsdecode(path)).name), []).append(content_hash)
+        return videos
+
+    def _store(self, sidecar: Sidecar, videos: Mapping[str, Sequence[str]], report: dict[str, int]) -> set[str]:
+        """All that one file says, or nothing; returns the content hashes of its videos."""
+        known: set[str] = set()
+        source = str(sidecar.path.resolve())
+        with mapped_errors(self._path), self._connection:
+            self._connection.execute("DELETE FROM texts WHERE source = ?", (source,))
+            for name, lines in sidecar.texts.items():
+                for content_hash in videos.get(_video_name(name), ()):
+                    rows = [(content_hash, line.start_s, line.end_s, source, line.text) for line in lines]
+                    self._connection.executemany("INSERT INTO texts VALUES (NULL, ?, ?, ?, ?, ?)", rows)
+                    report["texts"] += len(rows)
+                    known.add(content_hash)
+            for name, facts in sidecar.metadata.items():
+                for content_hash in videos.get(_video_name(name), ()):
+                    values = [(content_hash, key, json.dumps(value)) for key, value in facts.items()]
+                    self._connection.executemany("INSERT OR REPLACE INTO metadata VALUES (?, ?, ?)", values)
+                    report["metadata"] += len(values)
+                    known.add(content_hash)
+        return known
+
+    def _rows(self, sql: str, bindings: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        with mapped_errors(self._path):
+            return list(self._connection.execute(sql, bindings))
+
+
+def _find_sidecars(paths: Iterable[Path]) -> list[tuple[Path, bool]]:
+    """Files, and whether each was named rather than found in a folder."""
+    found: dict[Path, bool] = {}
+    for path in paths:
+        if path.is_dir():
+            found |= {file: False for file in sorted(path.rglob("*")) if file.is_file() and is_sidecar(file)}
+        elif path.exists():
+            found[path] = True
+        else:
+            raise ConfigError(f"{path} does not exist; give sidecar files or folders")
+    return list(found.items())
+
+
+def _video_name(name: str) -> str:
+    """What video and sidecar have in common: the name up to its first dot after the folders, in lower case."""
+    return re.split(r"[\\/]", name)[-1].partition(".")[0].lower()

@@ -1,1 +1,0 @@
-"""Queries to moments: the language of queries, filters, fusion, scores that people can read."""

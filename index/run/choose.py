@@ -1,0 +1,136 @@
+"""Which files need work. Identity is content: what was moved, copied or touched is known without decoding it."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vlrlt.errors import DecodeError
+from vlrlt.index.library.catalog import Video
+from vlrlt.index.library.files import NO_STAMP, FileStamp, Walk, file_stamp, quick_hash, unread_hash
+from vlrlt.index.library.ledger import File, Ledger
+from vlrlt.index.run.run_report import IndexProgress, Tally
+
+GRACE_S = 7 * 86_400.0
+"""How long a file that is gone stays searchable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A file that needs work."""
+
+    path: Path
+    stamp: FileStamp
+    content_hash: str
+    twins: list["Candidate"] = field(default_factory=list)
+    """Files with the same content: what becomes of this one becomes of them."""
+
+    def video(self, **facts: object) -> Video:
+        """Its row, with these facts."""
+        return Video(path=self.path, stamp=self.stamp, content_hash=self.content_hash, **facts)  # type: ignore[arg-type]
+
+
+def choose(
+    files: Sequence[Path],
+    ledger: Ledger,
+    tally: Tally,
+    *,
+    retry_failed: bool,
+    tell: Callable[[IndexProgress], None],
+) -> list[Candidate]:
+    """Note what is known already, list what cannot be read, return the rest: unfinished videos first."""
+    chosen: dict[str, Candidate] = {}
+    begun: set[str] = set()
+    for number, path in enumerate(files):
+        tell(_looking(path, number, len(files)))
+        stamp = NO_STAMP
+        try:
+            stamp = file_stamp(path)
+            content_hash = _content_hash(path, stamp, ledger)
+        except DecodeError as error:
+            video = Candidate(path=path, stamp=stamp, content_hash=unread_hash(path)).video(
+                state="failed", stage=error.stage, reason=error.reason, retry_at=time.time() if error.may_pass else None
+            )
+            ledger.commit(video)
+            tally.failures.append(video)
+            continue
+        candidate = Candidate(path=path, stamp=stamp, content_hash=content_hash)
+        known = ledger.video_with(content_hash)
+        if content_hash in chosen:
+            chosen[content_hash].twins.append(candidate)
+        elif known is None or needs_work(known, retry_failed=retry_failed):
+            chosen[content_hash] = candidate
+            if known is not None and known.state == "unfinished":
+                begun.add(content_hash)
+        else:
+            _note(path, stamp, content_hash, ledger)
+            tally.skipped += 1
+            tally.failed_before += known.state != "indexed"
+    return sorted(chosen.values(), key=lambda candidate: candidate.content_hash not in begun)
+
+
+def needs_work(video: Video, *, retry_failed: bool) -> bool:
+    """Whether the next run should look at this content again."""
+    if video.state == "indexed":
+        return False
+    if retry_failed or video.reason is None:
+        return True
+    return video.retry_at is not None and video.retry_at <= time.time()
+
+
+def sweep(roots: Sequence[Path], walk: Walk, ledger: Ledger, tally: Tally, *, grace_s: float) -> None:
+    """Note which known files are gone, and forget those that have been gone for long enough.
+
+    A folder more than half of whose files are gone is taken for unplugged, and so is a file whose place now belongs to
+    another file system (an empty mount point): nothing is noted of them.
+    """
+    seen = set(walk.files)
+    known = ledger.files()
+    present = {file.content_hash for file in known if file.path in seen}
+    closed = {folder for folder, _ in walk.unreadable}
+    for root in roots:
+        below = [file for file in known if root in file.path.parents or root == file.path]
+        gone = [file for file in below if file.path not in seen and _is_gone(file.path, closed)]
+        moved = [file.path for file in gone if file.content_hash in present]
+        ledger.forget_files(moved)
+        lost = [file for file in gone if file.content_hash not in present]
+        if root in walk.away or 2 * len(lost) > len(below) - len(moved):
+            tally.away += [str(root)] if lost else []
+            continue
+        lost = [file for file in lost if _same_file_system(file)]
+        ledger.mark_missing(file.path for file in lost)
+        tally.missing += len(lost)
+    expired = [file.path for file in known if file.missing_since and file.missing_since < time.time() - grace_s]
+    expired = [path for path in expired if not path.exists()]
+    ledger.forget_files(expired)
+    tally.pruned += len(expired)
+
+
+def _looking(path: Path, number: int, total: int) -> IndexProgress:
+    counts = {"files_done": number, "files_total": total, "bytes_done": 0, "bytes_total": 0}
+    return IndexProgress(path=path, looking=True, video_s_done=0, **counts)
+
+
+def _content_hash(path: Path, stamp: FileStamp, ledger: Ledger) -> str:
+    """From the catalog if the file has not changed since, else from the file."""
+    known = ledger.file_at(path)
+    if known is not None and known.stamp == stamp:
+        return known.content_hash
+    return quick_hash(path, size_bytes=stamp.size_bytes)
+
+
+def _note(path: Path, stamp: FileStamp, content_hash: str, ledger: Ledger) -> None:
+    known = ledger.file_at(path)
+    seen = None if known is None else (known.stamp, known.stamp.device, known.content_hash, known.missing_since)
+    if seen != (stamp, stamp.device, content_hash, None):
+        ledger.note_file(path, stamp, content_hash)
+
+
+def _is_gone(path: Path, closed: set[Path]) -> bool:
+    return not os.path.lexists(path) and closed.isdisjoint(path.parents)
+
+
+def _same_file_system(file: File) -> bool:
+    place = next(folder for folder in file.path.parents if folder.exists())
+    return file.stamp.device in (0, place.stat().st_dev)

@@ -1,0 +1,123 @@
+"""Clips to vectors, in batches that fit into memory. Legend: B clips, D embedding."""
+
+import time
+from collections.abc import Sequence
+from copy import copy
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vlrlt.errors import ConfigError
+from vlrlt.index.run.run_report import Tally
+from vlrlt.memory import give_back_freed
+from vlrlt.types import Clip, Float32Array, UInt8Array
+
+if TYPE_CHECKING:
+    from vlrlt.embed import Embedder  # brings torch, which takes seconds to import
+
+MAX_TOKENS = 32_768
+"""Dense tokens of a batch; what is kept is never more."""
+
+_GIVE_BACK_EVERY_S = 5.0
+_SAMPLE_CLIPS = 4
+_SAMPLE_SHARE = 0.02
+"""Of the encoding time, that comparing may cost, beyond its first clip."""
+
+
+class Encoder:
+    """Runs an embedder under a token budget and keeps count.
+
+    Args:
+        embedder: the model.
+        tally: gets seconds and tokens.
+        max_tokens: most dense tokens of a batch; a single clip may have more.
+    """
+
+    def __init__(self, embedder: "Embedder", tally: Tally, *, max_tokens: int = MAX_TOKENS) -> None:
+        self.embedder = embedder
+        self._tally = tally
+        self._max_tokens = max_tokens
+        self._sample: list[Clip] = []
+        self._gave_back_s = 0.0
+
+    @cached_property
+    def _dense_tokens_per_clip(self) -> int:
+        """Asked for once: batches, and with them the last bits of vectors, must not depend on where a run began."""
+        side_px = self.embedder.preprocess.image_size_px
+        black_BTHWC = np.zeros((1, self.embedder.sampling.num_frames, side_px, side_px, 3), np.uint8)
+        return self.embedder.embed_clips(black_BTHWC).num_dense_tokens
+
+    @property
+    def batch_clips(self) -> int:
+        """How many clips a batch may have."""
+        return max(1, self._max_tokens // self._dense_tokens_per_clip)
+
+    def encode(self, clips: Sequence[Clip]) -> tuple[Float32Array, list[float]]:
+        """Unit vectors of clips, (B, D), and the share of the tokens of each that were kept.
+
+        Where memory runs out, batches are halved from then on.
+
+        Raises:
+            ConfigError: not even one clip fits.
+        """
+        started_s = time.perf_counter()
+        encoded = self._encode(np.stack([clip.rgb_THWC for clip in clips]))
+        ended_s = time.perf_counter()
+        self._tally.encode_s += ended_s - started_s
+        if ended_s - self._gave_back_s >= _GIVE_BACK_EVERY_S:
+            give_back_freed()
+            self._gave_back_s = ended_s
+        if len(self._sample) < _SAMPLE_CLIPS:
+            self._sample.append(clips[-1])
+        return encoded
+
+    def count_still(self, num_clips: int) -> None:
+        """Note clips that need no encoding."""
+        self._tally.still_clips += num_clips
+        self._tally.dense_tokens += num_clips * self._dense_tokens_per_clip
+
+    def compare_with_dense(self) -> None:
+        """Estimate from a few of the clips how long the model would have taken without dropping tokens."""
+        policy = getattr(self.embedder, "policy", None)
+        if not self._sample or policy is None or policy.kind == "none" or not self._tally.tokens:
+            return
+        from vlrlt.tokens.run_length import DENSE
+
+        dense = copy(self.embedder)
+        dense.policy = DENSE  # type: ignore[attr-defined]
+        seconds = {"kept": 0.0, "dense": 0.0}
+        for clip in self._sample:
+            if sum(seconds.values()) > _SAMPLE_SHARE * self._tally.encode_s:
+                break
+            for name, embedder in (("kept", self.embedder), ("dense", dense)):
+                started_s = time.perf_counter()
+                embedder.embed_clips(clip.rgb_THWC[None])
+                seconds[name] += time.perf_counter() - started_s
+        num_clips = self._tally.clips + self._tally.still_clips
+        encoded_s = self._tally.encode_s * num_clips / max(1, self._tally.clips)
+        self._tally.dense_encode_s = encoded_s * seconds["dense"] / seconds["kept"]
+
+    def _encode(self, rgb_BTHWC: UInt8Array) -> tuple[Float32Array, list[float]]:
+        try:
+            embeddings = self.embedder.embed_clips(rgb_BTHWC)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            half = len(rgb_BTHWC) // 2
+            if half == 0:
+                raise ConfigError(
+                    "not even one clip fits into memory; try a smaller model, fewer --frames or --device cpu"
+                ) from error
+            self._max_tokens = max(1, self._max_tokens // 2)
+            (first_BD, first), (second_BD, second) = self._encode(rgb_BTHWC[:half]), self._encode(rgb_BTHWC[half:])
+            return np.concatenate([first_BD, second_BD]), first + second
+        self._tally.tokens += int(embeddings.num_tokens_B.sum())
+        self._tally.dense_tokens += embeddings.num_dense_tokens * len(rgb_BTHWC)
+        return embeddings.vectors_BD, (embeddings.num_tokens_B / embeddings.num_dense_tokens).tolist()
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch.OutOfMemoryError on a GPU, "DefaultCPUAllocator: can't allocate memory" on a CPU."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in words or "allocate memory" in words

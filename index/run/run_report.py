@@ -1,0 +1,157 @@
+"""What a run says of itself: while it runs, and when it is over."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vlrlt.formats import format_time
+from vlrlt.index.library.catalog import Video
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexProgress:
+    """How far a run has come."""
+
+    path: Path
+    """The file at hand."""
+    looking: bool
+    """True: files are being compared with the catalog; False: they are being indexed."""
+    files_done: int
+    files_total: int
+    bytes_done: int
+    """Of files; 0 while looking, like the total."""
+    bytes_total: int
+    video_s_done: float
+    """Seconds of video behind us."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexReport:
+    """What a run has done. indexed + failed + skipped + waiting is the number of files that were found."""
+
+    indexed: int
+    """Files whose clips became searchable, the partial ones among them."""
+    partial: int
+    """Files of which only a part could be decoded."""
+    failed: int
+    """Files, and folders that cannot be listed, of which nothing could be read."""
+    skipped: int
+    """Files that are unchanged since an earlier run, moved, or copies of an indexed file."""
+    failed_before: int
+    """Those of the skipped that failed or were cut short in an earlier run."""
+    waiting: int
+    """Files that changed while they were read: somebody is still writing them."""
+    ignored: int
+    """Other files in the folders: their suffix is not of a video, or a pattern left them out."""
+    missing: int
+    """Files that are gone since an earlier run; they stay searchable until they are pruned."""
+    pruned: int
+    """Files that had been gone for longer than the grace period and were forgotten."""
+    away: tuple[str, ...]
+    """Folders so much of which is gone that they are taken for unplugged: nothing of them is forgotten."""
+    clips: int
+    """Clips that were encoded and stored."""
+    still_clips: int
+    """Clips in which nothing had changed: the one before stands for them."""
+    video_s: float
+    """Seconds of video that became searchable."""
+    wall_s: float
+    look_s: float
+    """Seconds spent on finding out what is new."""
+    decode_s: float
+    """Seconds spent waiting for the decoder processes."""
+    encode_s: float
+    """Seconds spent in the model."""
+    write_s: float
+    """Seconds spent on putting vectors and catalog on disk."""
+    worker_decode_s: float
+    """CPU seconds of the decoder processes, beside all this."""
+    worker_resize_s: float
+    tokens: int
+    """Patch tokens that the encoder processed."""
+    dense_tokens: int
+    """Patch tokens if nothing had been dropped, the still clips among them."""
+    dense_encode_s: float | None
+    """About how long the model would have taken for all tokens, from a sample; None: not known."""
+    failures: tuple[Video, ...]
+    """The failed and the partial ones, with stage and reason."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The documented JSON shape of `vlrlt index --json`."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        numbers = {name: round(value, 3) if isinstance(value, float) else value for name, value in fields.items()}
+        return numbers | {"failures": [video.problem_json() for video in self.failures]}
+
+    def as_text(self) -> str:
+        """The same for people."""
+        speed = f", {self.video_s / self.wall_s:.1f}x realtime" if self.video_s else ""
+        lines = [
+            f"{self.indexed} indexed, {self.skipped} skipped, {self.failed} failed: {self.clips} clips of "
+            f"{format_time(self.video_s)} of video in {self.wall_s:.1f} s{speed}"
+        ]
+        if not (self.indexed or self.skipped or self.failures or self.waiting or self.missing or self.pruned):
+            lines.append("no videos there: in folders, files are known by their suffix (.mp4, .mkv, ...)")
+        if self.dense_tokens:
+            lines += [self._savings(), self._where_time_went()]
+        if self.failed_before:
+            lines.append(
+                f"{self.failed_before} of the skipped failed or were cut short before: vlrlt failures lists them"
+            )
+        if self.waiting:
+            lines.append(f"{self.waiting} files are still being written: they wait for the next run")
+        if self.missing or self.pruned:
+            lines.append(f"{self.missing} files are gone (vlrlt prune forgets them), {self.pruned} were forgotten")
+        lines += [f"{folder} looks unplugged: everything known of it is kept" for folder in self.away]
+        if self.ignored:
+            lines.append(f"{self.ignored} other files ignored: their suffix is not of a video, or a pattern says so")
+        if self.failures:
+            lines += [video.problem_text() for video in self.failures]
+            lines.append("a changed file is tried again by the next run, an unchanged one by --retry-failed")
+        return "\n".join(lines)
+
+    def _savings(self) -> str:
+        kept = (
+            f"{self.tokens / self.dense_tokens:.0%} of the tokens encoded, {self.still_clips} still clips for nothing"
+        )
+        if self.dense_encode_s is None:
+            return kept
+        return f"{kept}: encoding took {self.encode_s:.1f} s, all tokens would take about {self.dense_encode_s:.1f} s"
+
+    def _where_time_went(self) -> str:
+        stages = {"looking": self.look_s, "decoder": self.decode_s, "encoder": self.encode_s, "disk": self.write_s}
+        waits = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.items())
+        beside = f"decoding {self.worker_decode_s:.1f} s and resizing {self.worker_resize_s:.1f} s of CPU"
+        return f"time went to: {waits}; beside it {beside}"
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What a report is made of, while it grows."""
+
+    indexed: int = 0
+    skipped: int = 0
+    failed_before: int = 0
+    waiting: int = 0
+    missing: int = 0
+    pruned: int = 0
+    away: list[str] = field(default_factory=list)
+    clips: int = 0
+    still_clips: int = 0
+    video_s: float = 0.0
+    look_s: float = 0.0
+    decode_s: float = 0.0
+    encode_s: float = 0.0
+    write_s: float = 0.0
+    worker_decode_s: float = 0.0
+    worker_resize_s: float = 0.0
+    tokens: int = 0
+    dense_tokens: int = 0
+    dense_encode_s: float | None = None
+    failures: list[Video] = field(default_factory=list)
+
+    def report(self, *, ignored: int, wall_s: float) -> IndexReport:
+        """The finished report."""
+        partial = sum(video.state == "partial" for video in self.failures)
+        failed = len(self.failures) - partial
+        numbers = {**vars(self), "failures": tuple(self.failures), "away": tuple(self.away)}
+        return IndexReport(partial=partial, failed=failed, ignored=ignored, wall_s=wall_s, **numbers)

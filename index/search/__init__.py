@@ -1,0 +1,1 @@
+"""From a query to ranked moments, and what else is found in stored vectors."""

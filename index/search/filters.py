@@ -1,0 +1,141 @@
+"""Which clips may be found: conditions on their video and on how much moves in them. Legend: N clips, V videos."""
+
+import fnmatch
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from vlrlt.errors import ConfigError
+from vlrlt.index.library.catalog import ClipTable
+from vlrlt.index.library.sidecars import MetadataValue
+from vlrlt.index.vectors.protocol import Mask
+
+RECORDED_AT = "recorded_at"
+"""Metadata key of when a video was recorded: ISO 8601, without an offset in UTC."""
+
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "!=": operator.ne,
+    ">=": operator.ge,
+    "<=": operator.le,
+    "=": operator.eq,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+Metadata = Mapping[str, Mapping[str, MetadataValue]]
+"""Id of a video -> key -> value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Conditions that must all hold. The defaults let everything pass."""
+
+    paths: tuple[str, ...] = ()
+    """Globs, one of which must match the video's whole path or its name: "*/2024/*", "*.mkv"."""
+    not_paths: tuple[str, ...] = ()
+    """Globs, none of which may match."""
+    videos: tuple[str, ...] = ()
+    """Ids of videos, one of which it must be."""
+    recorded_after: str | None = None
+    """ISO 8601; a video whose recording time is unknown does not pass."""
+    recorded_before: str | None = None
+    min_duration_s: float | None = None
+    """Of the video."""
+    max_duration_s: float | None = None
+    where: tuple[str, ...] = ()
+    """Conditions on metadata such as "camera=gopro", "rating>=3"; a video without that key does not pass."""
+    moving: float | None = None
+    """Least share of the clip's tokens that move, in [0, 1]."""
+    still: float | None = None
+    """Largest share of the clip's tokens that move, in [0, 1]."""
+
+    def mask(self, clips: ClipTable, metadata: Metadata) -> Mask | None:
+        """Which clips pass, (N,); None: all do.
+
+        Raises:
+            ConfigError: a condition is malformed, or asks for movement that was not recorded when indexing.
+        """
+        if self == Filter():
+            return None
+        video_V = self._video_mask(clips, metadata)
+        clip_N = video_V[clips.video_N]
+        if self.moving is None and self.still is None:
+            return clip_N
+        if len(clips.moving_N) and np.isnan(clips.moving_N).all():
+            raise ConfigError("this library was indexed before movement was recorded; index it again to filter by it")
+        low, high = (0.0 if self.moving is None else self.moving), (1.0 if self.still is None else self.still)
+        # a clip of unknown movement compares false with everything
+        return clip_N & (clips.moving_N >= low) & (clips.moving_N <= high)
+
+    def _video_mask(self, clips: ClipTable, metadata: Metadata) -> Mask:
+        passes = np.ones(len(clips.videos), np.bool_)
+        facts = [metadata.get(video, {}) for video in clips.video_ids]
+        if self.paths:
+            passes &= _where(any(_matches(path, glob) for glob in self.paths) for path in clips.videos)
+        if self.not_paths:
+            passes &= _where(not any(_matches(path, glob) for glob in self.not_paths) for path in clips.videos)
+        if self.videos:
+            passes &= _where(video in self.videos for video in clips.video_ids)
+        if self.recorded_after is not None or self.recorded_before is not None:
+            after = -math.inf if self.recorded_after is None else parse_instant(self.recorded_after)
+            before = math.inf if self.recorded_before is None else parse_instant(self.recorded_before)
+            passes &= _where(after <= recorded_s(known) < before for known in facts)
+        if self.min_duration_s is not None or self.max_duration_s is not None:
+            duration_s_V = np.zeros(len(clips.videos))
+            np.maximum.at(duration_s_V, clips.video_N, clips.end_s_N)
+            longest_s = math.inf if self.max_duration_s is None else self.max_duration_s
+            passes &= (duration_s_V >= (self.min_duration_s or 0.0)) & (duration_s_V <= longest_s)
+        for key, compare, wanted in map(_parse_condition, self.where):
+            passes &= _where(key in known and _compare(compare, known[key], wanted) for known in facts)
+        return passes
+
+
+def parse_instant(text: str) -> float:
+    """Seconds since 1970 of an ISO 8601 date or time; without an offset it is UTC.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"a time must be ISO 8601 like 2024-05-01 or 2024-05-01T18:30, got {text!r}") from error
+    return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
+
+
+def recorded_s(known: Mapping[str, MetadataValue]) -> float:
+    """When a video was recorded, in seconds since 1970; NaN, which compares false with everything: it is unknown."""
+    try:
+        return parse_instant(str(known[RECORDED_AT]))
+    except (KeyError, ConfigError):
+        return math.nan
+
+
+def _matches(path: str, glob: str) -> bool:
+    return fnmatch.fnmatchcase(path, glob) or fnmatch.fnmatchcase(path.rpartition("/")[2], glob)
+
+
+def _parse_condition(text: str) -> tuple[str, Callable[[Any, Any], bool], str]:
+    match = re.fullmatch(r"\s*([^!<>=]+?)\s*(!=|>=|<=|=|>|<)\s*(.*?)\s*", text)
+    if match is None:
+        raise ConfigError(f"a condition is KEY, one of {' '.join(_OPERATORS)}, and a value, got {text!r}")
+    return match[1], _OPERATORS[match[2]], match[3]
+
+
+def _compare(compare: Callable[[Any, Any], bool], known: MetadataValue, wanted: str) -> bool:
+    """As numbers if both are, else as text."""
+    try:
+        return compare(float(known), float(wanted))
+    except ValueError:
+        return compare(str(known).lower(), wanted.lower())
+
+
+def _where(flags: Iterable[bool]) -> Mask:
+    return np.fromiter(flags, np.bool_)

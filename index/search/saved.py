@@ -1,0 +1,71 @@
+"""Searches that were given a name: a table of the catalog that any process may change, even while another indexes."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from vlrlt.errors import ConfigError
+from vlrlt.index.library.schema import connect_reader, mapped_errors
+from vlrlt.index.search.request import SearchRequest
+
+_NAME = r"[\w .-]{1,100}"
+
+
+class SavedSearches:
+    """The saved searches of a library.
+
+    Args:
+        library_dir: the library; opened for each call.
+    """
+
+    def __init__(self, library_dir: Path) -> None:
+        self._library_dir = library_dir
+
+    def all(self) -> dict[str, SearchRequest]:
+        """By name, in its order.
+
+        Raises:
+            LibraryError: there is no library.
+        """
+        rows = self._execute("SELECT name, request FROM saved_searches ORDER BY name")
+        return {str(name): SearchRequest.from_json(json.loads(str(request))) for name, request in rows}
+
+    def get(self, name: str) -> SearchRequest:
+        """The search of a name.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        searches = self.all()
+        if name not in searches:
+            raise ConfigError(f"no saved search {name!r}; there are: {', '.join(searches) or 'none'}")
+        return searches[name]
+
+    def save(self, name: str, request: SearchRequest) -> None:
+        """Keep a search; an older one of that name is replaced.
+
+        Raises:
+            ConfigError: the name has other signs than letters, digits, blanks, ".", "_" and "-".
+        """
+        if not re.fullmatch(_NAME, name):
+            raise ConfigError(f"a saved search needs a name of letters, digits, blanks, . and -, got {name!r}")
+        self._execute("INSERT OR REPLACE INTO saved_searches VALUES (?, ?)", name, json.dumps(request.as_json()))
+
+    def delete(self, name: str) -> None:
+        """Forget a search.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        self.get(name)
+        self._execute("DELETE FROM saved_searches WHERE name = ?", name)
+
+    def _execute(self, sql: str, *bindings: str) -> list[tuple[Any, ...]]:
+        connection = connect_reader(self._library_dir)
+        try:
+            with mapped_errors(self._library_dir / "catalog.db"):
+                connection.pragma("query_only", value=False)
+                return list(connection.execute(sql, bindings))
+        finally:
+            connection.close()

@@ -1,0 +1,350 @@
+"""From a query to ranked moments, over one state of a library.
+
+Shape legend: N clips, K candidates, S sampled clips, D embedding.
+"""
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from vlrlt.errors import ConfigError
+from vlrlt.index.library.annotations import TextHit
+from vlrlt.index.library.catalog import ClipTable
+from vlrlt.index.search.confidence import CONFIDENT, Confidence
+from vlrlt.index.search.filters import Filter, Metadata, recorded_s
+from vlrlt.index.search.language import (
+    CombinedQuery,
+    Query,
+    SequenceQuery,
+    SimilarQuery,
+    SimpleQuery,
+    TextQuery,
+)
+from vlrlt.index.search.moments import Found, Scores, grow_moments
+from vlrlt.index.search.query_vectors import embed_query, mean_direction
+from vlrlt.index.search.refine import collapse_duplicates, cut_tail, diversify, fuse_text, limit_per_video
+from vlrlt.index.search.sequence import find_sequences
+from vlrlt.index.vectors.protocol import SAMPLE_CLIPS, Mask, VectorStore, evenly
+from vlrlt.types import Float32Array, Float64Array, Int64Array, Moment
+
+if TYPE_CHECKING:
+    from vlrlt.embed import Embedder
+
+Source = Literal["visual", "text"]
+SOURCES: tuple[Source, ...] = ("visual", "text")
+ROUNDING = 1e-5
+"""The same cosine differs by less, however it is computed: where most clips show what is asked for, none is a tail."""
+KEPT_TEXTS, KEPT_VECTORS = 256, 2048
+"""What one search, and the next one, asks for again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How to search and what to show; every front end has these names and defaults."""
+
+    filter: Filter = field(default_factory=Filter)
+    sources: tuple[Source, ...] = SOURCES
+    """visual: the vectors; text: subtitles and narrations, for words only."""
+    per_video: int | None = 5
+    """Moments of one video at most; None: no limit."""
+    diversity: float = 0.0
+    """0: the best first; towards 1: moments that differ from each other first."""
+    duplicates: bool = False
+    """Also moments that show what a better one of another video shows, such as copies of a scene."""
+    tail: bool = False
+    """Also what fits too little to be a match."""
+    hidden: tuple[int, ...] = ()
+    """Ids of clips whose own moments are not shown: what was seen already."""
+
+    def __post_init__(self) -> None:
+        if not self.sources or not set(self.sources) <= set(SOURCES):
+            raise ConfigError(f"sources must be one or more of {', '.join(SOURCES)}, got {self.sources}")
+        if self.per_video is not None and self.per_video < 1:
+            raise ConfigError(f"per_video must be 1 or more, got {self.per_video}")
+        if not 0 <= self.diversity <= 1:
+            raise ConfigError(f"diversity must be in [0, 1], got {self.diversity}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """How much was searched."""
+
+    clips: int
+    videos: int
+    video_s: float
+
+
+def is_match(moment: Moment) -> bool:
+    """Whether a moment is more than the nearest there is: the words are said there, or are likely shown there."""
+    return moment.confidence is None or moment.confidence >= CONFIDENT or "text" in moment.sources
+
+
+class Ranking:
+    """Moments of one search, found as they are asked for and then kept: every page comes from one ranking."""
+
+    def __init__(self, moments: Iterator[Moment], *, num_searched: int) -> None:
+        self.num_searched = num_searched
+        """Clips."""
+        self._moments = moments
+        self._known: list[Moment] = []
+        self._lock = threading.Lock()
+
+    def __getitem__(self, ranks: slice) -> tuple[Moment, ...]:
+        with self._lock:
+            self._known += islice(self._moments, max(0, ranks.stop - len(self._known)))
+        return tuple(self._known[ranks])
+
+
+class Searcher:
+    """One state of a library, its model and the distribution of its vectors."""
+
+    def __init__(
+        self,
+        *,
+        clips: ClipTable,
+        store: VectorStore,
+        metadata: Metadata,
+        find_text: Callable[[str], Sequence[TextHit]],
+        embedder: "Embedder",
+        background: Callable[[], Float32Array],
+    ) -> None:
+        self.clips = clips
+        self.model = embedder.name
+        self._store = store
+        self._metadata = metadata
+        self._find_text = find_text
+        self._embedder = embedder
+        self._background = background
+        self._vector_of_text: Callable[[str], Float32Array] = lru_cache(KEPT_TEXTS)(
+            lambda text: embed_query(TextQuery(text), embedder)
+        )
+        self._vector_at: Callable[[int], Float32Array] = lru_cache(KEPT_VECTORS)(
+            lambda position: store.vectors(np.array([position]))[0]
+        )
+        self._texts: tuple[tuple[str, ...], Float32Array] = ((), np.empty((0, embedder.embed_dim), np.float32))
+
+    def rank(self, query: Query, options: SearchOptions) -> Ranking:
+        """Find the moments that fit a query.
+
+        Raises:
+            ConfigError: a filter is malformed, or a clip that the query names is not in the library.
+            DecodeError: the query's picture or video cannot be read.
+        """
+        within_N = options.filter.mask(self.clips, self._metadata)
+        num_searched = len(self.clips.ids_N) if within_N is None else int(within_N.sum())
+        moments = self._moments(query, options, within_N) if num_searched else iter(())
+        return Ranking(
+            (self._to_moment(rank, found) for rank, found in enumerate(moments, start=1)), num_searched=num_searched
+        )
+
+    def vector(self, query: SimpleQuery | CombinedQuery) -> Float32Array:
+        """The unit vector of a query, (D,)."""
+        if isinstance(query, CombinedQuery):
+            scaled = []
+            for part in query.parts:
+                vector_D = self.vector(part.query)
+                spread = float((self._store.sample_SD @ vector_D).std()) if len(self._store.sample_SD) else 1.0
+                scaled.append(part.weight / max(spread, 1e-6) * vector_D)
+            sum_D = np.sum(scaled, axis=0)
+            return np.asarray(sum_D / max(float(np.linalg.norm(sum_D)), 1e-12), np.float32)
+        if isinstance(query, SimilarQuery):
+            return self._vector_at(self.position(query.clip_id))
+        return self._vector_of_text(query.text) if isinstance(query, TextQuery) else embed_query(query, self._embedder)
+
+    def clip_at(self, position: int) -> Moment:
+        """The clip at a position of the table as a moment."""
+        return self.clips.moment(position)
+
+    def clips_between(self, video: str, start_s: float, end_s: float) -> Int64Array:
+        """Positions of the clips of a video whose middle lies in [start_s, end_s), by start."""
+        positions_K = self._clips_of.get(video, np.empty(0, np.int64))
+        middles_s_K = self._middles_s(positions_K)
+        return positions_K[(middles_s_K >= start_s) & (middles_s_K < end_s)]
+
+    def coverage(self, within: Filter) -> Coverage:
+        """How much of the library a filter lets pass."""
+        within_N = within.mask(self.clips, self._metadata)
+        kept = self.clips if within_N is None else self.clips.take(np.flatnonzero(within_N))
+        ends_s_V = np.zeros(len(self.clips.videos))
+        np.maximum.at(ends_s_V, kept.video_N, kept.end_s_N)
+        return Coverage(clips=len(kept.ids_N), videos=int(np.count_nonzero(ends_s_V)), video_s=float(ends_s_V.sum()))
+
+    def vectors(self, positions_K: Int64Array) -> Float32Array:
+        """Vectors of clips, (K, D)."""
+        return self._store.vectors(positions_K)
+
+    def embed_texts(self, texts: Sequence[str]) -> Float32Array:
+        """Unit vectors of texts, (len(texts), D); those of the last call are kept."""
+        if self._texts[0] != tuple(texts):
+            self._texts = (tuple(texts), self._embedder.embed_text(texts))
+        return self._texts[1]
+
+    def sample_of(self, video: str) -> Float32Array:
+        """Vectors of clips that stand for a video of the library, (S, D)."""
+        positions_K = self._clips_of[video]
+        return self.vectors(positions_K[evenly(len(positions_K), most=SAMPLE_CLIPS)])
+
+    def confidence(self, text_D: Float32Array, clip_D: Float32Array, *, searched_SD: Float32Array) -> float:
+        """Probability that a clip shows what words say, compared with others that were searched."""
+        return self._confidence.judge(text_D, searched_SD)(clip_D)
+
+    def recorded_s(self, video_id: str) -> float:
+        """When a video was recorded, in seconds since 1970; NaN: that is unknown."""
+        return recorded_s(self._metadata.get(video_id, {}))
+
+    def known_forms(self, text: str) -> str:
+        """The text with words in the form that the model knows, where its vocabulary is closed."""
+        return self._confidence.known_forms(text)
+
+    def position(self, clip_id: int) -> int:
+        """Where a clip is in the table.
+
+        Raises:
+            ConfigError: the library has no such clip.
+        """
+        return self.clips.position(clip_id)
+
+    def score(self, query: SimpleQuery | CombinedQuery, within_N: Mask | None = None) -> Scores:
+        """The scores of the clips that may be found."""
+        return Scores(self._store, self.vector(query), within_N)
+
+    def unknown_words(self, query: Query) -> tuple[str, ...]:
+        """Words of a query that mean nothing to its model."""
+        texts = [part.text for part in _text_parts(query)]
+        return tuple(word for text in texts for word in self._confidence.unknown_words(text))
+
+    def _moments(self, query: Query, options: SearchOptions, within_N: Mask | None) -> Iterator[Found]:
+        """The whole pipeline, lazily."""
+        if isinstance(query, SequenceQuery):
+            moments = self._sequences(query, options, within_N)
+        else:
+            moments = self._grown(query, options, within_N)
+        if options.hidden:
+            hidden = [self.clip_at(self.position(clip)) for clip in options.hidden]
+            moments = (found for found in moments if not self._shows(found, hidden))
+        if not options.duplicates:
+            moments = collapse_duplicates(moments, vector_of=self._vector_at, video_of=self._video_at)
+        if options.per_video is not None:
+            moments = limit_per_video(moments, limit=options.per_video, video_of=self._video_at)
+        if options.diversity:
+            moments = diversify(moments, diversity=options.diversity, vector_of=self._vector_at)
+        return moments
+
+    def _grown(
+        self, query: SimpleQuery | CombinedQuery, options: SearchOptions, within_N: Mask | None
+    ) -> Iterator[Found]:
+        """Moments of both sources; the irrelevant tail begins half way from the best score to the median."""
+        scores = self.score(query, within_N)
+        judge = self._judge(query, scores)
+        moments: Iterator[Found] = iter(())
+        if "visual" in options.sources:
+            moments = (replace(found, confidence=judge(found.seed)) for found in grow_moments(scores, self.clips))
+            if not options.tail:
+                least_score = (scores.median + float(scores.best(1).scores_K[0])) / 2 - ROUNDING
+                moments = cut_tail(moments, least_score=least_score, least_confidence=CONFIDENT)
+        if isinstance(query, TextQuery) and "text" in options.sources:
+            moments = fuse_text(moments, self._text_moments(query, scores), self._video_at)
+        return moments
+
+    def _sequences(self, query: SequenceQuery, options: SearchOptions, within_N: Mask | None) -> Iterator[Found]:
+        steps = [self.score(step, within_N) for step in query.steps]
+        judges = [self._judge(step, scores) for step, scores in zip(query.steps, steps, strict=True)]
+        for found in find_sequences(steps, self.clips, within_s=query.within_s):
+            sure = [judge(seed) for judge, seed in zip(judges, found.step_seeds, strict=True)]
+            confidence = min((known for known in sure if known is not None), default=None)
+            if options.tail or confidence is None or confidence >= CONFIDENT:
+                yield replace(found, confidence=confidence)
+
+    def _judge(self, query: SimpleQuery | CombinedQuery, scores: Scores) -> Callable[[int], float | None]:
+        """Tells of a position how sure it is that the words of the query are shown there; None: there are no words."""
+        texts = _text_parts(query)
+        if not texts:
+            return lambda _position: None
+        if self.unknown_words(query):
+            return lambda _position: 0.0
+        text_D = mean_direction(np.stack([self.vector(text) for text in texts]))
+        judge = self._confidence.judge(text_D, scores.sample_SD)
+        return lambda position: judge(self._vector_at(position))
+
+    def _text_moments(self, query: TextQuery, scores: Scores) -> list[Found]:
+        """What the text source found, in clips that may be found."""
+        moments = []
+        for hit in self._find_text(query.text):
+            position = self._clip_at(hit.video, (hit.start_s + hit.end_s) / 2)
+            score = -math.inf if position is None else scores.of(position)
+            if position is not None and score > -math.inf:
+                moments.append(
+                    Found(
+                        seed=position,
+                        score=score,
+                        percentile=scores.percentile(score),
+                        start_s=hit.start_s,
+                        end_s=hit.end_s,
+                        sources=("text",),
+                        text=hit.text,
+                    )
+                )
+        return moments
+
+    def _shows(self, found: Found, clips: Sequence[Moment]) -> bool:
+        """Whether a moment overlaps one of some clips."""
+        video = self.clips.videos[self._video_at(found.seed)]
+        return any(clip.video == video and found.start_s < clip.end_s and clip.start_s < found.end_s for clip in clips)
+
+    def _to_moment(self, rank: int, found: Found) -> Moment:
+        video = self._video_at(found.seed)
+        return Moment(
+            rank=rank,
+            score=found.score,
+            percentile=found.percentile,
+            confidence=found.confidence,
+            clip_id=int(self.clips.ids_N[found.seed]),
+            video=self.clips.videos[video],
+            video_id=self.clips.video_ids[video],
+            start_s=found.start_s,
+            end_s=found.end_s,
+            sources=found.sources,
+            text=found.text,
+            steps=found.steps,
+        )
+
+    @cached_property
+    def _confidence(self) -> Confidence:
+        """Made for the first words: some models read none, and find clips and pictures all the same."""
+        return Confidence(self._background(), captions=getattr(self._embedder, "captions", ()))
+
+    @cached_property
+    def _clips_of(self) -> dict[str, Int64Array]:
+        """Path of a video -> positions of its clips, by start; those of an unfinished one may lie apart."""
+        order_N = np.argsort(self.clips.video_N, kind="stable")
+        edges = np.flatnonzero(np.diff(self.clips.video_N[order_N])) + 1
+        parts = np.split(order_N, edges) if len(order_N) else []
+        return {self.clips.videos[self.clips.video_N[part[0]]]: part for part in parts}
+
+    def _clip_at(self, video: str, time_s: float) -> int | None:
+        """Position of the clip of a video whose middle is nearest to a time; None: it has no clips."""
+        if video not in self._clips_of:
+            return None
+        positions_K = self._clips_of[video]
+        return int(positions_K[np.abs(self._middles_s(positions_K) - time_s).argmin()])
+
+    def _middles_s(self, positions_K: Int64Array) -> Float64Array:
+        return (self.clips.start_s_N[positions_K] + self.clips.end_s_N[positions_K]) / 2
+
+    def _video_at(self, position: int) -> int:
+        return int(self.clips.video_N[position])
+
+
+def _text_parts(query: Query) -> tuple[TextQuery, ...]:
+    """The words of what shall be found."""
+    if isinstance(query, SequenceQuery):
+        return tuple(text for step in query.steps for text in _text_parts(step))
+    if isinstance(query, CombinedQuery):
+        return tuple(part.query for part in query.parts if isinstance(part.query, TextQuery) and part.weight > 0)
+    return (query,) if isinstance(query, TextQuery) else ()

@@ -1,0 +1,1 @@
+"""`vlrlt demo`: an archive is rendered, indexed, searched and reported on."""

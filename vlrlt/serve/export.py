@@ -1,0 +1,185 @@
+"""Routes that give results away: films, lists, likenesses, repeated scenes, saved searches."""
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Query, Response
+from fastapi import Path as PathParameter
+from fastapi.responses import FileResponse
+from starlette.background import BackgroundTask
+
+from vlrlt.errors import ConfigError
+from vlrlt.export.cut import cut_video
+from vlrlt.export.export import export_file
+from vlrlt.export.piece import piece_of
+from vlrlt.index.search.repeats import THRESHOLD
+from vlrlt.index.search.request import SearchRequest
+from vlrlt.index.search.searcher import SearchOptions
+from vlrlt.serve.errors import NotFoundError
+from vlrlt.serve.schema import ExportBody, SearchBody
+from vlrlt.service import SearchResult, Service
+from vlrlt.types import ClipSpan, Moment
+
+MAX_CUT_S = 600.0
+MAX_DUPLICATE_CLIPS = 100_000
+"""Finding repeated scenes takes seconds up to here; beyond, `vlrlt duplicates` does it."""
+_NUM_FILMS = 2
+"""Films and boards that are made at the same time: more would only slow each other, and all searches, down."""
+_KINDS = {
+    "m3u": "audio/x-mpegurl",
+    "csv": "text/csv",
+    "json": "application/json",
+    "vtt": "text/vtt",
+    "edl": "text/plain",
+    "fcpxml": "application/xml",
+    "otio": "application/json",
+    "png": "image/png",
+}
+
+ClipIdPath = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{16}$")]
+NamePath = Annotated[str, PathParameter(pattern=r"^[\w .-]{1,100}$")]
+PageQuery = Annotated[str | None, Query(max_length=64)]
+SecondsQuery = Annotated[float | None, Query(ge=0, le=1e7, allow_inf_nan=False)]
+
+
+def span_of(moment: Moment, start_s: float | None, end_s: float | None) -> ClipSpan:
+    """The seconds that are asked for, or the clip's own."""
+    return ClipSpan(moment.start_s if start_s is None else start_s, moment.end_s if end_s is None else end_s)
+
+
+def add_take(
+    app: FastAPI,
+    service: Service,
+    *,
+    find_clip: Callable[[str], Moment],
+    show: Callable[[SearchResult, Literal["moment", "video"]], dict[str, Any]],
+) -> None:
+    """Add the routes.
+
+    Args:
+        app: gets them.
+        service: the open library.
+        find_clip: a clip by its id, or "not found".
+        show: a result without paths.
+    """
+    films = threading.BoundedSemaphore(_NUM_FILMS)
+    _add_films(app, find_clip, films)
+    _add_searches(app, service, show)
+
+    @app.get("/v1/clips/{clip_id}/similar", tags=["search"])
+    def similar(
+        clip_id: ClipIdPath, k: Annotated[int, Query(ge=1, le=200)] = 10, page: PageQuery = None
+    ) -> dict[str, Any]:
+        """Moments that look like a clip, without the one that it is part of."""
+        options = SearchOptions(duplicates=True)
+        return show(service.similar(find_clip(clip_id).clip_id, k=k, options=options, page=page), "moment")
+
+    @app.get("/v1/duplicates", tags=["search"])
+    def duplicates(
+        threshold: Annotated[float, Query(gt=0, le=1)] = THRESHOLD,
+        min_s: Annotated[float, Query(ge=0, le=1e7)] = 0.0,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    ) -> dict[str, Any]:
+        """Scenes that different videos have in common, the longest first."""
+        if service.counts().clips > MAX_DUPLICATE_CLIPS:
+            raise ConfigError(f"this library has more than {MAX_DUPLICATE_CLIPS} clips; run: vlrlt duplicates")
+        with films:
+            found = service.duplicates(threshold=threshold, min_s=min_s)
+        shown = [repetition.as_json() for repetition in found[offset : offset + limit]]
+        for stretch in (stretch for one in shown for stretch in one["stretches"]):
+            stretch["video"] = Path(stretch["video"]).name.encode(errors="replace").decode()
+        return {"total": len(found), "threshold": threshold, "duplicates": shown}
+
+
+def _add_films(app: FastAPI, find_clip: Callable[[str], Moment], films: threading.BoundedSemaphore) -> None:
+    @app.get("/v1/clips/{clip_id}/cut", tags=["media"], response_class=FileResponse)
+    def cut(
+        clip_id: ClipIdPath,
+        start_s: SecondsQuery = None,
+        end_s: SecondsQuery = None,
+        mode: Literal["exact", "copy"] = "exact",
+    ) -> FileResponse:
+        """A clip, or other seconds of its video, as a film with sound.
+
+        `copy` is fast and begins at the key frame before: headers Vlrlt-Start-S and Vlrlt-End-S say what was written.
+        """
+        moment = find_clip(clip_id)
+        span = span_of(moment, start_s, end_s)
+        if span.duration_s > MAX_CUT_S:
+            raise ConfigError(f"a cut may last {MAX_CUT_S:g} s, got {span.duration_s:.1f} s; ask for less")
+        suffix = Path(moment.video).suffix if mode == "copy" else ".mp4"
+        folder = Path(tempfile.mkdtemp(prefix="vlrlt-"))
+        remove = partial(shutil.rmtree, folder, ignore_errors=True)
+        try:
+            with films:
+                film = cut_video(Path(moment.video), span, folder / f"cut{suffix}", mode=mode)
+        except BaseException:
+            remove()
+            raise
+        return FileResponse(
+            film.out,
+            filename=f"{clip_id}-{film.start_s:.2f}-{film.end_s:.2f}{suffix}",
+            headers={
+                "Vlrlt-Mode": film.mode,
+                "Vlrlt-Start-S": f"{film.start_s:.3f}",
+                "Vlrlt-End-S": f"{film.end_s:.3f}",
+            },
+            background=BackgroundTask(remove),
+        )
+
+    @app.post("/v1/export", tags=["media"], response_class=Response)
+    def export(body: ExportBody) -> Response:
+        """Clips as a playlist, table, timeline, chapters or storyboard; videos are named without their folders."""
+        pieces = []
+        for piece in body.pieces:
+            moment = find_clip(piece.clip)
+            moment = moment.within(span_of(moment, piece.start_s, piece.end_s))
+            pieces.append(replace(piece_of(moment, title=body.title), name_only=True))
+        with films, tempfile.TemporaryDirectory(prefix="vlrlt-") as folder:
+            (written,) = export_file(pieces, Path(folder) / f"export.{body.format}", title=body.title)
+            content = written.read_bytes()
+        disposition = {"Content-Disposition": f'attachment; filename="export.{body.format}"'}
+        return Response(content, media_type=_KINDS[body.format], headers=disposition)
+
+
+def _add_searches(
+    app: FastAPI,
+    service: Service,
+    show: Callable[[SearchResult, Literal["moment", "video"]], dict[str, Any]],
+) -> None:
+    def known(name: str) -> SearchRequest:
+        try:
+            return service.saved.get(name)
+        except ConfigError as error:
+            raise NotFoundError(str(error)) from error
+
+    @app.get("/v1/searches", tags=["search"])
+    def searches() -> dict[str, Any]:
+        """The saved searches by name: each is a body of /v1/search."""
+        return {"searches": {name: request.as_json() for name, request in service.saved.all().items()}}
+
+    @app.put("/v1/searches/{name}", tags=["search"])
+    def save(name: NamePath, body: SearchBody) -> dict[str, Any]:
+        """Keep a search; an older one of that name is replaced."""
+        request = body.as_request()
+        service.saved.save(name, request)
+        return request.as_json()
+
+    @app.delete("/v1/searches/{name}", tags=["search"], status_code=204)
+    def delete(name: NamePath) -> None:
+        """Forget a search."""
+        known(name)
+        service.saved.delete(name)
+
+    @app.get("/v1/searches/{name}/hits", tags=["search"])
+    def hits(name: NamePath, page: PageQuery = None) -> dict[str, Any]:
+        """Search again for what was saved."""
+        request = known(name)
+        return show(service.search_saved(name, page=page), request.group_by)

@@ -1,0 +1,96 @@
+"""A library for assistants: search, ask and preview as tools of the Model Context Protocol, over stdin and stdout.
+
+Source: https://modelcontextprotocol.io
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+from vlrlt import __version__
+from vlrlt.ask.question import parse_question
+from vlrlt.ask.retrieval import RetrievalAnswerer
+from vlrlt.errors import VlrltError
+from vlrlt.extras import require
+from vlrlt.index.search.filters import Filter
+from vlrlt.index.search.language import WITHIN_S, compose, parse_clip_id
+from vlrlt.index.search.searcher import SearchOptions
+from vlrlt.service import Service
+from vlrlt.types import ClipSpan
+
+if TYPE_CHECKING:
+    from mcp.server import MCPServer
+
+INSTRUCTIONS = (
+    "An archive of videos that can be searched by what they show. search finds moments; found=false says that nothing "
+    "is a confident match. ask answers questions with citations, or says that it cannot. preview shows a clip."
+)
+MAX_HITS = 50
+
+
+def create_server(service: Service) -> "MCPServer":
+    """The tools over an open library.
+
+    Raises:
+        MissingExtraError: the extra is not installed.
+    """
+    require("mcp", extra="mcp")
+    from mcp.server import MCPServer
+    from mcp.server.mcpserver import Image
+    from mcp.server.mcpserver.exceptions import ToolError
+    from pydantic import Field
+
+    server: MCPServer = MCPServer("vlrlt", version=__version__, instructions=INSTRUCTIONS)
+
+    @contextmanager
+    def told() -> Iterator[None]:
+        """Our errors are for the assistant to read; the SDK keeps all others to itself."""
+        try:
+            yield
+        except VlrltError as error:
+            raise ToolError(str(error)) from error
+
+    @server.tool()
+    @told()
+    def search(
+        query: Annotated[str, Field(description="What to find, as a caption would have it.")],
+        without: Annotated[list[str] | None, Field(description="What shall not be shown.")] = None,
+        then: Annotated[list[str] | None, Field(description="What comes after it in the same video.")] = None,
+        within_s: Annotated[float, Field(ge=0, description="From one step to the next, at most.")] = WITHIN_S,
+        like: Annotated[list[str] | None, Field(description="Clips of hits to refine the words by.")] = None,
+        paths: Annotated[list[str] | None, Field(description="Globs of the videos' paths or names.")] = None,
+        k: Annotated[int, Field(ge=1, le=MAX_HITS, description="How many moments.")] = 10,
+    ) -> dict[str, Any]:
+        """Find moments of videos; each hit has its video, its seconds, how sure it is, and the id of a clip."""
+        asked = compose(
+            text=[query],
+            like=[parse_clip_id(clip) for clip in like or ()],
+            without=without or (),
+            then=then or (),
+            within_s=within_s,
+        )
+        options = SearchOptions(filter=Filter(paths=tuple(paths or ())))
+        return service.search(asked, k=k, options=options).as_json()
+
+    @server.tool()
+    @told()
+    def ask(
+        question: Annotated[str, Field(description="When, where, whether, how often, how long, before, after, which.")],
+        options: Annotated[list[str] | None, Field(description="Answers to choose from.")] = None,
+    ) -> dict[str, Any]:
+        """Answer a question over the archive with the moments that the answer rests on, or found=false."""
+        return RetrievalAnswerer(service).answer(parse_question(question, options=tuple(options or ()))).as_json()
+
+    @server.tool()
+    @told()
+    def preview(
+        clip: Annotated[str, Field(description="The clip of a hit or a citation.")],
+        start_s: Annotated[float | None, Field(ge=0, description="Other seconds of its video.")] = None,
+        end_s: Annotated[float | None, Field(ge=0)] = None,
+    ) -> Image:
+        """A picture of the middle of a clip, or of other seconds of its video."""
+        moment = service.clip(parse_clip_id(clip))
+        span = ClipSpan(moment.start_s if start_s is None else start_s, moment.end_s if end_s is None else end_s)
+        return Image(data=service.thumbnail(moment.within(span)), format="jpeg")
+
+    return server
