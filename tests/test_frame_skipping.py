@@ -65,7 +65,7 @@ def test_no_other_key_frame_is_decoded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("times_s", "max_shift_s", "pace"),
+    ("times_s", "max_shift_s", "skipping"),
     [
         ([0.3, 6.0], 0.0, "every frame"),
         ([0.3, 6.0], 0.3, "key frames"),
@@ -76,7 +76,7 @@ def test_no_other_key_frame_is_decoded(tmp_path: Path) -> None:
         ([0.3, 39.9], 2.0, "key frames"),
     ],
 )
-def test_the_cheapest_pace_that_is_near_enough(
+def test_the_cheapest_way_to_read_that_is_near_enough(
     tmp_path: Path, times_s: list[float], max_shift_s: float, skipping: FrameSkipping
 ) -> None:
     recipe = FAR_KEYS if times_s[0] > 1 else KEYS
