@@ -90,9 +90,9 @@ def mcq(tmp_path: Path) -> EgoMCQ:
     inside = [("one", 0.0), ("one", 1.0), ("one", 2.0)]
     across = [("red", 0.0), ("green", 0.0), ("blue", 0.0)]
     questions = [
-        ask("#C C takes the green lime", 1, 1, inside),
-        ask("#C C takes the red tomato", 2, 1, inside),  # the annotation is wrong, the model is not
-        ask("#C C takes the blue bag", 2, 2, across),
+        ask("#C C takes the green lime", 1, 2, inside),
+        ask("#C C takes the red tomato", 2, 2, inside),  # the annotation is wrong, the model is not
+        ask("#C C takes the blue bag", 2, 1, across),
     ]
     (tmp_path / "egomcq.json").write_text(json.dumps(dict(enumerate(questions))))
     return EgoMCQ(tmp_path / "egomcq.json", tmp_path)

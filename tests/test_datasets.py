@@ -13,10 +13,11 @@ from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos
 from vlrlt.datasets.caption_file import CaptionFile
 from vlrlt.datasets.charades_ego import CharadesEgo
 from vlrlt.datasets.check import check_dataset
-from vlrlt.datasets.ego4d import EgoClip, EgoMCQ
+from vlrlt.datasets.ego4d import ActionKind, EgoClip, EgoMCQ
 from vlrlt.datasets.egtea import Egtea
 from vlrlt.datasets.epic import EpicData
 from vlrlt.datasets.msrvtt import MsrVtt
+from vlrlt.datasets.relevancy import ActionTable
 from vlrlt.errors import AnnotationError, ConfigError, NotAVideoError
 from vlrlt.video.chunks import open_video
 from vlrlt.video.decode import DecoderName
@@ -36,43 +37,113 @@ def write(path: Path, *lines: str) -> Path:
     return path
 
 
-def question(answer: int, kind: int, *videos: str) -> dict[str, object]:
+def question(answer: int, types: int, *videos: str) -> dict[str, object]:
     choices = {
         str(place): {"video_uid": uid, "clip_start": place, "clip_end": place + 1.0, "clip_text": f"#C C does {place}"}
         for place, uid in enumerate(videos)
     }
-    return {"answer": answer, "types": kind, "query": {"clip_text": f"#C C does {answer}"}, "choices": choices}
+    return {"answer": answer, "types": types, "query": {"clip_text": f"#C C does {answer}"}, "choices": choices}
 
 
-def test_egoclip_is_tab_separated_and_leaves_empty_clips_out(tmp_path: Path) -> None:
-    listed = write(
-        tmp_path / "egoclip.csv",
-        f"{EGOCLIP_HEADER}\tclip_text\ttag_verb\ttag_noun",
-        "0\tuid-1\t128.0\tpass_1\t0\t3.3\t2.967\t3.721\t#C C picks a bag, slowly\t[93]\t[192, 115]",
-        "1\tuid-1\t128.0\tpass_1\t1\t5.0\t5.0\t5.0\t#C C blinks\t[1]\t[2]",
-        "2\tuid-2\t60.0\tpass_1\t0\t1.0\t0.5\t1.5\t#c c picks A BAG, slowly\t[93]\t[192]",
+def egoclip(folder: Path, *lines: str, actions: ActionKind = "captions") -> EgoClip:
+    return EgoClip(
+        write(folder / "egoclip.csv", f"{EGOCLIP_HEADER}\tclip_text\ttag_verb\ttag_noun", *lines), folder, actions
     )
-    data = EgoClip(listed, tmp_path)
+
+
+def test_egoclip_is_tab_separated_and_read_as_its_users_read_it(tmp_path: Path) -> None:
+    """Columns and first line as in EgoVLP's README; pandas reads it there with error_bad_lines=False."""
+    data = egoclip(
+        tmp_path,
+        "0\tuid-1\t128.033333\tnarration_pass_1\t0\t3.3445\t2.967651\t3.721266\t#C C picks a bag, slowly\t[93]\t[2, 5]",
+        "1\tuid-1\t128.0\tnarration_pass_1\t1\t5.0\t5.0\t5.0\t#C C blinks\t[1]\t[]",
+        "2\tuid-2\t60.0\tnarration_pass_1\t0\t1.0\t0.5\t1.5\t#c c picks A BAG, slowly\t[93]\t[192]",
+    )
     spans = data.spans("train")
     assert texts(spans) == [
-        ("uid-1", 2.967, 3.721, "#C C picks a bag, slowly"),
+        ("uid-1", 2.967651, 3.721266, "#C C picks a bag, slowly"),
+        ("uid-1", 5.0, 5.001, "#C C blinks"),
         ("uid-2", 0.5, 1.5, "#c c picks A BAG, slowly"),
     ]
-    assert spans[0].action == spans[1].action  # the same words
+    assert spans[0].action == spans[2].action != spans[1].action  # the same words
     with pytest.raises(AnnotationError, match="EgoClip has no split 'test'; it has train"):
         data.spans("test")
 
 
+def test_a_bad_line_of_egoclip_is_mended_or_left_out_and_counted(tmp_path: Path) -> None:
+    def line(start: object, stop: object, text: str, uid: str = "uid") -> str:
+        return f"0\t{uid}\t60.0\tnarration_pass_1\t0\t1.0\t{start}\t{stop}\t{text}\t[93]\t[2]"
+
+    left_out = (line(1, 2, "#C C a\tb"), "0\tuid\t60", line(1, 2, ""), line(1, 2, "x", uid=""), line("", 2, "#C C d"),
+                line(3, 2, "#C C e"), line(-3, -2, "#C C f"), line("nan", 2, "#C C g"))  # fmt: skip
+    kept = (line(-0.4, 0.9, "#C C wakes"), line(4, 4, "#C C blinks"), line(1, 2, '"#C C says hello'),
+            line(1, 2, '"#C C says ""hello"""'), line(1, 2, 'reads "news"'),
+            f"{line(1, 2, '#C C sits')}\t")  # fmt: skip
+    data = egoclip(tmp_path, *left_out, *kept, *[left_out[0]] * 9)
+    spans = data.spans("train")
+    assert [(span.start_s, span.stop_s, span.caption) for span in spans] == [
+        (0.0, 0.9, "#C C wakes"),
+        (4.0, 4.001, "#C C blinks"),
+        (1.0, 2.0, '"#C C says hello'),
+        (1.0, 2.0, '#C C says "hello"'),
+        (1.0, 2.0, 'reads "news"'),
+        (1.0, 2.0, "#C C sits"),
+    ]
+    assert data.repairs.counts == {
+        "left out, must have 11 cells": 11,
+        "left out, it has no caption": 1,
+        "left out, it has no video": 1,
+        "left out, clip_start and clip_end must be seconds, clip_end the later": 4,
+        "starts at 0 s, clip_start lies before the video": 1,
+        "shows one picture, clip_end is clip_start": 1,
+    }
+    assert len(data.repairs.first) == 10
+    assert data.repairs.first[0].endswith("egoclip.csv:2: left out, must have 11 cells")
+    data.spans("train")
+    assert data.repairs.counts.total() == 19  # counted anew
+    with pytest.raises(AnnotationError, match="no column clip_text; found"):
+        EgoClip(write(tmp_path / "no.csv", "video_uid\tclip_start\tclip_end"), tmp_path).spans("train")
+    with pytest.raises(AnnotationError, match="has no line below its header"):
+        egoclip(tmp_path).spans("train")
+
+
+def test_egoclip_tags_are_verbs_and_nouns(tmp_path: Path) -> None:
+    tags = ("[93]\t[192, 115, 12]", "[93, 4]\t[12]", "[4]\t[12]", "[]\t[12]", "[93]\t", "[93]\t[12.5]")
+    data = egoclip(
+        tmp_path, *(f"0\tuid\t60\tp\t0\t1\t1\t2\t#C C {text}\t{tag}" for text, tag in zip("abcdda", tags, strict=True)),
+        actions="tags",
+    )  # fmt: skip
+    actions = [span.action for span in data.spans("train")]
+    table = ActionTable(actions)
+    places = table.index(actions)
+    assert table.share_verb_and_noun(places, places).tolist() == [
+        [True, True, False, False, False, False],
+        [True, True, True, False, False, False],
+        [False, True, True, False, False, False],
+        [False, False, False, True, True, False],  # untagged, but the same words
+        [False, False, False, True, True, False],
+        [False, False, False, False, False, True],
+    ]
+    assert data.repairs.counts == {"counts as untagged, tag_verb and tag_noun must be like [93, 4]": 2}
+
+
 def test_egomcq_questions(tmp_path: Path) -> None:
+    """In the published file 1 is inter and 2 is intra: EgoVLP's data loader and the videos of the choices say so."""
     file = tmp_path / "egomcq.json"
-    file.write_text(json.dumps({"0": question(2, 1, *"aaaaa"), "7": question(0, 2, *"abcde")}))
+    file.write_text(json.dumps({"0": question(2, 2, *"aaaaa"), "7": question(0, 1, *"abcde")}))
     first, second = EgoMCQ(file, tmp_path).questions()
     assert (first.kind, first.answer, first.query) == ("intra", 2, "#C C does 2")
     assert (second.kind, [choice.video_id for choice in second.choices]) == ("inter", list("abcde"))
     assert second.choices[3].start_s == 3
+    early = question(0, 2, *"aaaaa")
+    early["choices"]["0"] |= {"clip_start": -0.25, "clip_end": -0.1}  # type: ignore[index]
+    file.write_text(json.dumps({"0": early}))
+    assert (EgoMCQ(file, tmp_path).questions()[0].choices[0].start_s) == 0.0
     for broken, message in (
-        ({"0": question(5, 1, *"aaaaa")}, "question 0 has answer 5 of 5 choices"),
-        ({"0": question(1, 9, *"aaaaa")}, "question 0 is not as published: KeyError"),
+        ({"0": question(5, 2, *"aaaaa")}, "question 0 has answer 5 of 5 choices"),
+        ({"0": question(1, 1, *"aaaaa")}, "question 0 has types 1, but its clips are of 1 videos"),
+        ({"0": question(1, 2, *"aabaa")}, "question 0 has types 2, but its clips are of 2 videos"),
+        ({"0": question(1, 9, *"aaaaa")}, "question 0 has types 9"),
         ({"0": {"answer": 1}}, "question 0 is not as published"),
         ({}, "has no question"),
         ([], "must be a JSON object, got list"),
@@ -102,7 +173,11 @@ def test_charades_ego_videos_and_their_timed_actions(tmp_path: Path) -> None:
         ("AEGO", 11.9, 21.2, "Opening a door"),
         ("AEGO", 0.0, 12.6, "Holding some clothes"),
     ]
-    for cell, message in (("c002 1 2", "classes c000 to c001"), ("c001 5 4", "classes c000"), ("x", "like 'c092")):
+    odd = charades(tmp_path, "AEGO,S,K,6,7,Yes,t,a,x,c001 5 4;c000 1 2,30.5,Yes")
+    assert odd.videos("test")[0].classes == frozenset((0, 1))
+    assert texts(odd.spans("test")) == [("AEGO", 1.0, 2.0, "Holding some clothes")]
+    assert odd.repairs.counts == {"an action is no span, it must start at 0 s or later and end later": 1}
+    for cell, message in (("c002 1 2", "classes c000 to c001"), ("x", "like 'c092")):
         with pytest.raises(AnnotationError, match=rf"only1st\.csv:2: actions is .*{message}"):
             charades(tmp_path, f"AEGO,S,K,6,7,Yes,t,a,x,{cell},30.5,Yes").videos("test")
 
@@ -253,6 +328,26 @@ def test_every_problem_is_named(tmp_path: Path, chunked: Path) -> None:
     assert result.stdout.splitlines()[-1] == "6 spans of 4 videos: 5 problems"
     found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
     assert (found["spans"], found["videos"], len(found["problems"])) == (6, 4, 5)
+
+
+def test_repaired_lines_are_counted_and_shown_but_are_no_problem(tmp_path: Path) -> None:
+    write_video(tmp_path / "uid.mp4")
+    line = "0\tuid\t3.0\tp\t0\t1.0\t{start}\t2.0\t#C C waits\t[1]\t[2]"
+    egoclip(tmp_path, line.format(start=-0.5), line.format(start="soon"), line.format(start=1))
+    command = ["data", "check", "egoclip", "--annotations", str(tmp_path / "egoclip.csv"), "--videos", str(tmp_path)]
+    result = CliRunner().invoke(app, command)
+    assert (result.exit_code, result.stdout.splitlines()) == (
+        0,
+        [
+            "1 line: starts at 0 s, clip_start lies before the video",
+            "1 line: left out, clip_start and clip_end must be seconds, clip_end the later",
+            f"  {tmp_path}/egoclip.csv:2: starts at 0 s, clip_start lies before the video",
+            f"  {tmp_path}/egoclip.csv:3: left out, clip_start and clip_end must be seconds, clip_end the later",
+            "2 spans of 1 videos: 0 problems",
+        ],
+    )
+    found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert sum(found["repairs"]["counts"].values()) == len(found["repairs"]["first"]) == 2
 
 
 @pytest.mark.parametrize("decoder", ["decord", "pyav"])

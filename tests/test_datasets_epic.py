@@ -17,7 +17,7 @@ from vlrlt.datasets.epic import (
     relevancy_matrix,
     sentence_narrations,
 )
-from vlrlt.datasets.relevancy import ActionTable, relevancy
+from vlrlt.datasets.relevancy import Action, ActionTable, relevancy
 from vlrlt.errors import AnnotationError
 from vlrlt.evaluate.epic_mir import EpicMir
 from vlrlt.evaluate.predictions import read_similarity
@@ -189,7 +189,7 @@ def test_relevancy_equals_a_plain_double_loop() -> None:
 
 def test_a_table_of_a_million_captions_costs_what_a_batch_costs() -> None:
     """EgoClip: nearly every caption is an action of its own, so nothing may grow with their square."""
-    table = ActionTable((number, frozenset((number, number + 1))) for number in range(300_000))
+    table = ActionTable(Action.of(number, (number, number + 1)) for number in range(300_000))
     places = np.array([0, 1, 299_999, 0])
     expected = [[1.0, 1 / 6, 0.0, 1.0], [1 / 6, 1.0, 0.0, 1 / 6], [0.0, 0.0, 1.0, 0.0], [1.0, 1 / 6, 0.0, 1.0]]
     assert np.allclose(table.relevancy(places, places), expected, atol=1e-15)

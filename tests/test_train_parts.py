@@ -12,7 +12,7 @@ from towers import INFERENCE, TINY, TINY_RUN_OVERLAP, TINY_TEXT, half_static_cli
 from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.caption_file import CaptionFile
 from vlrlt.datasets.epic import EpicData
-from vlrlt.datasets.relevancy import ActionTable
+from vlrlt.datasets.relevancy import Action, ActionTable
 from vlrlt.errors import AnnotationError, ConfigError
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.models.video_encoder import VideoEncoder
@@ -42,7 +42,7 @@ def data(toy_data: Path, tmp_path: Path) -> ClipDataModule:
 def span(number: int, verb: int, noun: int) -> CaptionedSpan:
     return CaptionedSpan(
         span_id=str(number), video_id="v", start_s=0.0, stop_s=1.0, caption=f"{verb} {noun}",
-        action=(verb, frozenset((noun,))), group="g",
+        action=Action.of(verb, (noun,)), group="g",
     )  # fmt: skip
 
 
@@ -190,11 +190,11 @@ def test_batches_hold_distinct_actions_and_all_verbs_of_a_noun(toy_data: Path) -
     sampler = DistinctActions(spans, batch_size=10**6, num_batches=3, seed=4)
     assert [len(batch) for batch in sampler] == [num_actions] * 3
     sampler = DistinctActions(spans, batch_size=8, num_batches=5, seed=4)
-    verbs_by_noun = Counter(action[1] for action in {s.action for s in spans})
+    verbs_by_noun = Counter(action.nouns for action in {s.action for s in spans})
     for batch in sampler:
         actions = [spans[draw.index].action for draw in batch]
         assert len(set(actions)) == len(actions) == 8
-        nouns = list(dict.fromkeys(action[1] for action in actions))
+        nouns = list(dict.fromkeys(action.nouns for action in actions))
         for noun in nouns[:-1]:  # the last noun may be cut by the batch size
             assert sum(action[1] == noun for action in actions) == verbs_by_noun[noun]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L  # noqa: N812 - the name its own documentation uses
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
 from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos
@@ -120,6 +121,8 @@ class ClipDataModule(L.LightningDataModule):
             ConfigError: too few groups to hold one out.
         """
         train, val = self._divide()
+        if self.dataset.repairs.counts:
+            rank_zero_info(self.dataset.repairs.as_text())
         self.table = ActionTable(span.action for span in (*train, *val))
         paths = {span.video_id: Path() for span in (*train, *val)}
         paths = {video_id: self.dataset.video_path(video_id) for video_id in sorted(paths)}

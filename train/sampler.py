@@ -150,7 +150,7 @@ class DistinctActions(BatchSampler):
     ) -> None:
         by_noun: dict[frozenset[int], dict[Action, list[int]]] = defaultdict(lambda: defaultdict(list))
         for index, span in enumerate(spans):
-            by_noun[span.action[1]][span.action].append(index)
+            by_noun[span.action.nouns][span.action].append(index)
         self._by_noun = [by_noun[nouns] for nouns in sorted(by_noun, key=sorted)]
         num_actions = sum(map(len, self._by_noun))
         fitting = min(batch_size, num_actions - num_actions % share.num_processes)

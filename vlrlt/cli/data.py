@@ -10,7 +10,7 @@ import typer
 from vlrlt.cli.root import SOME_FAILED, Json, data_app
 
 if TYPE_CHECKING:
-    from vlrlt.datasets.base import CaptionedVideos
+    from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos
 
 Kind = Literal["epic", "egoclip", "egomcq", "charades-ego", "egtea", "msrvtt", "captions"]
 
@@ -31,17 +31,25 @@ def data_check(
     Example: vlrlt data check epic --annotations epic-kitchens-100-annotations --videos EK100/video_15sec_320px
     """
     from vlrlt.datasets.check import check_dataset
+    from vlrlt.datasets.tables import Repairs
     from vlrlt.progress import count_progress
 
     dataset = _dataset(kind, annotations, videos)
-    spans = [span for name in ((split,) if split else dataset.splits) for span in dataset.spans(name)]
+    spans: list[CaptionedSpan] = []
+    repairs = Repairs()
+    for name in (split,) if split else dataset.splits:
+        spans += dataset.spans(name)
+        repairs.merge(dataset.repairs)
     with count_progress("videos") as show:
         problems = check_dataset(dataset, spans, decoder=decoder, on_progress=show)
     num_videos = len({span.video_id for span in spans})
     if as_json:
         found = [asdict(problem) for problem in problems]
-        typer.echo(json.dumps({"spans": len(spans), "videos": num_videos, "problems": found}))
+        repaired = {"counts": dict(repairs.counts), "first": repairs.first}
+        typer.echo(json.dumps({"spans": len(spans), "videos": num_videos, "problems": found, "repairs": repaired}))
     else:
+        if repairs.counts:
+            typer.echo(repairs.as_text())
         for problem in problems:
             typer.echo(f"{problem.kind:12} {problem.what}")
         typer.echo(f"{len(spans)} spans of {num_videos} videos: {len(problems)} problems")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from vlrlt.datasets.relevancy import Action
+from vlrlt.datasets.tables import Repairs
 from vlrlt.errors import AnnotationError
 
 Split = Literal["train", "val", "test"]
@@ -26,7 +27,7 @@ class CaptionedSpan:
     """None: the end of the video."""
     caption: str
     action: Action
-    """Verb class and noun classes where the dataset has them, else one action for each distinct caption."""
+    """Verb and noun classes where the dataset has them, else one action for each distinct caption."""
     group: str
     """What must not be divided between training and validation: a participant, a video."""
 
@@ -41,6 +42,11 @@ class CaptionedVideos(ABC):
     def splits(self) -> tuple[Split, ...]:
         """Which splits it has."""
         return ("train", "test")
+
+    @property
+    def repairs(self) -> Repairs:
+        """What the last call of `spans` mended or left out; nothing, unless a dataset's files are known to need it."""
+        return Repairs()
 
     def require(self, split: Split) -> None:
         """Refuse a split that it does not have.
@@ -87,5 +93,5 @@ def caption_actions(captions: Iterable[str]) -> list[Action]:
     """One action for each distinct caption, whatever its case: only equal captions have relevancy 1, others 0."""
     positions: dict[str, int] = {}
     numbers = [positions.setdefault(caption.strip().casefold(), len(positions)) for caption in captions]
-    actions = [(number, frozenset((number,))) for number in range(len(positions))]
+    actions = [Action.of(number, (number,)) for number in range(len(positions))]
     return [actions[number] for number in numbers]

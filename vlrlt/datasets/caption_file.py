@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos, Split, caption_actions, find_video
+from vlrlt.datasets.relevancy import Action
 from vlrlt.datasets.tables import Row, read_lines, read_rows
 from vlrlt.errors import AnnotationError
 
@@ -51,7 +52,7 @@ class CaptionFile(CaptionedVideos):
         return {split: file for split, file in files.items() if file is not None}
 
 
-def _span(row: Row, action: tuple[int, frozenset[int]]) -> CaptionedSpan:
+def _span(row: Row, action: Action) -> CaptionedSpan:
     start_s = row.number("start_s") if row.cells["start_s"] else 0.0
     stop_s = row.number("end_s") if row.cells["end_s"] else None
     if stop_s is not None and stop_s <= start_s:

@@ -5,11 +5,12 @@ ANNOTATIONS_DIR/Charades_v1_classes.txt                    "c000 Holding some cl
 VIDEOS_DIR/<id>.mp4
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos, Split, find_video
-from vlrlt.datasets.tables import Row, read_lines, read_rows, unique
+from vlrlt.datasets.relevancy import Action
+from vlrlt.datasets.tables import Repairs, Row, read_lines, read_rows, unique
 from vlrlt.errors import AnnotationError
 
 
@@ -19,13 +20,10 @@ class LabelledVideo:
 
     video_id: str
     duration_s: float
+    classes: frozenset[int]
+    """What is done; may be empty."""
     actions: tuple[tuple[int, float, float], ...]
-    """Class, start_s, stop_s; may be empty."""
-
-    @property
-    def classes(self) -> frozenset[int]:
-        """What is done."""
-        return frozenset(number for number, _, _ in self.actions)
+    """Class, start_s, stop_s of what is done, as far as the times make sense."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,12 @@ class CharadesEgo(CaptionedVideos):
 
     annotations_dir: Path
     videos_dir: Path
+    _repairs: Repairs = field(default_factory=Repairs, init=False, repr=False, compare=False)
+
+    @property
+    def repairs(self) -> Repairs:
+        """Actions whose times make no sense: they are no spans, but their video shows them."""
+        return self._repairs
 
     def class_names(self) -> tuple[str, ...]:
         """Names in the order of their numbers, c000 first.
@@ -61,10 +65,9 @@ class CharadesEgo(CaptionedVideos):
         self.require(split)
         path = self.annotations_dir / f"CharadesEgo_v1_{split}_only1st.csv"
         num_classes = len(self.class_names())
-        rows = unique(read_rows(path, ("id", "actions", "length")), "id")
+        self._repairs.clear()
         return tuple(
-            LabelledVideo(video_id=row.text("id"), duration_s=row.number("length"), actions=_actions(row, num_classes))
-            for row in rows
+            self._video(row, num_classes) for row in unique(read_rows(path, ("id", "actions", "length")), "id")
         )
 
     def spans(self, split: Split) -> tuple[CaptionedSpan, ...]:
@@ -77,7 +80,7 @@ class CharadesEgo(CaptionedVideos):
                 start_s=start_s,
                 stop_s=stop_s,
                 caption=names[number],
-                action=(number, frozenset((number,))),
+                action=Action.of(number, (number,)),
                 group=video.video_id,
             )
             for video in self.videos(split)
@@ -87,6 +90,18 @@ class CharadesEgo(CaptionedVideos):
     def video_path(self, video_id: str) -> Path:
         """The file of a video."""
         return find_video(video_id, (self.videos_dir,))
+
+    def _video(self, row: Row, num_classes: int) -> LabelledVideo:
+        actions = _actions(row, num_classes)
+        timed = tuple(action for action in actions if 0 <= action[1] < action[2])
+        for _ in range(len(actions) - len(timed)):
+            self._repairs.add(row.path, row.line, "an action is no span, it must start at 0 s or later and end later")
+        return LabelledVideo(
+            video_id=row.text("id"),
+            duration_s=row.number("length"),
+            classes=frozenset(number for number, _, _ in actions),
+            actions=timed,
+        )
 
 
 def _actions(row: Row, num_classes: int) -> tuple[tuple[int, float, float], ...]:
@@ -98,8 +113,7 @@ def _actions(row: Row, num_classes: int) -> tuple[tuple[int, float, float], ...]
             action = int(name.removeprefix("c")), float(start), float(stop)
         except ValueError as error:
             raise row.error("actions", "like 'c092 11.90 21.20;c147 0.00 12.60'") from error
-        number, start_s, stop_s = action
-        if not 0 <= number < num_classes or not 0 <= start_s < stop_s:
-            raise row.error("actions", f"classes c000 to c{num_classes - 1:03d} with 0 <= start < stop")
+        if not 0 <= action[0] < num_classes:
+            raise row.error("actions", f"classes c000 to c{num_classes - 1:03d}")
         actions.append(action)
     return tuple(actions)

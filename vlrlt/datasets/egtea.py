@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos, Split, find_video
+from vlrlt.datasets.relevancy import Action
 from vlrlt.datasets.tables import read_lines
 from vlrlt.errors import AnnotationError, ConfigError
 
@@ -61,7 +62,7 @@ class Egtea(CaptionedVideos):
                     start_s=0.0,
                     stop_s=None,
                     caption=names[number],
-                    action=(number, frozenset((number,))),
+                    action=Action.of(number, (number,)),
                     group=_session(clip),
                 )
             )

@@ -48,7 +48,7 @@ class Narration:
     @property
     def action(self) -> Action:
         """What is done, apart from its wording: two narrations of one action have relevancy 1."""
-        return self.verb_class, frozenset(self.all_noun_classes)
+        return Action.of(self.verb_class, self.all_noun_classes)
 
 
 def read_narrations(path: Path) -> tuple[Narration, ...]:

@@ -36,7 +36,7 @@ class MsrVtt(CaptionedVideos):
                 start_s=0.0,
                 stop_s=None,
                 caption=caption,
-                action=_only(numbers[video_id]),
+                action=Action.of(numbers[video_id], (numbers[video_id],)),
                 group=video_id,
             )
             for position, (video_id, caption) in enumerate(pairs)
@@ -63,7 +63,3 @@ class MsrVtt(CaptionedVideos):
         if missing:
             raise AnnotationError(f"{path}: {len(missing)} training videos have no caption, the first is {missing[0]}")
         return pairs
-
-
-def _only(number: int) -> Action:
-    return number, frozenset((number,))

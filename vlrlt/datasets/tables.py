@@ -4,8 +4,9 @@ import ast
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,39 @@ from vlrlt.errors import AnnotationError
 
 _Item = TypeVar("_Item", int, str)
 _TIMESTAMP = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d(?:\.\d+)?)")
+
+
+@dataclass
+class Repairs:
+    """What a reader mends or leaves out of a file that is too large to be refused for a few bad lines."""
+
+    SHOWN = 10
+
+    counts: Counter[str] = field(default_factory=Counter)
+    """How often, by what was done."""
+    first: list[str] = field(default_factory=list)
+    """The first SHOWN, with file and line."""
+
+    def add(self, path: Path, line: int, what: str) -> None:
+        """Count one."""
+        if self.counts.total() < self.SHOWN:
+            self.first.append(f"{path}:{line}: {what}")
+        self.counts[what] += 1
+
+    def clear(self) -> None:
+        """Forget what was counted: the file is read anew."""
+        self.counts.clear()
+        self.first.clear()
+
+    def merge(self, other: "Repairs") -> None:
+        """Add those of another file."""
+        self.first += other.first[: max(0, self.SHOWN - len(self.first))]
+        self.counts += other.counts
+
+    def as_text(self) -> str:
+        """Counts, then the first lines; empty where nothing was repaired."""
+        counts = (f"{number} {'line' if number == 1 else 'lines'}: {what}" for what, number in self.counts.items())
+        return "\n".join((*counts, *(f"  {line}" for line in self.first)))
 
 
 @dataclass(frozen=True)
@@ -93,6 +127,48 @@ def read_rows(path: Path, columns: Sequence[str], *, delimiter: str = ",") -> It
         raise AnnotationError(f"{path}: no such annotation file") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise AnnotationError(f"{path}: cannot be read as CSV in UTF-8: {error}") from error
+
+
+def read_loose_rows(path: Path, columns: Sequence[str], repairs: Repairs, *, delimiter: str = ",") -> Iterator[Row]:
+    """Lines of a table, each by itself: what is wrong with one is counted and ends nothing.
+
+    A quote that opens and never closes is a character like any other. Empty cells at the end of a line are dropped if
+    there are too many cells; a line that still has another number of cells than the header is left out, as pandas
+    does with `on_bad_lines="skip"`.
+
+    Raises:
+        AnnotationError: the file is missing, is not UTF-8, lacks a column or has no line.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = file.readline().rstrip("\r\n").split(delimiter)
+            missing = [column for column in columns if column not in header]
+            if missing:
+                raise AnnotationError(f"{path}:1: no column {', '.join(missing)}; found {header}")
+            number = 1
+            for number, text in enumerate(file, start=2):
+                cells = _split(text.rstrip("\r\n"), delimiter)
+                while len(cells) > len(header) and not cells[-1]:
+                    cells.pop()
+                if len(cells) == len(header):
+                    yield Row(path, number, dict(zip(header, cells, strict=True)))
+                elif text.strip():
+                    repairs.add(path, number, f"left out, must have {len(header)} cells")
+            if number < 2:
+                raise AnnotationError(f"{path}: has no line below its header")
+    except FileNotFoundError as error:
+        raise AnnotationError(f"{path}: no such annotation file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path}: cannot be read as text in UTF-8: {error}") from error
+
+
+def _split(text: str, delimiter: str) -> list[str]:
+    if '"' not in text:
+        return text.split(delimiter)
+    try:
+        return next(csv.reader([text], strict=True, delimiter=delimiter))
+    except csv.Error:  # a stray quote
+        return text.split(delimiter)
 
 
 def unique(rows: Iterator[Row], column: str) -> Iterator[Row]:

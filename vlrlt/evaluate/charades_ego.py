@@ -11,6 +11,7 @@ import numpy as np
 
 from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.charades_ego import CharadesEgo, LabelledVideo
+from vlrlt.datasets.relevancy import Action
 from vlrlt.embed import Embedder
 from vlrlt.evaluate.embeddings import Progress, embed_spans, embed_texts
 from vlrlt.evaluate.gallery import Card, Example, best, spread, still
@@ -94,7 +95,7 @@ def _whole(video: LabelledVideo) -> CaptionedSpan:
         start_s=0.0,
         stop_s=None,
         caption="",
-        action=(0, frozenset((0,))),
+        action=Action.of(0, (0,)),
         group=video.video_id,
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.egtea import Egtea
+from vlrlt.datasets.relevancy import Action
 from vlrlt.embed import Embedder
 from vlrlt.evaluate.embeddings import Crop, Progress, View, embed_spans, embed_texts
 from vlrlt.evaluate.gallery import Card, Example, best, spread, still
@@ -47,8 +48,8 @@ class EgteaBenchmark:
         """Accuracies in [0, 1]; classes without a clip are left out of the mean."""
         spans, names = self.data.spans("test"), self.data.class_names()
         predictions.check(benchmark=BENCHMARK, rows=[span.span_id for span in spans], columns=list(names.values()))
-        places = {number: place for place, number in enumerate(names)}
-        true_N = np.array([places[span.action[0]] for span in spans])
+        places = {Action.of(number, (number,)): place for place, number in enumerate(names)}
+        true_N = np.array([places[span.action] for span in spans])
         right_N = predictions.score_RC.argmax(axis=1) == true_N
         blind_N = predictions.score_RC.mean(axis=0).argmax() == true_N
         present = np.unique(true_N)
