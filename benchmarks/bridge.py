@@ -216,10 +216,10 @@ class MiniLM(nn.Module):
     def _embed(self, texts: Sequence[str]) -> Tensor:
         encodings = self._tokenizer.encode_batch(list(texts))
         ids_BL = torch.tensor([encoding.ids for encoding in encodings])
-        real_BL = torch.tensor([encoding.attention_mask for encoding in encodings]).bool()
+        valid_BL = torch.tensor([encoding.attention_mask for encoding in encodings]).bool()
         embedded_BLW = self.words(ids_BL) + self.positions.weight[: ids_BL.shape[1]] + self.kinds.weight[0]
-        hidden_BLW = self.encoder(self.norm(embedded_BLW), src_key_padding_mask=~real_BL)
-        pooled_BW = (hidden_BLW * real_BL[..., None]).sum(1) / real_BL.sum(1, keepdim=True)
+        hidden_BLW = self.encoder(self.norm(embedded_BLW), src_key_padding_mask=~valid_BL)
+        pooled_BW = (hidden_BLW * valid_BL[..., None]).sum(1) / valid_BL.sum(1, keepdim=True)
         return nn.functional.normalize(pooled_BW, dim=-1)
 
 

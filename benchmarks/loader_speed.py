@@ -62,7 +62,7 @@ def main() -> None:
             cache.video(path)
         cached_per_s = load(cache)[1]
     started_s = time.process_time()
-    cut_clips([sample.rgb_THWC for sample in samples], [sample.look for sample in samples], size_px=size_px)
+    cut_clips([sample.rgb_THWC for sample in samples], [sample.augment_params for sample in samples], size_px=size_px)
     cut_per_s = len(samples) / (time.process_time() - started_s)
     load_ms = 1000 * arguments.batch_size / (decoded_per_s * arguments.workers)
     report = {

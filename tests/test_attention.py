@@ -136,7 +136,7 @@ def test_rows_are_padded_by_at_most_a_tenth() -> None:
     lengths = (0.02 * share for share in range(51))
     packing = pack(ragged_keep(*lengths, num_steps=8, side=8))
     for rows in joint_attention(packing, num_cls=1, dtype=torch.float64).rows:
-        assert rows.index_RL.numel() <= 1.1 * len(rows.real_N) + 1
+        assert rows.index_RL.numel() <= 1.1 * len(rows.valid_N) + 1
 
 
 def test_nothing_dropped_needs_no_bias() -> None:
@@ -157,8 +157,8 @@ def test_every_place_of_every_frame_is_covered_once() -> None:
     keep_BShw[:, :, 0, 0] = True
     keep_BShw[0, 2:4] = False
     packing = pack(keep_BShw)
-    alive_BSP = frame_attention(packing, has_cls=False).alive_FA[packing.picture_BS]
-    assert packing.picture_BS.tolist() == [[0, 1, 1, 1, 2], [3, 4, 5, 6, 7]]
+    alive_BSP = frame_attention(packing, has_cls=False).alive_FA[packing.distinct_BS]
+    assert packing.distinct_BS.tolist() == [[0, 1, 1, 1, 2], [3, 4, 5, 6, 7]]
     for clip in range(2):
         for step in range(5):
             for place in range(9):

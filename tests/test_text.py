@@ -108,8 +108,8 @@ def test_a_batch_equals_its_texts_one_by_one_without_padding(tower: SentencePiec
     with torch.set_grad_enabled(gradients):
         batch_BE = tower(ids_BL)
         for ids_L, features_E in zip(ids_BL, batch_BE, strict=True):
-            real_1L = ids_L[ids_L != PAD_ID][None]
-            torch.testing.assert_close(tower(real_1L)[0], features_E, rtol=1e-10, atol=1e-10)
+            valid_1L = ids_L[ids_L != PAD_ID][None]
+            torch.testing.assert_close(tower(valid_1L)[0], features_E, rtol=1e-10, atol=1e-10)
 
 
 def test_words_and_their_order_matter(tower: SentencePieceText) -> None:

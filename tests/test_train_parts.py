@@ -1,4 +1,4 @@
-"""The parts of training by themselves: looks, batches, learning rates, cached gradients, towers from other weights."""
+"""The parts of training by themselves: augment params, batches, learning rates, cached gradients, other weights."""
 
 import pickle
 from collections import Counter
@@ -18,7 +18,7 @@ from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.models.weights import load_weights
 from vlrlt.tokens.run_length import DENSE
-from vlrlt.train.augment import Augmentation, Look, cut_clips, draw_look, draw_times
+from vlrlt.train.augment import Augmentation, AugmentParams, cut_clips, draw_augment_params, draw_times
 from vlrlt.train.clips import SpanClips, collate
 from vlrlt.train.datamodule import ClipDataModule
 from vlrlt.train.frames import CachedFrames, DecodedFrames
@@ -116,8 +116,8 @@ def test_a_look_depends_on_its_seed_only(data: ClipDataModule) -> None:
     clips = data.train_clips
     first, again, other = clips[Draw(0, 7)], clips[Draw(0, 7)], clips[Draw(0, 8)]
     assert torch.equal(first.rgb_THWC, again.rgb_THWC)
-    assert first.look == again.look
-    assert first.look != other.look
+    assert first.augment_params == again.augment_params
+    assert first.augment_params != other.augment_params
     in_worker = pickle.loads(pickle.dumps(clips))
     assert not hasattr(in_worker, "spans")  # they are there as tensors, which processes share
     assert torch.equal(in_worker[Draw(0, 7)].rgb_THWC, first.rgb_THWC)
@@ -147,28 +147,28 @@ def test_a_cut_equals_torchvision_and_is_the_same_for_every_frame() -> None:
     from torchvision.transforms.v2 import functional as reference  # type: ignore[import-untyped]
 
     rgb_THWC = torch.randint(0, 256, (1, 40, 60, 3), dtype=torch.uint8).expand(3, -1, -1, -1)
-    look = Look(area=0.5, ratio=1.2, left=0.3, top=0.8)
-    top, left, height, width = look.box(40, 60)
+    augment_params = AugmentParams(area=0.5, ratio=1.2, left=0.3, top=0.8)
+    top, left, height, width = augment_params.box(40, 60)
     assert height * width == pytest.approx(0.5 * 40 * 60, rel=0.05)
     assert width / height == pytest.approx(1.2, rel=0.05)
-    (got_THWC,) = cut_clips([rgb_THWC], [look], size_px=16)
+    (got_THWC,) = cut_clips([rgb_THWC], [augment_params], size_px=16)
     want = reference.resized_crop(rgb_THWC.permute(0, 3, 1, 2), top, left, height, width, [16, 16], antialias=True)
     assert (got_THWC.int() - want.permute(0, 2, 3, 1).int()).abs().max() <= 1
     assert all(torch.equal(frame, got_THWC[0]) for frame in got_THWC)
-    brighter = cut_clips([rgb_THWC], [Look(brightness=0.2)], size_px=40)
+    brighter = cut_clips([rgb_THWC], [AugmentParams(brightness=0.2)], size_px=40)
     assert brighter.float().mean() > rgb_THWC.float().mean() + 10
 
 
 def test_looks_stay_inside_the_picture() -> None:
     random = np.random.default_rng(0)
     for _ in range(200):
-        look = draw_look(Augmentation(crop_area=(0.1, 1.0), crop_ratio=(0.3, 3.0)), random)
-        top, left, height, width = look.box(30, 70)
+        augment_params = draw_augment_params(Augmentation(crop_area=(0.1, 1.0), crop_ratio=(0.3, 3.0)), random)
+        top, left, height, width = augment_params.box(30, 70)
         assert top >= 0
         assert left >= 0
         assert 0 < height <= 30 - top
         assert 0 < width <= 70 - left
-    assert Look().box(30, 70) == (0, 20, 30, 30)
+    assert AugmentParams().box(30, 70) == (0, 20, 30, 30)
 
 
 def test_segment_jitter_draws_one_time_in_each_segment() -> None:

@@ -44,7 +44,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class Look:
+class AugmentParams:
     """One way to cut and light the pictures of a clip; the default is the centre square as it is."""
 
     area: float | None = None
@@ -68,11 +68,11 @@ class Look:
         return int(self.top * (height - cut_height)), int(self.left * (width - cut_width)), cut_height, cut_width
 
 
-def draw_look(augmentation: Augmentation, random: np.random.Generator) -> Look:
+def draw_augment_params(augmentation: Augmentation, random: np.random.Generator) -> AugmentParams:
     """RandomResizedCrop and light."""
     low, high = (math.log(ratio) for ratio in augmentation.crop_ratio)
     contrast, brightness = random.uniform(-augmentation.max_brightness, augmentation.max_brightness, 2)
-    return Look(
+    return AugmentParams(
         area=float(random.uniform(*augmentation.crop_area)),
         ratio=math.exp(random.uniform(low, high)),
         left=float(random.random()),
@@ -96,29 +96,29 @@ def draw_times(
     return times_T
 
 
-def cut_clips(clips: Sequence[Tensor], looks: Sequence[Look], *, size_px: int) -> Tensor:
+def cut_clips(clips: Sequence[Tensor], params: Sequence[AugmentParams], *, size_px: int) -> Tensor:
     """Cut, resize and light clips on the device where they are.
 
     Args:
         clips: uint8 (T, H, W, 3), of any sizes.
-        looks: one for each.
+        params: one for each clip.
         size_px: side of the squares.
 
     Returns:
         rgb_BTHWC: uint8 (B, T, size_px, size_px, 3).
     """
-    return torch.stack([_cut(rgb_THWC, look, size_px) for rgb_THWC, look in zip(clips, looks, strict=True)])
+    return torch.stack([_cut(rgb_THWC, one, size_px) for rgb_THWC, one in zip(clips, params, strict=True)])
 
 
-def _cut(rgb_THWC: Tensor, look: Look, size_px: int) -> Tensor:
-    top, left, height, width = look.box(rgb_THWC.shape[1], rgb_THWC.shape[2])
+def _cut(rgb_THWC: Tensor, params: AugmentParams, size_px: int) -> Tensor:
+    top, left, height, width = params.box(rgb_THWC.shape[1], rgb_THWC.shape[2])
     cut_TCHW = rgb_THWC[:, top : top + height, left : left + width].permute(0, 3, 1, 2)
     if (height, width) != (size_px, size_px):
         cut_TCHW = torch.nn.functional.interpolate(
             cut_TCHW.float(), size=(size_px, size_px), mode="bilinear", antialias=True
         )
-    if look.contrast or look.brightness:
-        cut_TCHW = (cut_TCHW.float() - 128) * (1 + look.contrast) + 128 * (1 + look.brightness)
+    if params.contrast or params.brightness:
+        cut_TCHW = (cut_TCHW.float() - 128) * (1 + params.contrast) + 128 * (1 + params.brightness)
     if cut_TCHW.dtype != torch.uint8:
         cut_TCHW = cut_TCHW.round().clamp(0, 255).to(torch.uint8)
     return cut_TCHW.permute(0, 2, 3, 1)

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.relevancy import ActionTable
-from vlrlt.train.augment import Augmentation, Look, draw_look, draw_times
+from vlrlt.train.augment import Augmentation, AugmentParams, draw_augment_params, draw_times
 from vlrlt.train.frames import FrameSource
 from vlrlt.train.sampler import Draw
 from vlrlt.types import ClipSpan, Float64Array
@@ -30,7 +30,7 @@ class Sample:
 
     rgb_THWC: Tensor
     """uint8, not cut yet."""
-    look: Look
+    augment_params: AugmentParams
     caption: str
     clip_action: int
     """Place in the dataset's ActionTable of what the clip shows."""
@@ -44,7 +44,7 @@ class Batch:
 
     clips: list[Tensor]
     """uint8 (T, H, W, 3), not cut yet; empty once they are."""
-    looks: list[Look]
+    augment_params: list[AugmentParams]
     captions: list[str]
     clip_action_B: Tensor
     text_action_B: Tensor
@@ -72,7 +72,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """Samples side by side; clips may differ in size."""
     return Batch(
         clips=[sample.rgb_THWC for sample in samples],
-        looks=[sample.look for sample in samples],
+        augment_params=[sample.augment_params for sample in samples],
         captions=[sample.caption for sample in samples],
         clip_action_B=torch.tensor([sample.clip_action for sample in samples]),
         text_action_B=torch.tensor([sample.text_action for sample in samples]),
@@ -83,7 +83,7 @@ def join(parts: Sequence[Batch]) -> Batch:
     """Micro-batches that are not cut yet as one batch; no pixel is copied."""
     return Batch(
         clips=[clip for part in parts for clip in part.clips],
-        looks=[look for part in parts for look in part.looks],
+        augment_params=[params for part in parts for params in part.augment_params],
         captions=[caption for part in parts for caption in part.captions],
         clip_action_B=torch.cat([part.clip_action_B for part in parts]),
         text_action_B=torch.cat([part.text_action_B for part in parts]),
@@ -179,9 +179,9 @@ class SpanClips(Dataset[Sample]):
             text_action = int(self._caption_action_T[caption])
         else:
             text_action = action
-        look = Look() if random is None else draw_look(self._augmentation, random)
+        augment_params = AugmentParams() if random is None else draw_augment_params(self._augmentation, random)
         clip_THWC = torch.from_numpy(np.ascontiguousarray(rgb_THWC))
-        return Sample(clip_THWC, look, self._captions[caption], action, text_action)
+        return Sample(clip_THWC, augment_params, self._captions[caption], action, text_action)
 
     def _times(self, index: int, duration_s: float, random: np.random.Generator | None) -> Float64Array:
         start_s, stop_s = float(self._start_N[index]), float(self._stop_N[index])

@@ -156,7 +156,7 @@ class ClipDataModule(L.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002 - Lightning's
         """Cut, resize and light the clips where the model is."""
-        rgb_BTHWC = cut_clips(batch.clips, batch.looks, size_px=self.image_size_px)
+        rgb_BTHWC = cut_clips(batch.clips, batch.augment_params, size_px=self.image_size_px)
         return Batch([], [], batch.captions, batch.clip_action_B, batch.text_action_B, rgb_BTHWC)
 
     def _divide(self) -> tuple[tuple[CaptionedSpan, ...], tuple[CaptionedSpan, ...]]:

@@ -26,7 +26,7 @@ from vlrlt.index.run.engine import Engine, LocalEngine, VideoSource
 from vlrlt.index.run.event_log import Journal
 from vlrlt.index.run.indexer import ChangingFileError, VideoIndexer
 from vlrlt.index.run.maintain import open_or_repair
-from vlrlt.index.run.run_report import IndexProgress, IndexReport, Tally
+from vlrlt.index.run.run_report import Counters, IndexProgress, IndexReport
 from vlrlt.index.vectors.choice import choose_store
 from vlrlt.index.vectors.faiss_base import load_faiss
 from vlrlt.video.worker import ClipRequest
@@ -83,7 +83,7 @@ def index_paths(  # noqa: PLR0913  one for each option
     """
     started_s = time.perf_counter()
     load_faiss()  # fails before the hours of work, not after them
-    tally = Tally()
+    counters = Counters()
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger.open(library_dir))
         ledger.bind(settings_of(embedder))
@@ -110,18 +110,18 @@ def index_paths(  # noqa: PLR0913  one for each option
             if on_progress is not None:
                 on_progress(progress)
 
-        candidates = choose(walk.files, ledger, tally, retry_failed=retry_failed, tell=tell)
-        sweep([Path(os.path.realpath(path)) for path in paths], walk, ledger, tally, grace_s=grace_s)
-        tally.look_s = time.perf_counter() - started_s
+        candidates = choose(walk.files, ledger, counters, retry_failed=retry_failed, tell=tell)
+        sweep([Path(os.path.realpath(path)) for path in paths], walk, ledger, counters, grace_s=grace_s)
+        counters.look_s = time.perf_counter() - started_s
         engine = engine or LocalEngine()
-        encoder = engine.encoder(embedder, tally, max_tokens=max_tokens)
-        indexer = VideoIndexer(ledger, encoder, tally, max_shift_s=max_shift_s, check=control.check)
+        encoder = engine.encoder(embedder, counters, max_tokens=max_tokens)
+        indexer = VideoIndexer(ledger, encoder, counters, max_shift_s=max_shift_s, check=control.check)
         decode = partial(engine.ordered, encoder=encoder)
-        _Run(indexer, tally, journal, tell, decode=decode).index(candidates)
-        tally.failures += [_unlisted(folder, why) for folder, why in walk.unreadable]
+        _Run(indexer, counters, journal, tell, decode=decode).index(candidates)
+        counters.failures += [_unlisted(folder, why) for folder, why in walk.unreadable]
         encoder.compare_with_dense()
         open_or_repair(ledger)
-        report = tally.report(ignored=walk.num_ignored, wall_s=time.perf_counter() - started_s)
+        report = counters.report(ignored=walk.num_ignored, wall_s=time.perf_counter() - started_s)
         ledger.finish_run(run, report.as_json())
         journal.write("run finished", **report.as_json())
         failpoint("run is over")
@@ -131,9 +131,11 @@ def index_paths(  # noqa: PLR0913  one for each option
 class _Run:
     """The loop over candidates."""
 
-    def __init__(self, indexer: VideoIndexer, tally: Tally, journal: Journal, tell: Tell, *, decode: Decode) -> None:
+    def __init__(
+        self, indexer: VideoIndexer, counters: Counters, journal: Journal, tell: Tell, *, decode: Decode
+    ) -> None:
         self._indexer = indexer
-        self._tally = tally
+        self._counters = counters
         self._journal = journal
         self._tell = tell
         self._decode = decode
@@ -169,7 +171,7 @@ class _Run:
                             files_total=files_total,
                             bytes_done=self._bytes_done + round(part * candidate.stamp.size_bytes),
                             bytes_total=bytes_total,
-                            video_s_done=self._tally.video_s + done_s,
+                            video_s_done=self._counters.video_s + done_s,
                         )
                     )
 
@@ -178,7 +180,7 @@ class _Run:
                 try:
                     self._indexer.index(candidate, request, process, on_clip)
                 except ChangingFileError:
-                    self._tally.waiting += 1 + len(candidate.twins)
+                    self._counters.waiting += 1 + len(candidate.twins)
                     self._journal.write("video waits", path=candidate.path)
                 except DecodeError as error:
                     if error.may_pass:

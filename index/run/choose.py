@@ -10,7 +10,7 @@ from vlrlt.errors import DecodeError
 from vlrlt.index.library.catalog import Video
 from vlrlt.index.library.files import NO_STAMP, FileStamp, Walk, file_stamp, quick_hash, unread_hash
 from vlrlt.index.library.ledger import File, Ledger
-from vlrlt.index.run.run_report import IndexProgress, Tally
+from vlrlt.index.run.run_report import Counters, IndexProgress
 
 GRACE_S = 7 * 86_400.0
 """How long a file that is gone stays searchable."""
@@ -34,7 +34,7 @@ class Candidate:
 def choose(
     files: Sequence[Path],
     ledger: Ledger,
-    tally: Tally,
+    counters: Counters,
     *,
     retry_failed: bool,
     tell: Callable[[IndexProgress], None],
@@ -53,7 +53,7 @@ def choose(
                 state="failed", stage=error.stage, reason=error.reason, retry_at=time.time() if error.may_pass else None
             )
             ledger.commit(video)
-            tally.failures.append(video)
+            counters.failures.append(video)
             continue
         candidate = Candidate(path=path, stamp=stamp, content_hash=content_hash)
         known = ledger.video_with(content_hash)
@@ -65,8 +65,8 @@ def choose(
                 begun.add(content_hash)
         else:
             _note(path, stamp, content_hash, ledger)
-            tally.skipped += 1
-            tally.failed_before += known.state != "indexed"
+            counters.skipped += 1
+            counters.failed_before += known.state != "indexed"
     return sorted(chosen.values(), key=lambda candidate: candidate.content_hash not in begun)
 
 
@@ -79,7 +79,7 @@ def needs_work(video: Video, *, retry_failed: bool) -> bool:
     return video.retry_at is not None and video.retry_at <= time.time()
 
 
-def sweep(roots: Sequence[Path], walk: Walk, ledger: Ledger, tally: Tally, *, grace_s: float) -> None:
+def sweep(roots: Sequence[Path], walk: Walk, ledger: Ledger, counters: Counters, *, grace_s: float) -> None:
     """Note which known files are gone, and forget those that have been gone for long enough.
 
     A folder more than half of whose files are gone is taken for unplugged, and so is a file whose place now belongs to
@@ -96,15 +96,15 @@ def sweep(roots: Sequence[Path], walk: Walk, ledger: Ledger, tally: Tally, *, gr
         ledger.forget_files(moved)
         lost = [file for file in gone if file.content_hash not in present]
         if root in walk.away or 2 * len(lost) > len(below) - len(moved):
-            tally.away += [str(root)] if lost else []
+            counters.away += [str(root)] if lost else []
             continue
         lost = [file for file in lost if _same_file_system(file)]
         ledger.mark_missing(file.path for file in lost)
-        tally.missing += len(lost)
+        counters.missing += len(lost)
     expired = [file.path for file in known if file.missing_since and file.missing_since < time.time() - grace_s]
     expired = [path for path in expired if not path.exists()]
     ledger.forget_files(expired)
-    tally.pruned += len(expired)
+    counters.pruned += len(expired)
 
 
 def _looking(path: Path, number: int, total: int) -> IndexProgress:

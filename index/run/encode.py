@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vlrlt.errors import ConfigError
-from vlrlt.index.run.run_report import Tally
+from vlrlt.index.run.run_report import Counters
 from vlrlt.memory import give_back_freed
 from vlrlt.types import Clip, Float32Array, UInt8Array
 
@@ -30,13 +30,13 @@ class Encoder:
 
     Args:
         embedder: the model.
-        tally: gets seconds and tokens.
+        counters: gets seconds and tokens.
         max_tokens: most dense tokens of a batch; a single clip may have more.
     """
 
-    def __init__(self, embedder: "Embedder", tally: Tally, *, max_tokens: int = MAX_TOKENS) -> None:
+    def __init__(self, embedder: "Embedder", counters: Counters, *, max_tokens: int = MAX_TOKENS) -> None:
         self.embedder = embedder
-        self._tally = tally
+        self._counters = counters
         self._max_tokens = max_tokens
         self._sample: list[Clip] = []
         self._gave_back_s = 0.0
@@ -64,7 +64,7 @@ class Encoder:
         started_s = time.perf_counter()
         encoded = self._encode(np.stack([clip.rgb_THWC for clip in clips]))
         ended_s = time.perf_counter()
-        self._tally.encode_s += ended_s - started_s
+        self._counters.encode_s += ended_s - started_s
         if ended_s - self._gave_back_s >= _GIVE_BACK_EVERY_S:
             give_back_freed()
             self._gave_back_s = ended_s
@@ -74,13 +74,13 @@ class Encoder:
 
     def count_still(self, num_clips: int) -> None:
         """Note clips that need no encoding."""
-        self._tally.still_clips += num_clips
-        self._tally.dense_tokens += num_clips * self._dense_tokens_per_clip
+        self._counters.still_clips += num_clips
+        self._counters.dense_tokens += num_clips * self._dense_tokens_per_clip
 
     def compare_with_dense(self) -> None:
         """Estimate from a few of the clips how long the model would have taken without dropping tokens."""
         policy = getattr(self.embedder, "policy", None)
-        if not self._sample or policy is None or policy.kind == "none" or not self._tally.tokens:
+        if not self._sample or policy is None or policy.kind == "none" or not self._counters.tokens:
             return
         from vlrlt.tokens.run_length import DENSE
 
@@ -88,15 +88,15 @@ class Encoder:
         dense.policy = DENSE  # type: ignore[attr-defined]
         seconds = {"kept": 0.0, "dense": 0.0}
         for clip in self._sample:
-            if sum(seconds.values()) > _SAMPLE_SHARE * self._tally.encode_s:
+            if sum(seconds.values()) > _SAMPLE_SHARE * self._counters.encode_s:
                 break
             for name, embedder in (("kept", self.embedder), ("dense", dense)):
                 started_s = time.perf_counter()
                 embedder.embed_clips(clip.rgb_THWC[None])
                 seconds[name] += time.perf_counter() - started_s
-        num_clips = self._tally.clips + self._tally.still_clips
-        encoded_s = self._tally.encode_s * num_clips / max(1, self._tally.clips)
-        self._tally.dense_encode_s = encoded_s * seconds["dense"] / seconds["kept"]
+        num_clips = self._counters.clips + self._counters.still_clips
+        encoded_s = self._counters.encode_s * num_clips / max(1, self._counters.clips)
+        self._counters.dense_encode_s = encoded_s * seconds["dense"] / seconds["kept"]
 
     def _encode(self, rgb_BTHWC: UInt8Array) -> tuple[Float32Array, list[float]]:
         try:
@@ -112,8 +112,8 @@ class Encoder:
             self._max_tokens = max(1, self._max_tokens // 2)
             (first_BD, first), (second_BD, second) = self._encode(rgb_BTHWC[:half]), self._encode(rgb_BTHWC[half:])
             return np.concatenate([first_BD, second_BD]), first + second
-        self._tally.tokens += int(embeddings.num_tokens_B.sum())
-        self._tally.dense_tokens += embeddings.num_dense_tokens * len(rgb_BTHWC)
+        self._counters.tokens += int(embeddings.num_tokens_B.sum())
+        self._counters.dense_tokens += embeddings.num_dense_tokens * len(rgb_BTHWC)
         return embeddings.vectors_BD, (embeddings.num_tokens_B / embeddings.num_dense_tokens).tolist()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from vlrlt.index.run.encode import Encoder
-from vlrlt.index.run.run_report import Tally
+from vlrlt.index.run.run_report import Counters
 from vlrlt.types import Clip, VideoInfo
 from vlrlt.video.worker import ClipRequest, DecodePool
 
@@ -37,7 +37,7 @@ class VideoSource(Protocol):
 class Engine(Protocol):
     """Runs the stages of indexing."""
 
-    def encoder(self, embedder: "Embedder", tally: Tally, *, max_tokens: int) -> Encoder:
+    def encoder(self, embedder: "Embedder", counters: Counters, *, max_tokens: int) -> Encoder:
         """The encoding stage."""
 
     def ordered(
@@ -61,9 +61,9 @@ class LocalEngine:
     def __init__(self, workers: int | None = None) -> None:
         self._workers = workers or min(_MAX_WORKERS, os.cpu_count() or 1)
 
-    def encoder(self, embedder: "Embedder", tally: Tally, *, max_tokens: int) -> Encoder:
+    def encoder(self, embedder: "Embedder", counters: Counters, *, max_tokens: int) -> Encoder:
         """As Engine."""
-        return Encoder(embedder, tally, max_tokens=max_tokens)
+        return Encoder(embedder, counters, max_tokens=max_tokens)
 
     def ordered(
         self,

@@ -34,7 +34,7 @@ from vlrlt.extras import require
 from vlrlt.index.library.catalog import LibrarySettings
 from vlrlt.index.run.encode import Encoder
 from vlrlt.index.run.indexer import clips_per_chunk
-from vlrlt.index.run.run_report import Tally
+from vlrlt.index.run.run_report import Counters
 from vlrlt.types import Clip, ClipSpan, Float32Array, UInt8Array, VideoInfo
 from vlrlt.video.child import clips_within
 from vlrlt.video.worker import ClipRequest, DecodeProcess
@@ -153,9 +153,9 @@ class RayEngine:
             self.close()
             raise ConfigError(f"a Ray worker cannot begin: {str(error).strip().splitlines()[-1]}") from error
 
-    def encoder(self, embedder: "Embedder", tally: Tally, *, max_tokens: int) -> "RayEncoder":
+    def encoder(self, embedder: "Embedder", counters: Counters, *, max_tokens: int) -> "RayEncoder":
         """The encoding stage as VideoIndexer wants it."""
-        return RayEncoder(embedder, tally, max_tokens=max_tokens)
+        return RayEncoder(embedder, counters, max_tokens=max_tokens)
 
     def ordered(
         self, requests: Iterable[ClipRequest], *, encoder: Encoder
@@ -320,9 +320,9 @@ class RayEncoder(Encoder):
     def encode(self, clips: Sequence[Clip]) -> tuple[Float32Array, list[float]]:
         """As Encoder; the clips are one batch of a RemoteVideo."""
         (encoded,) = {clip.batch for clip in clips if isinstance(clip, RemoteClip) and clip.batch is not None}
-        self._tally.tokens += encoded.tokens
-        self._tally.dense_tokens += encoded.dense_tokens
-        self._tally.encode_s += encoded.encode_s
+        self._counters.tokens += encoded.tokens
+        self._counters.dense_tokens += encoded.dense_tokens
+        self._counters.encode_s += encoded.encode_s
         return encoded.vectors_BD, encoded.kept_B
 
 
@@ -371,22 +371,22 @@ class EncodeActor:
         embedder = load_embedder(settings.model, device=device, policy=policy, sampling=settings.sampling)
         if embedder.fingerprint != settings.fingerprint:
             raise ConfigError(f"a Ray worker has another model {settings.model!r}: {embedder.fingerprint[:12]}")
-        self._tally = Tally()
-        self._encoder = Encoder(embedder, self._tally)
+        self._counters = Counters()
+        self._encoder = Encoder(embedder, self._counters)
 
     def ready(self) -> None:
         """Answer; that is, the model is loaded."""
 
     def encode(self, rgb_BTHWC: UInt8Array) -> Encoded:
         """What the encoding stage makes of a batch."""
-        before = replace(self._tally)
+        before = replace(self._counters)
         vectors_BD, kept_B = self._encoder.encode([Clip(_ANY_SPAN, rgb_THWC, _NO_TIMES) for rgb_THWC in rgb_BTHWC])
         return Encoded(
             vectors_BD=vectors_BD,
             kept_B=kept_B,
-            tokens=self._tally.tokens - before.tokens,
-            dense_tokens=self._tally.dense_tokens - before.dense_tokens,
-            encode_s=self._tally.encode_s - before.encode_s,
+            tokens=self._counters.tokens - before.tokens,
+            dense_tokens=self._counters.dense_tokens - before.dense_tokens,
+            encode_s=self._counters.encode_s - before.encode_s,
         )
 
 

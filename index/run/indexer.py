@@ -19,7 +19,7 @@ from vlrlt.index.library.segments import read_segment, write_segment
 from vlrlt.index.run.choose import Candidate
 from vlrlt.index.run.encode import Encoder
 from vlrlt.index.run.engine import ClipStream, VideoSource
-from vlrlt.index.run.run_report import Tally
+from vlrlt.index.run.run_report import Counters
 from vlrlt.types import Clip, ClipSpan, Float32Array
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.worker import ClipRequest
@@ -70,17 +70,17 @@ class VideoIndexer:
     Args:
         ledger: the library.
         encoder: the model.
-        tally: gets what was done.
+        counters: gets what was done.
         max_shift_s: see ClipRequest.
         check: called now and then; it raises what ends the run.
     """
 
     def __init__(
-        self, ledger: Ledger, encoder: Encoder, tally: Tally, *, max_shift_s: float, check: Callable[[], None]
+        self, ledger: Ledger, encoder: Encoder, counters: Counters, *, max_shift_s: float, check: Callable[[], None]
     ) -> None:
         self._ledger = ledger
         self._encoder = encoder
-        self._tally = tally
+        self._counters = counters
         self._max_shift_s = max_shift_s
         self._check = check
 
@@ -120,12 +120,12 @@ class VideoIndexer:
             ChangingFileError: the file changed meanwhile.
         """
         started_s = time.perf_counter()
-        others_s = self._tally.encode_s + self._tally.write_s
+        others_s = self._counters.encode_s + self._counters.write_s
         try:
             self._index(candidate, request, process.open(request), on_clip)
         finally:
-            others_s = self._tally.encode_s + self._tally.write_s - others_s
-            self._tally.decode_s += time.perf_counter() - started_s - others_s
+            others_s = self._counters.encode_s + self._counters.write_s - others_s
+            self._counters.decode_s += time.perf_counter() - started_s - others_s
 
     def fail(self, candidate: Candidate, error: DecodeError) -> None:
         """Note that a video cannot be read now, and when it is worth another try; what is committed of it stays."""
@@ -164,8 +164,8 @@ class VideoIndexer:
             if error.may_pass or not end_s:
                 raise
             stage, reason = error.stage, error.reason
-        self._tally.worker_decode_s += decoded.decode_s
-        self._tally.worker_resize_s += decoded.resize_s
+        self._counters.worker_decode_s += decoded.decode_s
+        self._counters.worker_resize_s += decoded.resize_s
         if decoded.partial_reason is not None:
             self._check_unchanged(candidate, after_error=True)
             stage, reason = "decode", decoded.partial_reason
@@ -179,20 +179,20 @@ class VideoIndexer:
         state = "indexed" if reason is None else "partial"
         video = self._commit(candidate, chunk, state=state, duration_s=end_s, stage=stage, reason=reason)
         self._merge(video)
-        self._tally.indexed += 1
-        self._tally.video_s += end_s
+        self._counters.indexed += 1
+        self._counters.video_s += end_s
         self._settle(candidate, video)
 
     def _settle(self, candidate: Candidate, video: Video) -> None:
         """Put the result into the report, and note that the twins are the same."""
         if video.state != "indexed":
-            self._tally.failures.append(video)
+            self._counters.failures.append(video)
         for twin in candidate.twins:
             self._ledger.note_file(twin.path, twin.stamp, twin.content_hash)
             if video.state in ("indexed", "partial"):
-                self._tally.skipped += 1
+                self._counters.skipped += 1
             else:
-                self._tally.failures.append(replace(video, path=twin.path, stamp=twin.stamp))
+                self._counters.failures.append(replace(video, path=twin.path, stamp=twin.stamp))
 
     def _encode(self, chunk: _ChunkAtHand) -> None:
         if chunk.waiting:
@@ -221,8 +221,8 @@ class VideoIndexer:
                 extends_to_s=chunk.extends_to_s,
             ),
         )
-        self._tally.write_s += time.perf_counter() - started_s
-        self._tally.clips += len(chunk.spans)
+        self._counters.write_s += time.perf_counter() - started_s
+        self._counters.clips += len(chunk.spans)
         self._encoder.count_still(chunk.num_clips - len(chunk.spans))
         return video
 
@@ -234,7 +234,7 @@ class VideoIndexer:
             failpoint("before chunks are merged")
             merge_segments(self._ledger, segments, embed_dim=self._encoder.embedder.embed_dim)
             failpoint("chunks are merged")
-        self._tally.write_s += time.perf_counter() - started_s
+        self._counters.write_s += time.perf_counter() - started_s
 
     def _check_unchanged(self, candidate: Candidate, *, after_error: bool = False) -> None:
         """Raise ChangingFileError if the file is not the one that was chosen, DecodeError if it is out of reach."""

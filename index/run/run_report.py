@@ -125,7 +125,7 @@ class IndexReport:
 
 
 @dataclass(kw_only=True)
-class Tally:
+class Counters:
     """What a report is made of, while it grows."""
 
     indexed: int = 0

@@ -11,14 +11,14 @@ FrameAttention  run_overlap only. In every frame exactly one token stands at eac
                 runs share for m frames is met m times, which is the bias log m of run_overlap without any bias. It
                 never costs more than encoding frame by frame.
 
-In run_overlap, frames in which nothing changes show the picture before them, so they share its CLS: a run too, exactly.
-A picture is computed once and counts for as many frames as it lasts.
+In run_overlap, steps in which nothing changes show the same tokens as the distinct step before them, so they share its
+CLS: a run too, exactly. A distinct step is computed once and counts for as many steps as it lasts.
 
 RowAttention compares each pair of a clip's tokens once, FrameAttention each pair of alive tokens of each frame, so the
 number of pairs decides (measured in benchmarks/encode_speed.py).
 
 Shape legend: M packed tokens (all CLS first, then N kept tokens in (clip, t, h, w) order), B clips, S steps,
-F pictures, P = h * w places, A = CLS + P tokens alive in a picture, R rows padded together, L tokens of the longest of
+F distinct steps, P = h * w places, A = CLS + P tokens alive in one, R rows padded together, L tokens of the longest of
 them, H heads, E width of a head.
 """
 
@@ -63,7 +63,7 @@ class _Rows:
 
     index_RL: Tensor
     """Packed token of each slot; padding repeats a token of the row."""
-    real_N: Tensor
+    valid_N: Tensor
     """Slots that are no padding, as positions in R * L."""
     bias: Tensor | None
     """Added to the logits: (R, 1, 1, L) or (R, 1, L, L), minus infinity on padding; None: nothing to add."""
@@ -84,8 +84,8 @@ class RowAttention:
             q_RHLE, k_RHLE, v_RHLE = (_gather(x_MHE, rows.index_RL) for x_MHE in (q_MHE, k_MHE, v_MHE))
             bias = None if rows.bias is None else rows.bias.to(q_RHLE.dtype)
             out_RHLE = functional.scaled_dot_product_attention(q_RHLE, k_RHLE, v_RHLE, attn_mask=bias)
-            attended.append(out_RHLE.transpose(1, 2).flatten(0, 1).index_select(0, rows.real_N))
-            tokens.append(rows.index_RL.flatten()[rows.real_N])
+            attended.append(out_RHLE.transpose(1, 2).flatten(0, 1).index_select(0, rows.valid_N))
+            tokens.append(rows.index_RL.flatten()[rows.valid_N])
         token_M = torch.cat(tokens)
         place_M = torch.empty_like(token_M).scatter_(0, token_M, torch.arange(len(token_M), device=token_M.device))
         return torch.cat(attended).index_select(0, place_M)
@@ -100,7 +100,7 @@ class FrameAttention:
     alive_FA: Tensor
     """See `alive_tokens`."""
     length_F: Tensor
-    """Frames that show each picture."""
+    """Steps that show each distinct step."""
 
     def attend(self, q_MHE: Tensor, k_MHE: Tensor, v_MHE: Tensor) -> Tensor:
         """See `Sequences.attend`."""
@@ -119,11 +119,11 @@ def joint_attention(packing: Packing, *, num_cls: int, dtype: torch.dtype, log_r
     is_weighted = len(log_length_M) > 0 and bool(log_length_M.max() > 0)
 
     def rows(clips: list[int]) -> _Rows:
-        index_RL, is_real_RL = _row_index(packing, clips, num_cls_B)
+        index_RL, is_valid_RL = _row_index(packing, clips, num_cls_B)
         bias = None
-        if is_weighted or not bool(is_real_RL.all()):
-            bias = log_length_M[index_RL].masked_fill(~is_real_RL, -torch.inf)[:, None, None]
-        return _Rows(index_RL, is_real_RL.flatten().nonzero()[:, 0], bias)
+        if is_weighted or not bool(is_valid_RL.all()):
+            bias = log_length_M[index_RL].masked_fill(~is_valid_RL, -torch.inf)[:, None, None]
+        return _Rows(index_RL, is_valid_RL.flatten().nonzero()[:, 0], bias)
 
     lengths = (packing.num_tokens_B + num_cls_B).tolist()
     clip_M = torch.cat([cls_clip, packing.clip_N])
@@ -143,16 +143,16 @@ def run_overlap_attention(packing: Packing, *, has_cls: bool, dtype: torch.dtype
 
 def frame_attention(packing: Packing, *, has_cls: bool) -> FrameAttention:
     """run_overlap frame by frame."""
-    clip_M = torch.cat([packing.picture_clip_F, packing.clip_N]) if has_cls else packing.clip_N
+    clip_M = torch.cat([packing.distinct_clip_F, packing.clip_N]) if has_cls else packing.clip_N
     alive_FA = alive_tokens(packing, has_cls=has_cls)
-    return FrameAttention(clip_M, packing.num_clips, alive_FA, packing.picture_length_F)
+    return FrameAttention(clip_M, packing.num_clips, alive_FA, packing.distinct_length_F)
 
 
 def alive_tokens(packing: Packing, *, has_cls: bool) -> Tensor:
-    """(F, A): the packed tokens that stand for each picture: its CLS, if any, then one for each place, row by row."""
+    """(F, A): the packed tokens that stand for each distinct step: its CLS, if any, then one a place, row by row."""
     token_BShw = (packing.keep_BShw.flatten().cumsum(0) - 1).view(packing.keep_BShw.shape)
     alive_BSP = torch.where(packing.keep_BShw, token_BShw, -1).cummax(1).values.flatten(2)
-    alive_FP = alive_BSP[packing.picture_clip_F, packing.picture_step_F]
+    alive_FP = alive_BSP[packing.distinct_clip_F, packing.distinct_step_F]
     if not has_cls:
         return alive_FP
     return torch.cat([torch.arange(len(alive_FP), device=alive_FP.device)[:, None], alive_FP + len(alive_FP)], 1)
@@ -163,21 +163,21 @@ def overlap_rows(packing: Packing, *, has_cls: bool, dtype: torch.dtype) -> RowA
     num_cls_B = _num_cls_B(packing, has_cls=has_cls)
     clip_M, start_M, length_M = packing.clip_N, packing.step_N, packing.run_length_N
     if has_cls:
-        clip_M = torch.cat([packing.picture_clip_F, clip_M])
-        start_M = torch.cat([packing.picture_step_F, start_M])
-        length_M = torch.cat([packing.picture_length_F, length_M])
+        clip_M = torch.cat([packing.distinct_clip_F, clip_M])
+        start_M = torch.cat([packing.distinct_step_F, start_M])
+        length_M = torch.cat([packing.distinct_length_F, length_M])
     end_M = start_M + length_M
 
     def rows(clips: list[int]) -> _Rows:
-        index_RL, is_real_RL = _row_index(packing, clips, num_cls_B)
-        start_RL, end_RL = start_M[index_RL], end_M[index_RL].masked_fill(~is_real_RL, 0)  # padding is never alive
+        index_RL, is_valid_RL = _row_index(packing, clips, num_cls_B)
+        start_RL, end_RL = start_M[index_RL], end_M[index_RL].masked_fill(~is_valid_RL, 0)  # padding is never alive
         met_RLL = torch.minimum(end_RL[:, :, None], end_RL[:, None]) - torch.maximum(
             start_RL[:, :, None], start_RL[:, None]
         )
         bias_RLL = met_RLL.clamp(min=0).to(dtype).log()
         # A padding query meets nobody; a row of minus infinities would be NaN, so it may look at the first slot.
-        bias_RLL[..., 0].masked_fill_(~is_real_RL, 0.0)
-        return _Rows(index_RL, is_real_RL.flatten().nonzero()[:, 0], bias_RLL[:, None])
+        bias_RLL[..., 0].masked_fill_(~is_valid_RL, 0.0)
+        return _Rows(index_RL, is_valid_RL.flatten().nonzero()[:, 0], bias_RLL[:, None])
 
     lengths = (packing.num_tokens_B + num_cls_B).tolist()
     return RowAttention(clip_M, packing.num_clips, tuple(map(rows, _similar(lengths))))
@@ -261,8 +261,8 @@ def _gather(x_MHE: Tensor, index: Tensor) -> Tensor:
 
 
 def _num_cls_B(packing: Packing, *, has_cls: bool) -> Tensor:
-    """CLS of each clip in run_overlap: one for each picture."""
-    return torch.bincount(packing.picture_clip_F, minlength=packing.num_clips) * int(has_cls)
+    """CLS of each clip in run_overlap: one for each distinct step."""
+    return torch.bincount(packing.distinct_clip_F, minlength=packing.num_clips) * int(has_cls)
 
 
 def _row_index(packing: Packing, clips: list[int], num_cls_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -275,8 +275,8 @@ def _row_index(packing: Packing, clips: list[int], num_cls_B: Tensor) -> tuple[T
     cls_RL = (num_cls_B.cumsum(0) - num_cls_B)[clip_R1] + slot_L
     token_RL = num_cls_B.sum() + packing.cu_seqlens[clip_R1] + slot_L - num_cls_R1
     index_RL = torch.where(slot_L < num_cls_R1, cls_RL, token_RL)
-    is_real_RL = slot_L < length_R1
-    return torch.where(is_real_RL, index_RL, index_RL[:, :1]), is_real_RL
+    is_valid_RL = slot_L < length_R1
+    return torch.where(is_valid_RL, index_RL, index_RL[:, :1]), is_valid_RL
 
 
 def _similar(lengths: Sequence[int]) -> list[list[int]]:

@@ -101,14 +101,14 @@ class HuggingFaceText(nn.Module):
 
     def forward(self, ids_BL: Tensor) -> Tensor:
         """Embeddings (B, E), not normalised."""
-        real_BL = ids_BL != _PADDING
+        valid_BL = ids_BL != _PADDING
         hidden_BLD = self.encoder(
-            input_ids=ids_BL.clamp(min=0), attention_mask=real_BL.to(torch.int64)
+            input_ids=ids_BL.clamp(min=0), attention_mask=valid_BL.to(torch.int64)
         ).last_hidden_state
         if self.config.pooling == "cls":
             pooled_BD = hidden_BLD[:, 0]
         else:
-            real_BL1 = real_BL.unsqueeze(-1).to(hidden_BLD.dtype)
-            pooled_BD = (hidden_BLD * real_BL1).sum(1) / real_BL1.sum(1).clamp(min=1)
+            valid_BL1 = valid_BL.unsqueeze(-1).to(hidden_BLD.dtype)
+            pooled_BD = (hidden_BLD * valid_BL1).sum(1) / valid_BL1.sum(1).clamp(min=1)
         features_BE: Tensor = self.projection(pooled_BD)
         return features_BE

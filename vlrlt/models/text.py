@@ -62,11 +62,11 @@ class SentencePieceText(nn.Module):
 
     def forward(self, ids_BL: Tensor) -> Tensor:
         """Embeddings (B, E), not normalised."""
-        real_BL = ids_BL != PAD_ID
+        valid_BL = ids_BL != PAD_ID
         x_BLD = self.token_embedding(ids_BL) + self.position_embedding[: ids_BL.shape[1]]
-        x_BLD = self.norm_post(self.blocks(x_BLD, src_key_padding_mask=~real_BL))
-        real_BL1 = real_BL.unsqueeze(-1).to(x_BLD.dtype)
-        features_BE: Tensor = self.projection((x_BLD * real_BL1).sum(1) / real_BL1.sum(1))
+        x_BLD = self.norm_post(self.blocks(x_BLD, src_key_padding_mask=~valid_BL))
+        valid_BL1 = valid_BL.unsqueeze(-1).to(x_BLD.dtype)
+        features_BE: Tensor = self.projection((x_BLD * valid_BL1).sum(1) / valid_BL1.sum(1))
         return features_BE
 
 

@@ -189,9 +189,9 @@ class VideoEncoder(nn.Module):
 
     def _forward_run_overlap(self, tokens_ND: Tensor, packing: Packing) -> VideoFeatures:
         sequences = run_overlap_attention(packing, has_cls=self.config.has_cls, dtype=tokens_ND.dtype)
-        x_MD = self._run_blocks(tokens_ND, packing, sequences, num_cls=len(packing.picture_clip_F))
-        pictures_FE = self._output(x_MD, partial(self._pool_pictures, packing))
-        frames_BSE = pictures_FE[packing.picture_BS]
+        x_MD = self._run_blocks(tokens_ND, packing, sequences, num_cls=len(packing.distinct_clip_F))
+        distinct_FE = self._output(x_MD, partial(self._pool_distinct, packing))
+        frames_BSE = distinct_FE[packing.distinct_BS]
         clip_BE = functional.normalize(functional.normalize(frames_BSE, dim=-1).mean(1), dim=-1)
         return VideoFeatures(clip_BE, frames_BSE, packing.num_tokens_B)
 
@@ -233,10 +233,10 @@ class VideoEncoder(nn.Module):
         sums_BD = sums_BD.index_add(0, packing.clip_N, x_MD[-len(weight_N1) :] * weight_N1)
         return sums_BD / packing.keep_BShw[0].numel()  # the run lengths of a clip sum to its dense tokens
 
-    def _pool_pictures(self, packing: Packing, x_MD: Tensor) -> Tensor:
-        """(F, D): the CLS of each picture, or a pool of the tokens that stand for it."""
+    def _pool_distinct(self, packing: Packing, x_MD: Tensor) -> Tensor:
+        """(F, D): the CLS of each distinct step, or a pool of the tokens that stand for it."""
         if self.config.pooling == "cls":
-            return x_MD[: len(packing.picture_clip_F)]
+            return x_MD[: len(packing.distinct_clip_F)]
         alive_FA = alive_tokens(packing, has_cls=self.config.has_cls)
         if self.attention_pool is not None:
             pooled_FD: Tensor = self.attention_pool(x_MD, alive_FA)

@@ -1,9 +1,9 @@
 """Ragged clips as one packed batch.
 
-A picture is a step in which something is kept, with the steps after it in which nothing is: they show the same tokens.
+A distinct step is a step in which something is kept. The steps after it in which nothing is kept show the same tokens.
 
 Shape legend: B clips, S steps, h x w patch grid, N kept tokens of all clips together in (clip, t, h, w) order,
-F pictures of all clips together in (clip, step) order.
+F distinct steps of all clips together in (clip, step) order.
 """
 
 from dataclasses import dataclass
@@ -30,14 +30,14 @@ class Packing:
     cu_seqlens: Tensor
     """(B + 1,) int64: tokens of clip b are [cu_seqlens[b], cu_seqlens[b + 1])."""
 
-    picture_BS: Tensor
-    """Index of the picture that each step shows, int64."""
-    picture_clip_F: Tensor
-    """Clip of each picture."""
-    picture_step_F: Tensor
-    """First step of each picture."""
-    picture_length_F: Tensor
-    """Steps that show it, >= 1."""
+    distinct_BS: Tensor
+    """Index of the distinct step that each step shows, int64."""
+    distinct_clip_F: Tensor
+    """Clip of each distinct step."""
+    distinct_step_F: Tensor
+    """The distinct step's own number."""
+    distinct_length_F: Tensor
+    """Steps that show the same tokens, >= 1."""
 
     @property
     def num_clips(self) -> int:
@@ -67,7 +67,7 @@ def pack(keep_BShw: Tensor) -> Packing:
     cu_seqlens = torch.zeros(len(keep_BShw) + 1, dtype=torch.int64, device=keep_BShw.device)
     cu_seqlens[1:] = num_tokens_B.cumsum(0)
     is_new_BS11 = keep_BShw.flatten(2).any(2)[..., None, None]
-    picture_clip_F, picture_step_F, _, _ = is_new_BS11.nonzero(as_tuple=True)
+    distinct_clip_F, distinct_step_F, _, _ = is_new_BS11.nonzero(as_tuple=True)
     return Packing(
         keep_BShw=keep_BShw,
         clip_N=clip_N,
@@ -75,8 +75,8 @@ def pack(keep_BShw: Tensor) -> Packing:
         patch_N=row_N * keep_BShw.shape[-1] + column_N,
         run_length_N=run_lengths(keep_BShw)[keep_BShw],
         cu_seqlens=cu_seqlens,
-        picture_BS=is_new_BS11.flatten().cumsum(0).view(keep_BShw.shape[:2]) - 1,
-        picture_clip_F=picture_clip_F,
-        picture_step_F=picture_step_F,
-        picture_length_F=run_lengths(is_new_BS11)[is_new_BS11],
+        distinct_BS=is_new_BS11.flatten().cumsum(0).view(keep_BShw.shape[:2]) - 1,
+        distinct_clip_F=distinct_clip_F,
+        distinct_step_F=distinct_step_F,
+        distinct_length_F=run_lengths(is_new_BS11)[is_new_BS11],
     )
