@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-ui test-api test-crash test-ray lint types layers unit browser docs package lock train-toy reproduce-toy clean help
+.PHONY: demo test test-ui test-api test-crash test-attack test-network test-ray lint types layers unit browser docs package lock train-toy reproduce-toy clean help tracer
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -11,7 +11,7 @@ help:  ## what can be made
 demo: $(VENV)/.demo  ## install, then index and search a toy archive (3 minutes after installation)
 	$(BIN)/vlrlt demo --out build/demo
 
-test: $(VENV)/.dev browser lint types layers unit  ## install what tests need, then every gate and test
+test: $(VENV)/.dev browser tracer lint types layers unit  ## install what tests need, then every gate and test
 
 lint: $(VENV)/.dev  ## ruff
 	$(BIN)/ruff check .
@@ -41,6 +41,12 @@ test-api: $(VENV)/.dev  ## the HTTP API: generated requests, a generated client,
 test-crash: $(VENV)/.dev  ## kill, tear and fill up: the suite of the library's promises (4 minutes of CPU time)
 	$(BIN)/pytest -m crash -s -q tests/test_crash.py
 
+test-attack: $(VENV)/.dev  ## hostile files, clients and replies, each bounded in time and memory (10 minutes)
+	$(BIN)/pytest -m attack -q
+
+test-network: $(VENV)/.dev tracer  ## commands and servers under strace: no packet leaves the machine (4 minutes)
+	$(BIN)/pytest -m network -q tests/test_network.py
+
 test-ray: $(VENV)/.dev  ## indexing on a local Ray cluster while its workers are killed; installs Ray (240 MB)
 	$(BIN)/python -m pip install --quiet --editable '.[cpu,ray]'
 	$(BIN)/pytest -m ray -q tests/test_ray.py
@@ -50,6 +56,12 @@ browser:  ## Chromium for the browser test; skipped with a reason where it canno
 		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
 		echo "no Chromium here: the browser test will be skipped"
+
+tracer:  ## strace for the test of packets; skipped with a reason where it cannot be installed
+	@command -v strace >/dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq strace >/dev/null; } || \
+		echo "no strace here: the tests of packets will be skipped"
 
 docs: $(VENV)/.dev  ## the documentation as web pages, in build/site
 	$(BIN)/mkdocs build --strict
