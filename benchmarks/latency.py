@@ -26,7 +26,7 @@ from made_library import make_library
 from processes import cpu_s
 
 from vlrlt.embed import DEFAULT_MODEL, load_embedder
-from vlrlt.index.search.language import TextQuery
+from vlrlt.index.search.request import SearchRequest
 from vlrlt.service import Service
 from vlrlt.types import ClipSpan
 
@@ -56,7 +56,7 @@ def warm(library_dir: Path, queries: list[str]) -> dict[str, float]:
     with Service(library_dir, device="cpu") as service:
 
         def ask(query: str) -> str:
-            return json.dumps(service.search(TextQuery(query)).as_json())
+            return json.dumps(service.search(SearchRequest(text=(query,))).as_json())
 
         started_s = time.perf_counter()
         ask("warm up")

@@ -39,9 +39,8 @@ from bridge import PREPROCESS, BridgeEmbedder, minilm_difference, timm_differenc
 
 from vlrlt.index.library.catalog import Catalog
 from vlrlt.index.run.build import index_paths
-from vlrlt.index.search.filters import Filter
-from vlrlt.index.search.language import ClipQuery, Query, TextQuery
-from vlrlt.index.search.searcher import SearchOptions
+from vlrlt.index.search.language import ClipQuery
+from vlrlt.index.search.request import SearchRequest
 from vlrlt.metrics import first_relevant_ranks, median_rank, recall_at_k
 from vlrlt.progress import count_progress, index_progress
 from vlrlt.service import Service
@@ -180,11 +179,12 @@ def measure_floor(sources: Sequence[Source], embedder: BridgeEmbedder) -> tuple[
 # library
 
 
-def ask(service: Service, query: Query, candidates: Sequence[Source], *, exclude: Path | None = None) -> Float32Array:
-    """(V,): score of each file's best moment for a query."""
+def ask(
+    service: Service, request: SearchRequest, candidates: Sequence[Source], *, exclude: Path | None = None
+) -> Float32Array:
+    """(V,): score of each file's best moment for what is to be found."""
     not_paths = () if exclude is None else (glob.escape(os.path.realpath(exclude)),)
-    everything = SearchOptions(filter=Filter(not_paths=not_paths), per_video=None, tail=True)
-    result = service.search(query, k=_ALL_MOMENTS, options=everything)
+    result = service.search(request.replaced(not_paths=not_paths, per_video=None, tail=True, k=_ALL_MOMENTS))
     best: dict[str, float] = {}
     for moment in result.hits:
         best.setdefault(moment.video, moment.score)
@@ -193,7 +193,7 @@ def ask(service: Service, query: Query, candidates: Sequence[Source], *, exclude
 
 def search_captions(service: Service, queries: Sequence[Source], searchable: Sequence[Source]) -> dict[str, Scores]:
     """Captions through the service, against all files and against those of the floor only."""
-    similarity_QV = np.stack([ask(service, TextQuery(query.caption), searchable) for query in queries])
+    similarity_QV = np.stack([ask(service, SearchRequest(text=(query.caption,)), searchable) for query in queries])
     columns = [searchable.index(query) for query in queries]
     return {
         "all files": score(similarity_QV, queries, searchable),
@@ -211,7 +211,8 @@ def search_clips(service: Service, searchable: Sequence[Source]) -> dict[str, An
         others = [other for other in searchable if other != source]
         found_1V = same_scene([source], others)
         if found_1V.any():
-            score_V = ask(service, ClipQuery(source.path), others, exclude=source.path)
+            request = SearchRequest(clips=(ClipQuery(source.path),))
+            score_V = ask(service, request, others, exclude=source.path)
             rank = int(first_relevant_ranks(score_V[None], found_1V)[0])
             first = others[int(score_V.argmax())].path.name
             answers.append({"scene": source.scene, "query": source.path.name, "rank": rank, "first": first})

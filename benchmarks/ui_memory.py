@@ -24,7 +24,6 @@ from websockets.sync.client import ClientConnection, connect
 
 from vlrlt.embed import load_embedder
 from vlrlt.index.run.build import index_paths
-from vlrlt.index.search.language import format_clip_id
 from vlrlt.service import Service
 from vlrlt.toy.make import make_toy_kitchen
 from vlrlt.types import Moment
@@ -46,7 +45,7 @@ def links(library_dir: Path, *, seed: int) -> Iterator[str]:
 
 def _play(moment: Moment, chance: random.Random) -> str:
     start_s = moment.start_s + chance.uniform(0, 1)
-    return f"{format_clip_id(moment.clip_id)}@{start_s:.3f}-{start_s + chance.uniform(0.5, 4):.3f}"
+    return f"{moment.clip}@{start_s:.3f}-{start_s + chance.uniform(0.5, 4):.3f}"
 
 
 def film_of(socket: ClientConnection, link: str) -> str | None:

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +19,13 @@ from vlrlt.explain import read_tokens
 from vlrlt.index.run.build import index_paths
 from vlrlt.index.run.control import RunControl, view_run
 from vlrlt.index.run.run_report import IndexProgress
+from vlrlt.index.search.request import DEFAULTS, SearchRequest
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.serve.jobs import Jobs, below
 from vlrlt.service import Service
 from vlrlt.types import ClipSpan
 from vlrlt.ui import launch
-from vlrlt.ui.links import Request
+from vlrlt.ui.links import chips, from_params, to_params
 from vlrlt.ui.runs import COST, find_runs
 from vlrlt.ui.views.inside import _project
 
@@ -221,21 +223,39 @@ def test_without_runs_the_page_says_where_they_come_from(library: Path, monkeypa
 
 
 def test_a_request_survives_its_link() -> None:
-    request = Request(
-        q="a & b = c",
-        then="d",
-        within=12.5,
-        without="e",
-        like=("00000000000000ff",),
-        video=("x", "y"),
-        path="*/2024/*",
-        moving=0.25,
-        source="text",
-        duplicates=True,
-        tail=True,
+    options: dict[str, Any] = {
+        "text": ("a & b = c", "also"),
+        "then": ("d",),
+        "within_s": 12.5,
+        "without": ("e",),
+        "like": ("00000000000000ff",),
+        "unlike": ("00000000000000fe",),
+        "hidden": ("00000000000000fd",),
+        "videos": ("x", "y"),
+        "paths": ("*/2024/*",),
+        "not_paths": ("z",),
+        "recorded_after": "2024-05-01",
+        "recorded_before": "2024-06-01",
+        "min_duration_s": 1.0,
+        "max_duration_s": 2.0,
+        "where": ("camera=gopro",),
+        "moving": 0.25,
+        "still": 0.75,
+        "sources": ("text",),
+        "per_video": None,
+        "diversity": 0.5,
+        "duplicates": True,
+        "tail": True,
+    }
+    assert options.keys() == DEFAULTS.keys() - {"images", "clips", "k", "page", "group_by"}
+    request = SearchRequest().replaced(**options)
+    assert from_params(to_params(request)) == request
+    assert to_params(SearchRequest()) == {}
+    assert len(chips(request)) == len(options) - 2, (
+        "the words are in the box; the least and the most that moves are one"
     )
-    assert Request.from_params(request.params()) == request
-    assert Request().params() == {}
+    for left in chips(request).values():
+        assert left != request
 
 
 @pytest.mark.parametrize(
@@ -250,4 +270,4 @@ def test_a_request_survives_its_link() -> None:
     ],
 )
 def test_what_a_link_says_wrongly_is_left_out(params: dict[str, list[str]]) -> None:
-    assert Request.from_params(params) == Request()
+    assert from_params(params) == SearchRequest()

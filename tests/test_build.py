@@ -27,7 +27,6 @@ from vlrlt.index.run import build, indexer
 from vlrlt.index.run.build import index_paths
 from vlrlt.index.run.control import StoppedError
 from vlrlt.index.run.run_report import IndexProgress, IndexReport
-from vlrlt.index.search.language import TextQuery
 from vlrlt.index.vectors.faiss_store import FaissStore
 from vlrlt.service import Service
 from vlrlt.tokens.run_length import TokenPolicy
@@ -414,13 +413,13 @@ def test_another_model_is_built_beside_and_answers_once_it_is_complete(
     assert counts(index(archive / "a.mp4", embedder=other)) == (1, 0, 0, 2)
     assert searchable(library_dir) == {"a.mp4": 3, "b.MKV": 3}, "the first model answers"
     with Service(library_dir, model=other) as service, pytest.raises(IndexMismatchError, match="then run: vlrlt use"):
-        service.search(TextQuery("red"))
+        service.search("red")
     assert counts(index(archive, embedder=other)) == (1, 1, 0, 2)
     with Ledger.open(library_dir) as ledger:
         ledger.use(ledger.models()[1])
     assert searchable(library_dir) == {"a.mp4": 2, "b.MKV": 2}
     with Service(library_dir, model=other) as service:
-        assert service.search(TextQuery("blue"), k=1).hits[0].video.endswith("b.MKV")
+        assert service.search("blue", k=1).hits[0].video.endswith("b.MKV")
 
 
 def test_the_library_remembers_how_to_load_its_model(
@@ -518,7 +517,7 @@ def test_a_still_stretch_is_one_clip_with_the_right_times(tmp_path: Path, librar
     assert (report.clips, report.still_clips) == (3, 42)
     assert report.dense_tokens == 45 * 8
     with Service(library_dir, model=StillEmbedder()) as service:
-        (hit,) = service.search(TextQuery("blue"), k=1).hits
+        (hit,) = service.search("blue", k=1).hits
     assert (hit.start_s, hit.end_s) == (3, 43)
 
 
@@ -556,7 +555,7 @@ def test_a_day_of_a_still_camera_takes_kilobytes(tmp_path: Path, library_dir: Pa
     folder = library_dir / "segments" / segment.uuid
     assert sum(file.stat().st_size for file in folder.iterdir()) < 1000
     with Service(library_dir, model=embedder) as service:
-        (hit,) = service.search(TextQuery("red"), k=1).hits
+        (hit,) = service.search("red", k=1).hits
     assert (hit.start_s, hit.end_s) == (8 * 3600, 8 * 3600 + 40)
 
 

@@ -17,7 +17,6 @@ from vlrlt import embed
 from vlrlt.embed import DualEncoderEmbedder, Embedder, load_embedder
 from vlrlt.errors import CheckpointError, ConfigError
 from vlrlt.index.run.build import index_paths
-from vlrlt.index.search.language import TextQuery
 from vlrlt.models.checkpoint import fingerprint, save_checkpoint
 from vlrlt.models.config import VideoEncoderConfig
 from vlrlt.models.text_onnx import OnnxText
@@ -163,17 +162,16 @@ def test_the_second_search_needs_no_torch(tmp_path: Path) -> None:
     library = tmp_path / "library"
     index_paths([tmp_path / "a.mp4"], library_dir=library, embedder=load_embedder(str(tmp_path / "model")))
     with Service(library) as service:
-        expected = service.search(TextQuery("open the fridge"), k=1).as_json()
+        expected = service.search("open the fridge", k=1).as_json()
     program = (
         "import sys; sys.modules['torch'] = None\n"
         "from pathlib import Path; from vlrlt.service import Service\n"
-        "from vlrlt.index.search.language import TextQuery\n"
-        f"print(Service(Path({str(library)!r})).search(TextQuery('open the fridge'), k=1).as_json()['hits'])"
+        f"print(Service(Path({str(library)!r})).search('open the fridge', k=1).as_json()['hits'])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(expected["hits"])
     (text,) = (library / "cache").glob("text-*.onnx")
     text.write_bytes(b"damaged")
     with Service(library) as service:
-        assert service.search(TextQuery("open the fridge"), k=1).as_json()["hits"] == expected["hits"]
+        assert service.search("open the fridge", k=1).as_json()["hits"] == expected["hits"]
     assert len(text.read_bytes()) > 1000, "a damaged copy is made again"

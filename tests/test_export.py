@@ -25,7 +25,6 @@ from vlrlt.export.cut import cut_video
 from vlrlt.export.export import export_file, export_text
 from vlrlt.export.piece import Piece, read_result
 from vlrlt.index.run.build import index_paths
-from vlrlt.index.search.language import TextQuery
 from vlrlt.service import Service
 from vlrlt.types import ClipSpan
 from vlrlt.video.pyav import PyAVDecoder
@@ -254,7 +253,7 @@ def service(library: Path) -> Iterator[Service]:
 
 
 def test_the_service_writes_outside_the_archive_only(service: Service, library: Path, tmp_path: Path) -> None:
-    hits = service.search(TextQuery("green")).hits
+    hits = service.search("green").hits
     assert service.cut(hits[0], tmp_path / "green.mp4").end_s == 6
     (written,) = service.export(hits, tmp_path / "green.m3u", title="green")
     assert "start-time=5.000" in written.read_text()
@@ -279,7 +278,7 @@ def run(*arguments: object, stdin: str = "") -> str:
 
 
 def test_commands_take_a_result_a_file_and_a_clip(service: Service, library: Path, tmp_path: Path) -> None:
-    result = service.search(TextQuery("blue")).as_json()
+    result = service.search("blue").as_json()
     saved = json.dumps(result)
     cut = json.loads(run("cut", "-", "--out", tmp_path / "clips", "--json", stdin=saved))["pieces"]
     assert [(Path(piece["out"]).name, piece["mode"]) for piece in cut] == [("001-a-2.00-5.00.mp4", "exact")]

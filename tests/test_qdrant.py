@@ -169,10 +169,10 @@ def test_a_library_remembers_its_store(tmp_path: Path, library_dir: Path) -> Non
     with Service(library_dir, model=ColourEmbedder()) as service:
         assert service.status().search is not None
         assert url in service.status().as_text()
-        on_qdrant = service.search(ClipQuery(tmp_path / "a.mp4"), k=3).hits
+        on_qdrant = service.search(clips=ClipQuery(tmp_path / "a.mp4"), k=3).hits
     index_paths([tmp_path], library_dir=library_dir, embedder=ColourEmbedder(), store=FAISS)
     with Service(library_dir, model=ColourEmbedder()) as service:
-        assert service.search(ClipQuery(tmp_path / "a.mp4"), k=3).hits == on_qdrant
+        assert service.search(clips=ClipQuery(tmp_path / "a.mp4"), k=3).hits == on_qdrant
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from colour import ColourEmbedder, write_colours
 from typer.testing import CliRunner
 
 from vlrlt.cli import app
+from vlrlt.cli.request import SPELLINGS
 from vlrlt.errors import AnnotationError, ConfigError, PageExpiredError
 from vlrlt.index.library.ledger import Ledger
 from vlrlt.index.run.build import index_paths
@@ -18,21 +20,18 @@ from vlrlt.index.search.filters import Filter, parse_instant
 from vlrlt.index.search.language import (
     CombinedQuery,
     Part,
-    Query,
-    SequenceQuery,
-    SimilarQuery,
     TextQuery,
-    compose,
     parse_clip_id,
     weighted_text,
 )
 from vlrlt.index.search.moments import Found
 from vlrlt.index.search.refine import FRUITLESS, cut_tail
-from vlrlt.index.search.searcher import SearchOptions
+from vlrlt.index.search.request import DEFAULTS, SearchRequest
+from vlrlt.serve.schema import FilterBody, SearchBody
 from vlrlt.service import SearchResult, Service
 from vlrlt.video.sampling import ClipSampling
 
-ALL = SearchOptions(tail=True, per_video=None, duplicates=True)
+ALL: dict[str, Any] = {"tail": True, "per_video": None, "duplicates": True}
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +70,17 @@ def spans(result: SearchResult) -> list[tuple[str, float, float]]:
     return [(Path(hit.video).stem, hit.start_s, hit.end_s) for hit in result.hits]
 
 
-def found(service: Service, query: Query, *, k: int = 10, **options: Any) -> list[tuple[str, float, float]]:
-    return spans(service.search(query, k=k, options=SearchOptions(**options)))
+def found(service: Service, words: str = "", **options: Any) -> list[tuple[str, float, float]]:
+    return spans(service.search(words, **options))
 
 
 def test_what_is_there_is_found_and_what_is_not_is_said_to_be_absent(service: Service) -> None:
-    result = service.search(TextQuery("cyan"))
+    result = service.search("cyan")
     assert (result.found, spans(result)) == (True, [("sea", 2, 4)])
-    absent = service.search(TextQuery("magenta"))
+    absent = service.search("magenta")
     assert (absent.found, absent.hits) == (False, ())
     assert absent.as_text() == "no confident match among 30 clips; --tail shows the closest"
-    tail = service.search(TextQuery("magenta"), options=ALL)
+    tail = service.search("magenta", **ALL)
     assert not tail.found
     assert len(tail.hits) == 4
 
@@ -103,13 +102,12 @@ def test_a_search_without_many_matches_does_not_go_through_the_whole_library() -
 
 
 def test_negatives_and_weights_move_the_best_answer(service: Service) -> None:
-    only_green = compose(text=["red green"], without=["red"])
     assert all(
-        service.search(TextQuery("green"), options=ALL).hits[0].score == pytest.approx(1, abs=0.01)
-        and hit in found(service, TextQuery("green"), tail=True, per_video=None, duplicates=True, k=30)[:6]
-        for hit in found(service, only_green, k=3, tail=True, duplicates=True)
+        service.search("green", **ALL).hits[0].score == pytest.approx(1, abs=0.01)
+        and hit in found(service, "green", **ALL, k=30)[:6]
+        for hit in found(service, "red green", without="red", k=3, tail=True, duplicates=True)
     )
-    heavy = service.search(compose(text=["cyan^5", "red"]), k=1, options=ALL)
+    heavy = service.search(text=["cyan^5", "red"], k=1, **ALL)
     assert spans(heavy) == [("sea", 2, 4)]
 
 
@@ -126,7 +124,7 @@ def test_combined_parts_count_by_their_own_spread(service: Service) -> None:
 
 
 def test_a_then_b(service: Service) -> None:
-    result = service.search(compose(text=["red"], then=["green"], within_s=2), options=ALL)
+    result = service.search("red", then="green", within_s=2, **ALL)
     assert ("traffic", 1, 4) in spans(result)
     assert all(hit.end_s - hit.start_s <= 5 for hit in result.hits)
     assert all(hit.confidence is not None for hit in result.hits)
@@ -136,10 +134,8 @@ def test_a_then_b(service: Service) -> None:
     (steps,) = [hit.steps for hit in result.hits if Path(hit.video).stem == "traffic"]
     assert [(step.start_s, step.end_s) for step in steps] == [(1, 2), (3, 4)]
     assert "traffic.mp4  00:01.0-00:04.0: 00:01.0-00:02.0 then 00:03.0-00:04.0" in result.as_text()
-    assert "night" in {
-        name for name, _, _ in found(service, compose(text=["red"], then=["green"], within_s=10), duplicates=True)
-    }
-    assert found(service, compose(text=["green"], then=["red"]), filter=Filter(paths=("traffic.*",))) == []
+    assert "night" in {name for name, _, _ in found(service, "red", then="green", within_s=10, duplicates=True)}
+    assert found(service, "green", then="red", paths="traffic.*") == []
 
 
 def test_what_follows_at_once_is_found_in_overlapping_clips(tmp_path: Path) -> None:
@@ -147,9 +143,9 @@ def test_what_follows_at_once_is_found_in_overlapping_clips(tmp_path: Path) -> N
     embedder = ColourEmbedder(sampling=ClipSampling(clip_s=2.0, stride_s=1.0, num_frames=8))
     index_paths([tmp_path / "archive"], library_dir=tmp_path / "library", embedder=embedder)
     with Service(tmp_path / "library", model=embedder) as service:
-        (hit,) = service.search(compose(text=["red"], then=["green"]), k=1).hits
+        (hit,) = service.search("red", then="green", k=1).hits
         assert [(step.start_s, step.end_s) for step in hit.steps] == [(2, 3.5), (3.5, 5)]
-        assert not service.search(compose(text=["green"], then=["red"])).found
+        assert not service.search("green", then="red").found
 
 
 def test_a_sequence_of_three_equals_brute_force(service: Service) -> None:
@@ -170,22 +166,20 @@ def test_a_sequence_of_three_equals_brute_force(service: Service) -> None:
         for third in range(num_clips)
         if follows(third, second)
     )
-    query = SequenceQuery((TextQuery("red"), TextQuery("green"), TextQuery("red")), within_s=1)
-    (hit,) = service.search(query, k=1).hits
+    (hit,) = service.search("red", then=["green", "red"], within_s=1, k=1).hits
     video = clips.videos.index(hit.video)
     at = [int(np.flatnonzero((clips.video_N == video) & (clips.start_s_N == step.start_s))[0]) for step in hit.steps]
     assert min(z_TN[step, clip] for step, clip in enumerate(at)) == pytest.approx(best)
 
 
 def test_like_and_unlike(service: Service) -> None:
-    (cyan,) = service.search(TextQuery("cyan"), k=1).hits
-    alike = service.search(SimilarQuery(cyan.clip_id), k=1).hits[0]
+    (cyan,) = service.search("cyan", k=1).hits
+    alike = service.search(like=cyan.clip, k=1).hits[0]
     assert (Path(alike.video).stem, alike.start_s, alike.end_s, alike.confidence) == ("sea", 2, 4, None)
-    (blue,) = service.search(TextQuery("blue"), k=1).hits
-    steered = compose(text=["blue cyan"], unlike=[blue.clip_id], like=[cyan.clip_id])
-    assert found(service, steered, k=1) == [("sea", 2, 4)]
+    (blue,) = service.search("blue", k=1).hits
+    assert found(service, "blue cyan", unlike=blue.clip, like=cyan.clip, k=1) == [("sea", 2, 4)]
     with pytest.raises(ConfigError, match="no clip 0000000000000007 in this library"):
-        service.search(SimilarQuery(7))
+        service.search(like="0000000000000007")
 
 
 @pytest.mark.parametrize(
@@ -206,14 +200,14 @@ def test_like_and_unlike(service: Service) -> None:
     ],
 )
 def test_filters(service: Service, condition: Filter, names: set[str]) -> None:
-    result = service.search(TextQuery("red"), k=50, options=SearchOptions(filter=condition, tail=True))
+    result = service.search("red", k=50, filter=condition, tail=True)
     assert {Path(hit.video).stem for hit in result.hits} == names
     assert (result.num_searched > 0) == bool(names)
 
 
 def test_a_filtered_search_equals_searching_what_passes(service: Service) -> None:
     """The filter acts before ranking: percentiles and moments are those of the clips that pass."""
-    only = service.search(TextQuery("red"), k=50, options=SearchOptions(filter=Filter(paths=("parade.*",)), tail=True))
+    only = service.search("red", k=50, paths=("parade.*",), tail=True)
     assert only.num_searched == 8
     assert only.hits[0].percentile == 50
 
@@ -221,7 +215,7 @@ def test_a_filtered_search_equals_searching_what_passes(service: Service) -> Non
 @pytest.mark.parametrize("condition", ["camera", "=x", "a~b"])
 def test_malformed_conditions(service: Service, condition: str) -> None:
     with pytest.raises(ConfigError, match="a condition is KEY"):
-        service.search(TextQuery("red"), options=SearchOptions(filter=Filter(where=(condition,))))
+        service.search("red", where=(condition,))
 
 
 def test_times_are_iso() -> None:
@@ -231,16 +225,16 @@ def test_times_are_iso() -> None:
 
 
 def test_subtitles_are_a_second_source(service: Service) -> None:
-    said = SearchOptions(sources=("text",))
-    result = service.search(TextQuery("cars waiting"), options=said)
+    said = {"sources": "text"}
+    result = service.search("cars waiting", **said)
     assert result.found
     (hit,) = result.hits
     assert (Path(hit.video).stem, hit.start_s, hit.end_s) == ("traffic", 0.5, 1.5)
     assert (hit.sources, hit.text) == (("text",), "The cars are waiting")
-    assert len(service.search(TextQuery("to wait"), options=said).hits) == 2, "words are stemmed, stop words left out"
-    assert "text" in {source for hit in service.search(TextQuery("cars waiting")).hits for source in hit.sources}
-    outside = SearchOptions(sources=("text",), filter=Filter(paths=("sea.*",)))
-    assert not service.search(TextQuery("cars waiting"), options=outside).found
+    assert len(service.search("to wait", **said).hits) == 2, "words are stemmed, stop words left out"
+    assert "text" in {source for hit in service.search("cars waiting").hits for source in hit.sources}
+    outside = {"sources": "text", "paths": "sea.*"}
+    assert not service.search("cars waiting", **outside).found
 
 
 def test_both_sources_on_one_moment_win(folder: Path, tmp_path: Path) -> None:
@@ -251,7 +245,7 @@ def test_both_sources_on_one_moment_win(folder: Path, tmp_path: Path) -> None:
         assert catalog.annotations.import_files([tmp_path / "night.csv"]).texts == 1
         assert catalog.annotations.import_files([tmp_path / "night.csv"]).texts == 1, "replaced, not doubled"
     with Service(folder / "library", model=ColourEmbedder()) as service:
-        best = service.search(TextQuery("red light"), k=1).hits[0]
+        best = service.search("red light", k=1).hits[0]
         assert (Path(best.video).stem, best.sources, best.text) == ("night", ("visual", "text"), "red light")
 
 
@@ -290,53 +284,50 @@ def test_a_foreign_file_in_a_folder_is_reported_and_the_rest_is_taken(folder: Pa
 
 
 def test_limits_per_video(service: Service) -> None:
-    assert [name for name, _, _ in found(service, TextQuery("red"), per_video=None, duplicates=True)].count(
-        "parade"
-    ) == 4
-    assert [name for name, _, _ in found(service, TextQuery("red"), per_video=2, duplicates=True)].count("parade") == 2
+    assert [name for name, _, _ in found(service, "red", per_video=None, duplicates=True)].count("parade") == 4
+    assert [name for name, _, _ in found(service, "red", per_video=2, duplicates=True)].count("parade") == 2
 
 
 def test_grouping_by_video(service: Service) -> None:
-    result = service.search(TextQuery("red"))
-    groups = result.as_json(group_by="video")["videos"]
+    result = service.search("red", group_by="video")
+    groups = result.as_json()["videos"]
     assert [Path(group["video"]).stem for group in groups] == list(dict.fromkeys(name for name, _, _ in spans(result)))
     assert sum(len(group["hits"]) for group in groups) == len(result.hits)
 
 
 def test_diversity_brings_other_things_first(service: Service) -> None:
-    colours = TextQuery("red")
-    plain = service.search(colours, k=4, options=SearchOptions(tail=True, duplicates=True))
-    diverse = service.search(colours, k=4, options=SearchOptions(tail=True, duplicates=True, diversity=0.7))
+    plain = service.search("red", k=4, tail=True, duplicates=True)
+    diverse = service.search("red", k=4, tail=True, duplicates=True, diversity=0.7)
     assert plain.hits[0] == diverse.hits[0]
     assert min(hit.score for hit in plain.hits) > 0.9
     assert min(hit.score for hit in diverse.hits) < 0.5
 
 
 def test_pages_are_one_ranking(service: Service) -> None:
-    whole = service.search(TextQuery("red"), k=12, options=ALL).hits
-    first = service.search(TextQuery("red"), k=5, options=ALL)
-    second = service.search(TextQuery("red"), k=5, options=ALL, page=first.next_page)
-    third = service.search(TextQuery("red"), k=5, options=ALL, page=second.next_page)
+    whole = service.search("red", k=12, **ALL).hits
+    first = service.search("red", k=5, **ALL)
+    second = service.search("red", k=5, **ALL, page=first.next_page)
+    third = service.search("red", k=5, **ALL, page=second.next_page)
     assert (*first.hits, *second.hits, *third.hits)[: len(whole)] == whole
     assert [hit.rank for hit in second.hits] == [6, 7, 8, 9, 10]
-    for query in (TextQuery("green"), TextQuery("red")):
+    for words in ("green", "red"):
         with pytest.raises(ConfigError, match="is not of this search"):
-            service.search(query, k=5, page=first.next_page)
+            service.search(words, k=5, page=first.next_page)
 
 
 def test_pages_survive_indexing_but_not_a_restart_after_it(tmp_path: Path) -> None:
     write_colours(tmp_path / "a.mp4", [("red", 1), ("green", 1)] * 4)
     index_paths([tmp_path / "a.mp4"], library_dir=tmp_path / "library", embedder=ColourEmbedder())
     with Service(tmp_path / "library", model=ColourEmbedder()) as service:
-        expected = service.search(TextQuery("red"), k=4, options=ALL).hits
-        first = service.search(TextQuery("red"), k=2, options=ALL)
+        expected = service.search("red", k=4, **ALL).hits
+        first = service.search("red", k=2, **ALL)
         write_colours(tmp_path / "b.mp4", [("red", 3)])
         index_paths([tmp_path / "b.mp4"], library_dir=tmp_path / "library", embedder=ColourEmbedder())
-        second = service.search(TextQuery("red"), k=2, options=ALL, page=first.next_page)
+        second = service.search("red", k=2, **ALL, page=first.next_page)
         assert (*first.hits, *second.hits) == expected
-        assert service.search(TextQuery("red"), k=1, options=ALL).num_searched == 11
+        assert service.search("red", k=1, **ALL).num_searched == 11
     with Service(tmp_path / "library", model=ColourEmbedder()) as service, pytest.raises(PageExpiredError):
-        service.search(TextQuery("red"), k=2, options=ALL, page=first.next_page)
+        service.search("red", k=2, **ALL, page=first.next_page)
 
 
 def test_copies_of_a_scene_are_shown_once(tmp_path: Path) -> None:
@@ -344,7 +335,7 @@ def test_copies_of_a_scene_are_shown_once(tmp_path: Path) -> None:
         write_colours(tmp_path / f"{name}.mp4", [("red", 2), (last, 1)])
     index_paths([tmp_path], library_dir=tmp_path / "library", embedder=ColourEmbedder())
     with Service(tmp_path / "library", model=ColourEmbedder()) as service:
-        assert len(service.search(TextQuery("red")).hits) == 1
+        assert len(service.search("red").hits) == 1
 
 
 @pytest.mark.parametrize(
@@ -359,7 +350,7 @@ def test_copies_of_a_scene_are_shown_once(tmp_path: Path) -> None:
 )
 def test_queries_that_ask_for_nothing(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        compose(**options)
+        SearchRequest.parse(options).query()
 
 
 def test_weights_and_ids_parse() -> None:
@@ -368,3 +359,19 @@ def test_weights_and_ids_parse() -> None:
     assert parse_clip_id("00000000000000ff") == 255
     with pytest.raises(ConfigError, match="16 hexadecimal digits"):
         parse_clip_id("../../etc")
+
+
+def test_every_field_of_a_search_is_spelled_by_the_command_line_and_by_http() -> None:
+    """A new field without a spelling fails here; so does a default that help shows wrongly."""
+    assert SPELLINGS.keys() == DEFAULTS.keys() - {"hidden"}
+    shown = {name: kind.__metadata__[0].show_default for name, kind in SPELLINGS.items()}
+    assert {name: value for name, value in shown.items() if isinstance(value, str)} == {
+        name: str(default)
+        for name, default in DEFAULTS.items()
+        if isinstance(default, int | float | str) and not isinstance(default, bool)
+    }
+    assert set(SearchBody.model_fields) == (
+        {field.name for field in fields(SearchRequest)} - {"images", "clips"} | {"image", "clip"}
+    )
+    assert set(FilterBody.model_fields) == {field.name for field in fields(Filter)}
+    assert SearchBody(text=["red"]).as_request() == SearchRequest(text=("red",))

@@ -15,11 +15,9 @@ from vlrlt.cli import app
 from vlrlt.errors import ConfigError
 from vlrlt.index.run.build import index_paths
 from vlrlt.index.search.filters import Filter
-from vlrlt.index.search.language import TextQuery
 from vlrlt.index.search.repeats import find_repetitions
 from vlrlt.index.search.request import SearchRequest
 from vlrlt.index.search.saved import SavedSearches
-from vlrlt.index.search.searcher import SearchOptions
 from vlrlt.service import Service
 from vlrlt.types import Moment
 
@@ -114,23 +112,23 @@ def test_the_service_knows_what_two_videos_share(service: Service) -> None:
 
 
 def test_similar_leaves_out_the_moment_itself(service: Service) -> None:
-    blue = service.search(TextQuery("blue")).hits[0]
-    everything = SearchOptions(duplicates=True, tail=True, per_video=None)
-    found = service.similar(blue.clip_id, k=20, options=everything)
+    blue = service.search("blue").hits[0]
+    everything = {"tail": True, "per_video": None}
+    found = service.similar(blue, k=20, **everything)
     assert found.hits[0].video != blue.video
     assert not any(
         hit.video == blue.video and hit.start_s < blue.end_s and hit.end_s > blue.start_s for hit in found.hits
     )
-    pages = [service.similar(blue.clip_id, k=1, options=everything)]
+    pages = [service.similar(blue, k=1, **everything)]
     while pages[-1].next_page:
-        pages.append(service.similar(blue.clip_id, k=1, options=everything, page=pages[-1].next_page))
+        pages.append(service.similar(blue, k=1, **everything, page=pages[-1].next_page))
     assert tuple(hit for page in pages for hit in page.hits) == found.hits
 
 
 def test_what_is_saved_is_found_again_while_another_process_writes(service: Service, library: Path) -> None:
     from vlrlt.index.library.ledger import Ledger
 
-    request = SearchRequest(text=("blue",), options=SearchOptions(filter=Filter(paths=("b.*",)), tail=True), k=1)
+    request = SearchRequest(text=("blue",), filter=Filter(paths=("b.*",)), tail=True, k=1)
     with Ledger.open(library):
         service.saved.save("blue in b", request)
         assert service.saved.all() == {"blue in b": request}
@@ -143,10 +141,20 @@ def test_what_is_saved_is_found_again_while_another_process_writes(service: Serv
             use("blue in b")
 
 
-@pytest.mark.parametrize("request_json", [{}, {"text": ["x"], "image": "y"}, {"text": ["x"], "filter": {"z": 1}}])
+@pytest.mark.parametrize(
+    "request_json",
+    [
+        {},
+        {"text": ["x"], "images": "y"},
+        {"text": ["x"], "image": "y"},
+        {"text": [1]},
+        {"text": "x", "k": "y"},
+        {"text": ["x"], "filter": {"z": 1}},
+    ],
+)
 def test_requests_that_cannot_be_saved(request_json: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
-        SearchRequest.from_json(request_json)
+        SearchRequest.parse(request_json).as_json()
     with pytest.raises(ConfigError, match="needs a name"):
         SavedSearches(Path("nowhere")).save("a/b", SearchRequest(text=("x",)))
 

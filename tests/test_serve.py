@@ -60,6 +60,10 @@ def test_search_gives_moments_with_addresses_and_no_paths(client: TestClient, fo
 def test_every_kind_of_query(client: TestClient) -> None:
     picture = io.BytesIO()
     Image.new("RGB", (40, 30), COLOURS["green"]).save(picture, "PNG")
+    shown = {"image": base64.b64encode(picture.getvalue()).decode(), "tail": True, "per_video": None, "k": 1}
+    first = client.post("/v1/search", json=shown).json()
+    second = client.post("/v1/search", json=shown | {"page": first["next_page"]}).json()
+    assert [hit["rank"] for hit in second["hits"]] == [2]
     (green,) = client.post("/v1/search", json={"image": base64.b64encode(picture.getvalue()).decode()}).json()["hits"]
     assert (green["video"], green["start_s"], green["confidence"]) == ("a.mp4", 5, None)
     clip = {"video_id": green["video_id"], "start_s": 5, "end_s": 6}

@@ -15,7 +15,7 @@ from colour import write_colours
 from vlrlt.embed import load_embedder
 from vlrlt.errors import CheckpointError, ConfigError
 from vlrlt.index.run.build import index_paths
-from vlrlt.index.search.language import ClipQuery, TextQuery
+from vlrlt.index.search.language import ClipQuery
 from vlrlt.models.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from vlrlt.models.timm_tower import load_timm
 from vlrlt.models.towers.tower import IMAGE_TOWER_SAMPLING
@@ -73,10 +73,10 @@ def test_a_library_without_words_is_searched_by_clips_and_pictures(weights: Path
     embedder = load_embedder(f"timm/test_vit/{weights}", device="cpu")
     index_paths([film], library_dir=tmp_path / "library", embedder=embedder)
     with Service(tmp_path / "library", model=embedder) as service:
-        hit = service.search(ClipQuery(film, ClipSpan(0, 2))).hits[0]
+        hit = service.search(clips=ClipQuery(film, ClipSpan(0, 2))).hits[0]
         assert (hit.video, hit.confidence) == (str(film), None)
         with pytest.raises(ConfigError, match="cannot read text; search with --clip or --image"):
-            service.search(TextQuery("red"))
+            service.search("red")
 
 
 def test_a_checkpoint_without_text_is_saved_and_loaded(weights: Path, tmp_path: Path) -> None:

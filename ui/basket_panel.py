@@ -35,7 +35,7 @@ def show_basket() -> None:
 def _show_export(kept: tuple[Moment, ...]) -> None:
     """The list as a file for players and editors."""
     kind = st.selectbox("Take away as", tuple(KINDS), format_func=KINDS.__getitem__, key="basket-kind")
-    title = st.session_state["request"].q or "moments"
+    title = ", ".join(st.session_state["request"].text) or "moments"
     try:
         text = export_text([piece_of(moment, title=title) for moment in kept], title=title, kind=kind)
     except VlrltError as error:

@@ -9,10 +9,11 @@ import streamlit as st
 
 from vlrlt.errors import VlrltError
 from vlrlt.formats import format_time
+from vlrlt.index.search.request import SearchRequest
 from vlrlt.service import PREVIEW_MAX_S, Service
 from vlrlt.types import ClipSpan, Moment
 from vlrlt.ui import basket, page
-from vlrlt.ui.links import PLAY, Request, format_play, parse_play
+from vlrlt.ui.links import PLAY, format_play, parse_play, to_params
 
 CONTEXTS_S = (1.0, 3.0, 10.0)
 _KEY = "open moment"
@@ -157,9 +158,9 @@ def show_timeline(hits: Sequence[Moment], *, length_s: float, current: Moment | 
 
 def _params() -> dict[str, list[str]]:
     """What a link says of the search and of the moment that is open."""
-    request: Request = st.session_state.get("request", Request())
+    request: SearchRequest = st.session_state.get("request", SearchRequest())
     moment = opened()
-    return request.params() | ({} if moment is None else {PLAY: [format_play(moment)]})
+    return to_params(request) | ({} if moment is None else {PLAY: [format_play(moment)]})
 
 
 def write_link() -> None:

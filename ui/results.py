@@ -1,7 +1,6 @@
 """Moments as cards, those of one video together."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import groupby
 from math import floor
 
@@ -9,11 +8,12 @@ import streamlit as st
 
 from vlrlt.errors import VlrltError
 from vlrlt.formats import format_time
+from vlrlt.index.search.request import SearchRequest
 from vlrlt.index.search.searcher import is_match
 from vlrlt.service import Service
 from vlrlt.types import Moment
 from vlrlt.ui import basket, page, player
-from vlrlt.ui.links import Request
+from vlrlt.ui.links import liking
 
 CARD_WIDTH_PX = 264
 STYLE = """
@@ -29,7 +29,7 @@ STYLE = """
 """
 
 
-def show_results(service: Service, hits: Sequence[Moment], request: Request) -> None:
+def show_results(service: Service, hits: Sequence[Moment], request: SearchRequest) -> None:
     """Cards, the video with the best hit first."""
     st.html(STYLE)
     ends_s = {video["video_id"]: video["duration_s"] for video in service.videos()}
@@ -44,7 +44,7 @@ def show_results(service: Service, hits: Sequence[Moment], request: Request) -> 
                         show_card(service, hit, request)
 
 
-def show_card(service: Service, moment: Moment, request: Request) -> None:
+def show_card(service: Service, moment: Moment, request: SearchRequest) -> None:
     """One moment: what it looks like, when, how sure, why, and what to do with it."""
     with st.container(key=f"card-{moment.rank}", border=True, width=CARD_WIDTH_PX, gap="xsmall"):
         show_pictures(service, moment, key=str(moment.rank))
@@ -87,9 +87,9 @@ def show_why(moment: Moment) -> None:
         st.caption("then ".join(f"{format_time(step.start_s, decimals=1)} " for step in moment.steps))
 
 
-def show_actions(moment: Moment, request: Request) -> None:
+def show_actions(moment: Moment, request: SearchRequest) -> None:
     """Play, like, dislike, and the rest in a menu."""
-    clip = f"{moment.clip_id:016x}"
+    clip = moment.clip
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.button(
             "Play", key=f"play-{moment.rank}", icon=":material/play_arrow:", on_click=player.open_player, args=(moment,)
@@ -111,17 +111,17 @@ def show_actions(moment: Moment, request: Request) -> None:
 
 def _judge(clip: str, key: str) -> None:
     thumb = st.session_state[key]
-    st.session_state["request"] = st.session_state["request"].liking(clip, None if thumb is None else thumb == 1)
+    st.session_state["request"] = liking(st.session_state["request"], clip, None if thumb is None else thumb == 1)
 
 
 def _act(moment: Moment, key: str) -> None:
     action, request = st.session_state[key], st.session_state["request"]
     if action == "Find similar":
-        st.session_state["request"] = Request(like=(f"{moment.clip_id:016x}",))
+        st.session_state["request"] = SearchRequest(like=(moment.clip,))
     elif action == "Only this video":
-        st.session_state["request"] = replace(request, video=(moment.video_id,))
+        st.session_state["request"] = request.replaced(videos=moment.video_id)
     elif action == "Look inside":
-        page.go_to("inside", clip=f"{moment.clip_id:016x}")
+        page.go_to("inside", clip=moment.clip)
     else:
         basket.toggle(moment)
 

@@ -121,6 +121,11 @@ class Moment:
     steps: tuple[ClipSpan, ...] = ()
     """Of a sequence: where each step was found."""
 
+    @property
+    def clip(self) -> str:
+        """The clip's id as clients know it, 16 hexadecimal digits: many readers of JSON round numbers of 63 bits."""
+        return f"{self.clip_id:016x}"
+
     def within(self, span: ClipSpan) -> "Moment":
         """Other seconds of the same video."""
         return replace(self, start_s=span.start_s, end_s=span.end_s)
@@ -132,7 +137,7 @@ class Moment:
             "score": round(self.score, 4),
             "percentile": round(self.percentile, 2),
             "confidence": None if self.confidence is None else round(self.confidence, 3),
-            "clip": f"{self.clip_id:016x}",
+            "clip": self.clip,
             "video": self.video,
             "video_id": self.video_id,
             "start_s": round(self.start_s, 3),

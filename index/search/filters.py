@@ -35,7 +35,11 @@ Metadata = Mapping[str, Mapping[str, MetadataValue]]
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """Conditions that must all hold. The defaults let everything pass."""
+    """Conditions that must all hold. The defaults let everything pass.
+
+    Raises:
+        ConfigError: a share is not in [0, 1].
+    """
 
     paths: tuple[str, ...] = ()
     """Globs, one of which must match the video's whole path or its name: "*/2024/*", "*.mkv"."""
@@ -55,6 +59,12 @@ class Filter:
     """Least share of the clip's tokens that move, in [0, 1]."""
     still: float | None = None
     """Largest share of the clip's tokens that move, in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        for name in ("moving", "still"):
+            share = getattr(self, name)
+            if share is not None and not 0 <= share <= 1:
+                raise ConfigError(f"{name} is a share in [0, 1], got {share}")
 
     def mask(self, clips: ClipTable, metadata: Metadata) -> Mask | None:
         """Which clips pass, (N,); None: all do.

@@ -1,7 +1,6 @@
 """What can be asked: words, pictures, pieces of video, combinations of them with weights, and sequences."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +55,7 @@ class SimilarQuery:
     clip_id: int
 
     def __str__(self) -> str:
-        return f"like {format_clip_id(self.clip_id)}"
+        return f"like {self.clip_id:016x}"
 
 
 SimpleQuery = TextQuery | ImageQuery | ClipQuery | SimilarQuery
@@ -95,58 +94,12 @@ class SequenceQuery:
     def __post_init__(self) -> None:
         if len(self.steps) < 2:
             raise ConfigError(f"a sequence needs two steps or more, got {len(self.steps)}")
-        if not self.within_s >= 0:
-            raise ConfigError(f"within_s must be 0 or more, got {self.within_s}; try {WITHIN_S:g}")
 
     def __str__(self) -> str:
         return f"{' then '.join(map(str, self.steps))}, within {self.within_s:g} s"
 
 
 Query = SimpleQuery | CombinedQuery | SequenceQuery
-
-
-def compose(
-    *,
-    text: Sequence[str] = (),
-    images: Sequence[Path] = (),
-    clips: Sequence[ClipQuery] = (),
-    like: Sequence[int] = (),
-    unlike: Sequence[int] = (),
-    without: Sequence[str] = (),
-    then: Sequence[str] = (),
-    within_s: float = WITHIN_S,
-) -> Query:
-    """The query that the options of a front end describe.
-
-    Args:
-        text: what to find; "open the fridge^2" weighs 2 instead of 1.
-        images: pictures of what to find.
-        clips: pieces of video of what to find.
-        like: ids of clips of the library; they refine the words if there are any (relevance feedback).
-        unlike: likewise, of disliked ones.
-        without: what shall not be shown, in words.
-        then: what comes after, step by step.
-        within_s: from one step's end to the next one's start, at most.
-
-    Raises:
-        ConfigError: there is nothing to find.
-    """
-    asked = [weighted_text(words) for words in text]
-    asked += [Part(ImageQuery(path), 1.0) for path in images]
-    asked += [Part(clip, 1.0) for clip in clips]
-    liked_weight = LIKED_WEIGHT if asked else 1.0
-    parts = [
-        *asked,
-        *(Part(SimilarQuery(clip), liked_weight / len(like)) for clip in like),
-        *(Part(SimilarQuery(clip), DISLIKED_WEIGHT / len(unlike)) for clip in unlike),
-        *(Part(part.query, UNLIKE_WEIGHT * part.weight) for part in map(weighted_text, without)),
-    ]
-    if not parts:
-        raise ConfigError("nothing to find; give words, a picture, a piece of video or a clip of the library")
-    first = parts[0].query if len(parts) == 1 and parts[0].weight > 0 else CombinedQuery(tuple(parts))
-    if not then:
-        return first
-    return SequenceQuery((first, *(TextQuery(step) for step in then)), within_s)
 
 
 def weighted_text(text: str) -> Part:
@@ -186,8 +139,3 @@ def parse_clip_id(text: str) -> int:
     if not re.fullmatch(r"[0-9a-f]{16}", text):
         raise ConfigError(f"a clip id is 16 hexadecimal digits, got {text!r}; every hit of a search has one")
     return int(text, 16)
-
-
-def format_clip_id(clip_id: int) -> str:
-    """16 hexadecimal digits: JSON numbers of 63 bits are rounded by many readers."""
-    return f"{clip_id:016x}"

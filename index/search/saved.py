@@ -29,7 +29,7 @@ class SavedSearches:
             LibraryError: there is no library.
         """
         rows = self._execute("SELECT name, request FROM saved_searches ORDER BY name")
-        return {str(name): SearchRequest.from_json(json.loads(str(request))) for name, request in rows}
+        return {str(name): SearchRequest.parse(json.loads(str(request))) for name, request in rows}
 
     def get(self, name: str) -> SearchRequest:
         """The search of a name.
@@ -46,7 +46,8 @@ class SavedSearches:
         """Keep a search; an older one of that name is replaced.
 
         Raises:
-            ConfigError: the name has other signs than letters, digits, blanks, ".", "_" and "-".
+            ConfigError: the search looks for files or for nothing, or the name has other signs than letters, digits,
+                blanks, ".", "_" and "-".
         """
         if not re.fullmatch(_NAME, name):
             raise ConfigError(f"a saved search needs a name of letters, digits, blanks, . and -, got {name!r}")

@@ -6,14 +6,13 @@ Shape legend: N clips, K candidates, S sampled clips, D embedding.
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlrlt.errors import ConfigError
 from vlrlt.index.library.annotations import TextHit
 from vlrlt.index.library.catalog import ClipTable
 from vlrlt.index.search.confidence import CONFIDENT, Confidence
@@ -25,10 +24,12 @@ from vlrlt.index.search.language import (
     SimilarQuery,
     SimpleQuery,
     TextQuery,
+    parse_clip_id,
 )
 from vlrlt.index.search.moments import Found, Scores, grow_moments
 from vlrlt.index.search.query_vectors import embed_query, mean_direction
 from vlrlt.index.search.refine import collapse_duplicates, cut_tail, diversify, fuse_text, limit_per_video
+from vlrlt.index.search.request import SearchRequest
 from vlrlt.index.search.sequence import find_sequences
 from vlrlt.index.vectors.protocol import SAMPLE_CLIPS, Mask, VectorStore, evenly
 from vlrlt.types import Float32Array, Float64Array, Int64Array, Moment
@@ -36,39 +37,10 @@ from vlrlt.types import Float32Array, Float64Array, Int64Array, Moment
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder
 
-Source = Literal["visual", "text"]
-SOURCES: tuple[Source, ...] = ("visual", "text")
 ROUNDING = 1e-5
 """The same cosine differs by less, however it is computed: where most clips show what is asked for, none is a tail."""
 KEPT_TEXTS, KEPT_VECTORS = 256, 2048
 """What one search, and the next one, asks for again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchOptions:
-    """How to search and what to show; every front end has these names and defaults."""
-
-    filter: Filter = field(default_factory=Filter)
-    sources: tuple[Source, ...] = SOURCES
-    """visual: the vectors; text: subtitles and narrations, for words only."""
-    per_video: int | None = 5
-    """Moments of one video at most; None: no limit."""
-    diversity: float = 0.0
-    """0: the best first; towards 1: moments that differ from each other first."""
-    duplicates: bool = False
-    """Also moments that show what a better one of another video shows, such as copies of a scene."""
-    tail: bool = False
-    """Also what fits too little to be a match."""
-    hidden: tuple[int, ...] = ()
-    """Ids of clips whose own moments are not shown: what was seen already."""
-
-    def __post_init__(self) -> None:
-        if not self.sources or not set(self.sources) <= set(SOURCES):
-            raise ConfigError(f"sources must be one or more of {', '.join(SOURCES)}, got {self.sources}")
-        if self.per_video is not None and self.per_video < 1:
-            raise ConfigError(f"per_video must be 1 or more, got {self.per_video}")
-        if not 0 <= self.diversity <= 1:
-            raise ConfigError(f"diversity must be in [0, 1], got {self.diversity}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,16 +101,16 @@ class Searcher:
         )
         self._texts: tuple[tuple[str, ...], Float32Array] = ((), np.empty((0, embedder.embed_dim), np.float32))
 
-    def rank(self, query: Query, options: SearchOptions) -> Ranking:
-        """Find the moments that fit a query.
+    def rank(self, request: SearchRequest) -> Ranking:
+        """Find the moments that fit a request, whatever page of them it asks for.
 
         Raises:
-            ConfigError: a filter is malformed, or a clip that the query names is not in the library.
-            DecodeError: the query's picture or video cannot be read.
+            ConfigError: a filter is malformed, or a clip that the request names is not in the library.
+            DecodeError: the request's picture or video cannot be read.
         """
-        within_N = options.filter.mask(self.clips, self._metadata)
+        within_N = request.filter.mask(self.clips, self._metadata)
         num_searched = len(self.clips.ids_N) if within_N is None else int(within_N.sum())
-        moments = self._moments(query, options, within_N) if num_searched else iter(())
+        moments = self._moments(request, within_N) if num_searched else iter(())
         return Ranking(
             (self._to_moment(rank, found) for rank, found in enumerate(moments, start=1)), num_searched=num_searched
         )
@@ -219,46 +191,47 @@ class Searcher:
         texts = [part.text for part in _text_parts(query)]
         return tuple(word for text in texts for word in self._confidence.unknown_words(text))
 
-    def _moments(self, query: Query, options: SearchOptions, within_N: Mask | None) -> Iterator[Found]:
+    def _moments(self, request: SearchRequest, within_N: Mask | None) -> Iterator[Found]:
         """The whole pipeline, lazily."""
+        query = request.query()
         if isinstance(query, SequenceQuery):
-            moments = self._sequences(query, options, within_N)
+            moments = self._sequences(query, request, within_N)
         else:
-            moments = self._grown(query, options, within_N)
-        if options.hidden:
-            hidden = [self.clip_at(self.position(clip)) for clip in options.hidden]
+            moments = self._grown(query, request, within_N)
+        if request.hidden:
+            hidden = [self.clip_at(self.position(parse_clip_id(clip))) for clip in request.hidden]
             moments = (found for found in moments if not self._shows(found, hidden))
-        if not options.duplicates:
+        if not request.duplicates:
             moments = collapse_duplicates(moments, vector_of=self._vector_at, video_of=self._video_at)
-        if options.per_video is not None:
-            moments = limit_per_video(moments, limit=options.per_video, video_of=self._video_at)
-        if options.diversity:
-            moments = diversify(moments, diversity=options.diversity, vector_of=self._vector_at)
+        if request.per_video is not None:
+            moments = limit_per_video(moments, limit=request.per_video, video_of=self._video_at)
+        if request.diversity:
+            moments = diversify(moments, diversity=request.diversity, vector_of=self._vector_at)
         return moments
 
     def _grown(
-        self, query: SimpleQuery | CombinedQuery, options: SearchOptions, within_N: Mask | None
+        self, query: SimpleQuery | CombinedQuery, request: SearchRequest, within_N: Mask | None
     ) -> Iterator[Found]:
         """Moments of both sources; the irrelevant tail begins half way from the best score to the median."""
         scores = self.score(query, within_N)
         judge = self._judge(query, scores)
         moments: Iterator[Found] = iter(())
-        if "visual" in options.sources:
+        if "visual" in request.sources:
             moments = (replace(found, confidence=judge(found.seed)) for found in grow_moments(scores, self.clips))
-            if not options.tail:
+            if not request.tail:
                 least_score = (scores.median + float(scores.best(1).scores_K[0])) / 2 - ROUNDING
                 moments = cut_tail(moments, least_score=least_score, least_confidence=CONFIDENT)
-        if isinstance(query, TextQuery) and "text" in options.sources:
+        if isinstance(query, TextQuery) and "text" in request.sources:
             moments = fuse_text(moments, self._text_moments(query, scores), self._video_at)
         return moments
 
-    def _sequences(self, query: SequenceQuery, options: SearchOptions, within_N: Mask | None) -> Iterator[Found]:
+    def _sequences(self, query: SequenceQuery, request: SearchRequest, within_N: Mask | None) -> Iterator[Found]:
         steps = [self.score(step, within_N) for step in query.steps]
         judges = [self._judge(step, scores) for step, scores in zip(query.steps, steps, strict=True)]
         for found in find_sequences(steps, self.clips, within_s=query.within_s):
             sure = [judge(seed) for judge, seed in zip(judges, found.step_seeds, strict=True)]
             confidence = min((known for known in sure if known is not None), default=None)
-            if options.tail or confidence is None or confidence >= CONFIDENT:
+            if request.tail or confidence is None or confidence >= CONFIDENT:
                 yield replace(found, confidence=confidence)
 
     def _judge(self, query: SimpleQuery | CombinedQuery, scores: Scores) -> Callable[[int], float | None]:

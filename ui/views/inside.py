@@ -12,7 +12,6 @@ from vlrlt.embed import DualEncoderEmbedder
 from vlrlt.errors import ConfigError, DecodeError, VlrltError
 from vlrlt.explain import ClipTokens, darken_dropped, draw_run_lengths, read_tokens
 from vlrlt.formats import format_time
-from vlrlt.index.search.language import parse_clip_id
 from vlrlt.index.vectors.protocol import evenly
 from vlrlt.service import Service
 from vlrlt.types import ClipSpan, Float32Array, Moment
@@ -79,7 +78,7 @@ def _show_tokens(service: Service) -> None:
 def _choose_linked(service: Service, clip: str) -> None:
     """Have the widgets show the clip that the page's address names."""
     try:
-        moment = service.clip(parse_clip_id(clip))
+        moment = service.clip(clip)
     except VlrltError as error:
         page.show_error(error, title="The clip of this link cannot be shown")
         return
@@ -265,7 +264,7 @@ def _project(vectors_ND: Float32Array) -> Float32Array:
 
 
 def _show_point(service: Service, moment: Moment) -> None:
-    key = f"map-{moment.clip_id:016x}"
+    key = f"map-{moment.clip}"
     with st.container(key=f"card-{key}", border=True, width=216, gap="xsmall"):
         show_pictures(service, moment, key=key)
         st.text(page.video_name(moment))

@@ -2,6 +2,7 @@
 
 import tempfile
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,11 @@ import streamlit as st
 
 from vlrlt.errors import ConfigError, VlrltError
 from vlrlt.index.search.language import ClipQuery, ImageQuery
+from vlrlt.index.search.request import SOURCES, SearchRequest
 from vlrlt.service import SearchResult, Service
 from vlrlt.types import ClipSpan, Moment
 from vlrlt.ui import basket_panel, page, player
-from vlrlt.ui.links import PLAY, Request
+from vlrlt.ui.links import PLAY, chips, from_params
 from vlrlt.ui.results import show_results
 
 if TYPE_CHECKING:
@@ -42,11 +44,11 @@ def show() -> None:
         st.info("This library has no clips yet. Add a folder on the Library page, or run:")
         st.code(f"vlrlt index VIDEOS --library {page.library_dir()}", language=None)
         return
-    if request == Request():
+    if request == SearchRequest():
         st.title("Find a moment", anchor=False)
         st.caption(f"in {counts.clips:,} clips of {page.duration(counts.video_s)} of video")
     _show_box(request)
-    _show_examples(service, hidden=request != Request())
+    _show_examples(service, hidden=request != SearchRequest())
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         example = _show_upload()
         _show_sequence(request)
@@ -59,42 +61,69 @@ def show() -> None:
     player.show_player(service, hits, linked=True)
 
 
-def _current_request(service: Service) -> Request:
+def _current_request(service: Service) -> SearchRequest:
     """What this visitor searches for: from the link if there is a new one, else as it was left."""
     state = st.session_state
     params = {name: st.query_params.get_all(name) for name in st.query_params}
     if "request" not in state or (params and params != state.get("written link")):
-        state["request"] = Request.from_params(params)
+        state["request"] = from_params(params)
         if PLAY in params:
             player.open_linked(service, params[PLAY][0])
-    request: Request = state["request"]
+    request: SearchRequest = state["request"]
     if request != state.get("shown request"):
         state["shown request"], state["num shown"] = request, NUM_MORE
     return request
 
 
-def _edit(field: str, key: str) -> None:
+def _edit(name: str, key: str, read: Callable[[Any], Any]) -> None:
     """A widget was changed: the request gets its value."""
     state = st.session_state
-    value = state[key]
-    state["request"] = replace(state["request"], **{field: tuple(value) if isinstance(value, list) else value})
+    state["request"] = state["request"].replaced(**{name: read(state[key])})
 
 
-def _bound(request: Request, field: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401  what a widget takes
-    """Arguments that make a widget show and change one field of the request."""
-    key = f"request-{field}"
-    value = getattr(request, field)
-    st.session_state[key] = list(value) if isinstance(value, tuple) else value
-    return {"key": key, "on_change": _edit, "args": (field, key), **options}
+def _bound(
+    request: SearchRequest,
+    name: str,
+    *,
+    show: Callable[[Any], Any] = lambda value: value,
+    read: Callable[[Any], Any] = lambda value: value,
+) -> dict[str, Any]:
+    """Arguments that make a widget show and change one field of the request or of its filter.
+
+    Args:
+        request: what is shown.
+        name: of the field.
+        show: the widget's value of the field's.
+        read: the field's value of the widget's.
+    """
+    key = f"request-{name}"
+    st.session_state[key] = show(getattr(request if hasattr(request, name) else request.filter, name))
+    return {"key": key, "on_change": _edit, "args": (name, key, read)}
 
 
-def _show_box(request: Request) -> None:
+def _bound_text(request: SearchRequest, name: str) -> dict[str, Any]:
+    """Likewise, of a text field that shows and changes the first of several texts; the others stay."""
+    texts = getattr(request if hasattr(request, name) else request.filter, name)
+    return _bound(
+        request,
+        name,
+        show=lambda _: texts[0] if texts else "",
+        read=lambda text: (*filter(None, [text.strip()]), *texts[1:]),
+    )
+
+
+def _bound_time(request: SearchRequest, name: str) -> dict[str, Any]:
+    """Likewise, of a text field for a time that need not be given."""
+    return _bound(request, name, show=lambda time: time or "", read=lambda text: text.strip() or None)
+
+
+def _show_box(request: SearchRequest) -> None:
     st.text_input(
         "Search",
         placeholder="Describe it like a caption, then press Enter",
         icon=":material/search:",
         label_visibility="collapsed",
-        **_bound(request, "q"),
+        **_bound_text(request, "text"),
     )
 
 
@@ -106,7 +135,7 @@ def _show_examples(service: Service, *, hidden: bool) -> None:
     examples = service.narrations(limit=NUM_EXAMPLES) or usual
     chosen = st.pills("Try", examples, key="example", format_func=page.plain)
     if chosen is not None:
-        st.session_state["request"] = Request(q=chosen)
+        st.session_state["request"] = SearchRequest(text=(chosen,))
         st.rerun()
 
 
@@ -138,55 +167,62 @@ def _example(upload: "UploadedFile") -> ImageQuery | ClipQuery:
     return query
 
 
-def _show_sequence(request: Request) -> None:
+def _show_sequence(request: SearchRequest) -> None:
     with st.popover("Then, not", icon=":material/playlist_add:"):
-        st.text_input("Then, in the same video", placeholder="pour milk", **_bound(request, "then"))
-        within = _bound(request, "within")
+        st.text_input("Then, in the same video", placeholder="pour milk", **_bound_text(request, "then"))
+        within = _bound(request, "within_s")
         st.number_input("within seconds", min_value=0.0, max_value=3600.0, step=5.0, format="%g", **within)
-        st.text_input("But not", placeholder="wash a pan", **_bound(request, "without"))
+        st.text_input("But not", placeholder="wash a pan", **_bound_text(request, "without"))
 
 
-def _show_filters(service: Service, request: Request) -> None:
+def _show_filters(service: Service, request: SearchRequest) -> None:
     with st.popover("Filters", icon=":material/filter_list:"):
         _show_video_filter(service, request)
-        st.text_input("Path matches", placeholder="*/2024/*", **_bound(request, "path"))
+        st.text_input("Path matches", placeholder="*/2024/*", **_bound_text(request, "paths"))
         left, right = st.columns(2)
-        left.text_input("Recorded from", placeholder="2024-05-01", **_bound(request, "after"))
-        right.text_input("Recorded before", placeholder="2024-06-01", **_bound(request, "before"))
-        st.text_input("Metadata", placeholder="camera=gopro", **_bound(request, "where"))
+        left.text_input("Recorded from", placeholder="2024-05-01", **_bound_time(request, "recorded_after"))
+        right.text_input("Recorded before", placeholder="2024-06-01", **_bound_time(request, "recorded_before"))
+        st.text_input("Metadata", placeholder="camera=gopro", **_bound_text(request, "where"))
         _show_motion_filter(request)
         st.segmented_control(
             "Found in",
             ("", "visual", "text"),
             format_func={"": "both", "visual": "pictures", "text": "texts"}.__getitem__,
             required=True,
-            **_bound(request, "source"),
+            **_bound(
+                request,
+                "sources",
+                show=lambda sources: sources[0] if len(sources) == 1 else "",
+                read=lambda source: source or SOURCES,
+            ),
         )
         st.toggle("Copies of a scene in other videos", **_bound(request, "duplicates"))
         st.toggle("Weak matches too", **_bound(request, "tail"))
 
 
-def _show_video_filter(service: Service, request: Request) -> None:
+def _show_video_filter(service: Service, request: SearchRequest) -> None:
     """By name, in libraries in which names can be listed."""
     names = {video["video_id"]: video["video"] for video in service.videos()}
     if len(names) <= MAX_LISTED_VIDEOS:
-        known = tuple(video for video in request.video if video in names)
-        options = _bound(replace(request, video=known), "video")
+        options = _bound(request, "videos", show=lambda chosen: [video for video in chosen if video in names])
         st.multiselect("Videos", tuple(names), format_func=lambda video: names[video], placeholder="All", **options)
 
 
-def _show_motion_filter(request: Request) -> None:
+def _show_motion_filter(request: SearchRequest) -> None:
     key = "request-motion"
-    st.session_state[key] = (round(100 * request.moving), round(100 * request.still))
+    least, most = request.filter.moving or 0.0, 1.0 if request.filter.still is None else request.filter.still
+    st.session_state[key] = (round(100 * least), round(100 * most))
     st.slider("How much moves, in percent of the picture", 0, 100, key=key, on_change=_edit_motion, args=(key,))
 
 
 def _edit_motion(key: str) -> None:
     low, high = st.session_state[key]
-    st.session_state["request"] = replace(st.session_state["request"], moving=low / 100, still=high / 100)
+    st.session_state["request"] = st.session_state["request"].replaced(
+        moving=low / 100 if low > 0 else None, still=high / 100 if high < 100 else None
+    )
 
 
-def _show_saved(service: Service, request: Request) -> None:
+def _show_saved(service: Service, request: SearchRequest) -> None:
     """Searches with a name, those of the other front ends too."""
     with st.popover("Saved", icon=":material/bookmark:"):
         kept = service.saved.all()
@@ -206,7 +242,7 @@ def _show_saved(service: Service, request: Request) -> None:
 
 def _open_saved(service: Service, name: str) -> None:
     try:
-        st.session_state["request"] = Request.from_saved(service.saved.get(name))
+        st.session_state["request"] = service.saved.get(name)
     except VlrltError as error:
         page.show_error(error, title="This search cannot be opened here")
 
@@ -216,43 +252,43 @@ def _delete_saved(service: Service, name: str) -> None:
         service.saved.delete(name)
 
 
-def _save(service: Service, name: str, request: Request) -> None:
+def _save(service: Service, name: str, request: SearchRequest) -> None:
     try:
-        service.saved.save(name.strip(), request.saved())
+        service.saved.save(name.strip(), request)
     except VlrltError as error:
         page.show_error(error, title="The search was not saved")
     else:
         st.rerun()
 
 
-def _show_chips(request: Request) -> None:
+def _show_chips(request: SearchRequest) -> None:
     """What is in effect beside the words; taking a chip away takes it out of the search."""
-    chips = request.chips()
-    if chips:
-        st.session_state["chips"] = list(chips)
+    shown = chips(request)
+    if shown:
+        st.session_state["chips"] = list(shown)
         st.multiselect(
-            "In effect", tuple(chips), key="chips", on_change=_drop, args=(request,), label_visibility="collapsed"
+            "In effect", tuple(shown), key="chips", on_change=_drop, args=(request,), label_visibility="collapsed"
         )
 
 
-def _drop(request: Request) -> None:
-    gone = request.chips()
+def _drop(request: SearchRequest) -> None:
+    gone = chips(request)
     for kept in st.session_state["chips"]:
         del gone[kept]
     st.session_state["request"] = next(iter(gone.values()), request)
     if len(gone) > 1:
-        st.session_state["request"] = Request(q=request.q)
+        st.session_state["request"] = SearchRequest(text=request.text[:1])
 
 
-def _answer(service: Service, request: Request, example: ImageQuery | ClipQuery | None) -> tuple[Moment, ...]:
+def _answer(service: Service, request: SearchRequest, example: ImageQuery | ClipQuery | None) -> tuple[Moment, ...]:
     """Search and show what was found, or why nothing could be; gives the hits."""
     num_shown = st.session_state["num shown"]
     try:
-        query = request.query(example=example)
-        if query is None:
+        asked = _with_example(request, example)
+        if not asked.finds_something:
             return ()
         with st.spinner("Searching; the first search loads the model"):
-            result = service.search(query, k=num_shown, options=request.options())
+            result = service.search(replace(asked, k=num_shown))
     except VlrltError as error:
         page.show_error(error, title="The search failed")
         return ()
@@ -265,6 +301,19 @@ def _answer(service: Service, request: Request, example: ImageQuery | ClipQuery 
     return result.hits
 
 
+def _with_example(request: SearchRequest, example: ImageQuery | ClipQuery | None) -> SearchRequest:
+    """What to search for beside the example; of videos that were chosen, all moments are shown."""
+    if request.filter.videos:
+        request = replace(request, per_video=None)
+    if example is None:
+        return request
+    return (
+        replace(request, images=(example.path,))
+        if isinstance(example, ImageQuery)
+        else replace(request, clips=(example,))
+    )
+
+
 def _show_summary(result: SearchResult) -> None:
     videos = len(result.by_video())
     more = " or more" if result.next_page else ""
@@ -275,7 +324,7 @@ def _show_summary(result: SearchResult) -> None:
         )
 
 
-def _show_nothing(result: SearchResult, request: Request) -> None:
+def _show_nothing(result: SearchResult, request: SearchRequest) -> None:
     """No confident match: why that may be, and what to do."""
     with st.container(key="no-match", border=True):
         if not result.num_searched:

@@ -20,7 +20,8 @@ from vlrlt.index.library.words import content_words
 from vlrlt.index.search.confidence import CONFIDENT
 from vlrlt.index.search.filters import Filter
 from vlrlt.index.search.language import TextQuery
-from vlrlt.index.search.searcher import SearchOptions, is_match
+from vlrlt.index.search.request import SearchRequest
+from vlrlt.index.search.searcher import is_match
 from vlrlt.types import Float32Array, Moment
 
 if TYPE_CHECKING:
@@ -244,12 +245,12 @@ class _Answering:
         self, event: str | None = None, *, k: int = MAX_MOMENTS
     ) -> tuple[tuple[Moment, ...], tuple[Moment, ...]]:
         """The matches of an event, and if there are none the nearest moments."""
-        query = TextQuery(self._searcher.known_forms(self._question.event if event is None else event))
-        options = SearchOptions(filter=self._within, per_video=None, duplicates=True)
-        matches = self._searcher.rank(query, options)[:k]
+        words = self._searcher.known_forms(self._question.event if event is None else event)
+        request = SearchRequest(text=(words,), filter=self._within, per_video=None, duplicates=True)
+        matches = self._searcher.rank(request)[:k]
         if matches:
             return matches, ()
-        return (), self._searcher.rank(query, replace(options, tail=True))[:NUM_CITATIONS]
+        return (), self._searcher.rank(replace(request, tail=True))[:NUM_CITATIONS]
 
     def _labels(self) -> tuple[str, ...]:
         labels = self._vocabulary or self._service.vocabulary(limit=MAX_LABELS)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from vlrlt.cli.request import takes_request
 from vlrlt.cli.root import Device, Force, Json, Model, app
 from vlrlt.errors import ConfigError
 
@@ -84,7 +85,9 @@ def cut(
 
 
 @app.command()
+@takes_request("k")
 def export(  # noqa: PLR0913  one for each option
+    options: dict[str, Any],
     out: Annotated[
         Path,
         typer.Option(
@@ -96,7 +99,6 @@ def export(  # noqa: PLR0913  one for each option
         str | None, typer.Option(metavar="TEXT", help="Search for this; vlrlt search knows more kinds of query.")
     ] = None,
     library: OptionalLibrary = None,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many moments, with --query.")] = 10,
     pad: Pad = 0.0,
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="Of the list; else the query.")] = None,
     force: Force = False,
@@ -117,7 +119,7 @@ def export(  # noqa: PLR0913  one for each option
     if query is not None:
         if library is None:
             raise ConfigError("--query needs the --library to search")
-        found = _search(library, query, top_k=top_k, model=model, device=device)
+        found = _search(library, query, options, model=model, device=device)
         found_title, pieces, archive = query, (*pieces, *found), {*archive, *(piece.video for piece in found)}
     if not pieces:
         raise ConfigError("there is nothing to export: " + ("give WHAT or --query" if query is None else "no hits"))
@@ -131,13 +133,15 @@ def export(  # noqa: PLR0913  one for each option
         typer.echo(f"{len(pieces)} pieces in {len(outs)} {'file' if len(outs) == 1 else 'files'}")
 
 
-def _search(library: Path, query: str, *, top_k: int, model: str | None, device: str) -> "tuple[Piece, ...]":
+def _search(
+    library: Path, query: str, options: dict[str, Any], *, model: str | None, device: str
+) -> "tuple[Piece, ...]":
     from vlrlt.export.piece import piece_of
-    from vlrlt.index.search.language import TextQuery
+    from vlrlt.index.search.request import SearchRequest
     from vlrlt.service import Service
 
     with Service(library, model=model, device=device) as service:
-        result = service.search(TextQuery(query), k=top_k)
+        result = service.search(SearchRequest.parse(options | {"text": query}))
     return tuple(piece_of(hit, title=query) for hit in result.hits)
 
 
@@ -173,12 +177,12 @@ def _read_all(what: Sequence[str], service: "Service | None") -> "tuple[str, tup
 def _read(text: str, service: "Service | None") -> "Piece":
     """The piece that one argument names."""
     from vlrlt.export.piece import Piece, piece_of
-    from vlrlt.index.search.language import parse_clip, parse_clip_id
+    from vlrlt.index.search.language import parse_clip
 
     if re.fullmatch(r"[0-9a-f]{16}", text):
         if service is None:
             raise ConfigError(f"{text} is a clip of a library; say which with --library")
-        return piece_of(service.clip(parse_clip_id(text)), title="")
+        return piece_of(service.clip(text), title="")
     clip = parse_clip(text)
     if clip.span is None:
         raise ConfigError(f"{text}: say which seconds, e.g. {text}@01:10-01:14")
@@ -197,11 +201,9 @@ def _by_name(path: Path, service: "Service | None") -> Path:
 
 def _moved(piece: "Piece", service: "Service | None") -> "Piece":
     """A hit of a saved result, with its video where the library has it now."""
-    from vlrlt.index.search.language import parse_clip_id
-
     if service is None or "clip" not in piece.hit:
         return piece
-    return replace(piece, video=Path(service.clip(parse_clip_id(str(piece.hit["clip"]))).video))
+    return replace(piece, video=Path(service.clip(str(piece.hit["clip"])).video))
 
 
 def _load(text: str) -> dict[str, Any]:

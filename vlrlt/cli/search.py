@@ -2,87 +2,25 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlrlt.cli.request import takes_request
 from vlrlt.cli.root import SOME_FAILED, Device, Json, Library, Model, app
-from vlrlt.errors import ConfigError
 
 if TYPE_CHECKING:
     from vlrlt.service import SearchResult
 
-_FILTERS = "Filters"
-_SHOW = "What is shown"
-Page = Annotated[str | None, typer.Option(metavar="TOKEN", rich_help_panel=_SHOW, help="next_page of the page before.")]
-GroupBy = Annotated[Literal["moment", "video"], typer.Option(rich_help_panel=_SHOW)]
-
 
 @app.command()
-def search(  # noqa: PLR0913  every option is one of the query language
+@takes_request()
+def search(
     library: Library,
-    query: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[QUERY]...", help="What to find, in words; 'open the fridge^2' weighs 2."),
-    ] = None,
-    clip: Annotated[
-        list[str] | None, typer.Option(metavar="FILE[@START-END]", help="A piece of video to find; seconds or mm:ss.")
-    ] = None,
-    image: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A picture to find.")] = None,
-    like: Annotated[list[str] | None, typer.Option(metavar="CLIP", help="More like this: the clip of a hit.")] = None,
-    unlike: Annotated[list[str] | None, typer.Option(metavar="CLIP", help="Less like the clip of a hit.")] = None,
-    without: Annotated[list[str] | None, typer.Option("--not", metavar="TEXT", help="What not to show.")] = None,
-    then: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="What comes after it.")] = None,
-    within: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="From one step to the next.")] = 30.0,
-    path: Annotated[
-        list[str] | None,
-        typer.Option(metavar="GLOB", rich_help_panel=_FILTERS, help="Of the video's path or name: '*/2024/*'."),
-    ] = None,
-    not_path: Annotated[list[str] | None, typer.Option(metavar="GLOB", rich_help_panel=_FILTERS)] = None,
-    video: Annotated[
-        list[str] | None, typer.Option(metavar="ID", rich_help_panel=_FILTERS, help="video_id of a hit.")
-    ] = None,
-    after: Annotated[
-        str | None, typer.Option(metavar="TIME", rich_help_panel=_FILTERS, help="Recorded then or later: 2024-05-01.")
-    ] = None,
-    before: Annotated[
-        str | None, typer.Option(metavar="TIME", rich_help_panel=_FILTERS, help="Recorded earlier.")
-    ] = None,
-    min_duration: Annotated[
-        float | None, typer.Option(metavar="SECONDS", rich_help_panel=_FILTERS, help="Of the video.")
-    ] = None,
-    max_duration: Annotated[float | None, typer.Option(metavar="SECONDS", rich_help_panel=_FILTERS)] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(metavar="CONDITION", rich_help_panel=_FILTERS, help="On metadata: camera=gopro, 'rating>=3'."),
-    ] = None,
-    moving: Annotated[
-        float | None,
-        typer.Option(metavar="SHARE", min=0, max=1, rich_help_panel=_FILTERS, help="Least share of moving tokens."),
-    ] = None,
-    still: Annotated[
-        float | None,
-        typer.Option(metavar="SHARE", min=0, max=1, rich_help_panel=_FILTERS, help="Largest share of moving tokens."),
-    ] = None,
-    source: Annotated[
-        Literal["visual", "text"] | None,
-        typer.Option(rich_help_panel=_SHOW, help="Pictures, or subtitles and narrations; both if not given."),
-    ] = None,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, rich_help_panel=_SHOW, help="How many moments.")] = 10,
-    per_video: Annotated[
-        int, typer.Option(min=0, rich_help_panel=_SHOW, help="Moments of one video at most; 0: no limit.")
-    ] = 5,
-    diversity: Annotated[
-        float, typer.Option(min=0, max=1, rich_help_panel=_SHOW, help="Above 0: moments that differ come first.")
-    ] = 0.0,
-    group_by: GroupBy = "moment",
-    duplicates: Annotated[
-        bool, typer.Option("--duplicates", rich_help_panel=_SHOW, help="Also copies of a scene in other videos.")
-    ] = False,
-    tail: Annotated[bool, typer.Option("--tail", rich_help_panel=_SHOW, help="Also what fits too little.")] = False,
-    page: Page = None,
+    options: dict[str, Any],
     save: Annotated[
-        str | None, typer.Option(metavar="NAME", rich_help_panel=_SHOW, help="Keep this search; see vlrlt searches.")
+        str | None,
+        typer.Option(metavar="NAME", rich_help_panel="What is shown", help="Keep this search; see vlrlt searches."),
     ] = None,
     model: Model = None,
     device: Device = "auto",
@@ -98,77 +36,30 @@ def search(  # noqa: PLR0913  every option is one of the query language
     Example: vlrlt search "wash a plate" --not "wash a pan" --path '*/2024/*' --moving 0.3 --library lib
     Example: vlrlt search --clip day1.mp4@01:10-01:14 --library lib
     """
-    from vlrlt.index.search.filters import Filter
-    from vlrlt.index.search.language import compose, parse_clip, parse_clip_id
     from vlrlt.index.search.request import SearchRequest
-    from vlrlt.index.search.searcher import SOURCES, SearchOptions
     from vlrlt.service import Service
 
-    if save and (clip or image):
-        raise ConfigError("--save keeps words and clips of the library, not files; name hits by --like instead")
-
-    asked = compose(
-        text=query or (),
-        images=image or (),
-        clips=[parse_clip(text) for text in clip or ()],
-        like=[parse_clip_id(text) for text in like or ()],
-        unlike=[parse_clip_id(text) for text in unlike or ()],
-        without=without or (),
-        then=then or (),
-        within_s=within,
-    )
-    options = SearchOptions(
-        filter=Filter(
-            paths=tuple(path or ()),
-            not_paths=tuple(not_path or ()),
-            videos=tuple(video or ()),
-            recorded_after=after,
-            recorded_before=before,
-            min_duration_s=min_duration,
-            max_duration_s=max_duration,
-            where=tuple(where or ()),
-            moving=moving,
-            still=still,
-        ),
-        sources=(source,) if source else SOURCES,
-        per_video=per_video or None,
-        diversity=diversity,
-        duplicates=duplicates,
-        tail=tail,
-    )
+    request = SearchRequest.parse(options)
+    if save:
+        request.as_json()  # what cannot be saved is said before the search
     with Service(library, model=model, device=device) as service:
-        result = service.search(asked, k=top_k, options=options, page=page)
+        result = service.search(request)
         if save:
-            words = {"text": query, "like": like, "unlike": unlike, "without": without, "then": then}
-            request = SearchRequest(
-                **{name: tuple(value or ()) for name, value in words.items()},
-                within_s=within,
-                options=options,
-                k=top_k,
-                group_by=group_by,
-            )
             service.saved.save(save, request)
             typer.echo(f"vlrlt: saved as {save!r}; vlrlt searches --run searches for it again", err=True)
-    _show(result, group_by=group_by, as_json=as_json)
+    _show(result, as_json=as_json)
 
 
-def _show(result: "SearchResult", *, group_by: Literal["moment", "video"], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(result.as_json(group_by=group_by)))
-    else:
-        typer.echo(result.as_text(group_by=group_by))
+def _show(result: "SearchResult", *, as_json: bool) -> None:
+    typer.echo(json.dumps(result.as_json()) if as_json else result.as_text())
 
 
 @app.command()
+@takes_request("k", "per_video", "group_by", "page")
 def similar(
     clip: Annotated[str, typer.Argument(metavar="CLIP", help="The clip of a hit, as --json shows it.")],
     library: Library,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, rich_help_panel=_SHOW, help="How many moments.")] = 10,
-    per_video: Annotated[
-        int, typer.Option(min=0, rich_help_panel=_SHOW, help="Moments of one video at most; 0: no limit.")
-    ] = 5,
-    group_by: GroupBy = "moment",
-    page: Page = None,
+    options: dict[str, Any],
     as_json: Json = False,
 ) -> None:
     """Find moments that look like a clip of the library; the moment that it is part of is left out.
@@ -177,14 +68,11 @@ def similar(
 
     Example: vlrlt similar 0123456789abcdef --library lib -k 5
     """
-    from vlrlt.index.search.language import parse_clip_id
-    from vlrlt.index.search.searcher import SearchOptions
     from vlrlt.service import Service
 
-    options = SearchOptions(per_video=per_video or None, duplicates=True)
     with Service(library) as service:
-        result = service.similar(parse_clip_id(clip), k=top_k, options=options, page=page)
-    _show(result, group_by=group_by, as_json=as_json)
+        result = service.similar(clip, **options)
+    _show(result, as_json=as_json)
 
 
 @app.command()
@@ -215,11 +103,12 @@ def duplicates(
 
 
 @app.command()
+@takes_request("page")
 def searches(
     library: Library,
+    options: dict[str, Any],
     run: Annotated[str | None, typer.Option(metavar="NAME", help="Search again for what was saved.")] = None,
     delete: Annotated[str | None, typer.Option(metavar="NAME", help="Forget a saved search.")] = None,
-    page: Page = None,
     as_json: Json = False,
 ) -> None:
     """List the searches that vlrlt search --save has kept, run one again, or forget one.
@@ -232,8 +121,7 @@ def searches(
         if delete is not None:
             service.saved.delete(delete)
         if run is not None:
-            result = service.search_saved(run, page=page)
-            _show(result, group_by=service.saved.get(run).group_by, as_json=as_json)
+            _show(service.search_saved(run, **options), as_json=as_json)
             return
         saved = service.saved.all()
     if as_json:

@@ -33,8 +33,7 @@ from vlrlt.evaluate.epic_mir import evaluate_epic_mir
 from vlrlt.formats import format_time
 from vlrlt.index.run.build import index_paths
 from vlrlt.index.run.run_report import IndexReport
-from vlrlt.index.search.language import TextQuery
-from vlrlt.index.search.searcher import SearchOptions
+from vlrlt.index.search.request import SearchRequest
 from vlrlt.progress import count_progress, index_progress
 from vlrlt.service import Service
 from vlrlt.tokens.run_length import DENSE
@@ -173,7 +172,7 @@ def _ask(service: Service, data: WholeArchive, verb: str, noun: str) -> Question
     text = f"{verb.replace('-', ' ')} {spoken(noun)}"
     narrations = data.narrations("test")
     wanted = [n for n in narrations if (verbs[n.verb_class], nouns[n.noun_class]) == (verb, noun)]
-    hits = service.search(TextQuery(text), k=NUM_ANSWERS, options=SearchOptions(tail=True)).hits
+    hits = service.search(SearchRequest(text=(text,), k=NUM_ANSWERS, tail=True)).hits
     return Question(
         text=text,
         num_actions=len(wanted),

@@ -21,8 +21,7 @@ from vlrlt.ask.question import Question, parse_question
 from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.ask.vlm import Endpoint, VlmAnswerer
 from vlrlt.errors import ConfigError, EndpointError, VlrltError
-from vlrlt.index.search.language import ClipQuery, compose, parse_clip_id
-from vlrlt.index.search.request import GroupBy
+from vlrlt.index.search.language import ClipQuery
 from vlrlt.serve.errors import RESPONSES, NotFoundError, add_errors
 from vlrlt.serve.export import ClipIdPath, SecondsQuery, add_take, span_of
 from vlrlt.serve.guard import OPEN_PATHS, Guard
@@ -132,18 +131,8 @@ def _searched(service: Service, body: SearchBody) -> bytes:
         pictures = [Path(folder) / "image"] if folder and image else []
         for picture in pictures:
             picture.write_bytes(image or b"")
-        query = compose(
-            text=body.text,
-            images=pictures,
-            clips=_clip_query(service, body),
-            like=[parse_clip_id(clip) for clip in body.like],
-            unlike=[parse_clip_id(clip) for clip in body.unlike],
-            without=body.without,
-            then=body.then,
-            within_s=body.within_s,
-        )
-        result = service.search(query, k=body.k, options=body.as_options(), page=body.page)
-    return json.dumps(_result_json(result, body.group_by)).encode()
+        result = service.search(body.as_request(images=pictures, clips=_clip_query(service, body)))
+    return json.dumps(_result_json(result)).encode()
 
 
 def _clip_query(service: Service, body: SearchBody) -> list[ClipQuery]:
@@ -156,17 +145,8 @@ def _clip_query(service: Service, body: SearchBody) -> list[ClipQuery]:
     return [ClipQuery(path, ClipSpan(body.clip.start_s, body.clip.end_s))]
 
 
-def _result_json(result: SearchResult, group_by: GroupBy) -> dict[str, Any]:
-    found = result.as_json()
-    hits = [_moment_json(hit) for hit in result.hits]
-    if group_by == "video":
-        del found["hits"]
-        names = list(dict.fromkeys(hit["video_id"] for hit in hits))
-        groups = [[hit for hit in hits if hit["video_id"] == name] for name in names]
-        found["videos"] = [{"video": g[0]["video"], "video_id": g[0]["video_id"], "hits": g} for g in groups]
-    else:
-        found["hits"] = hits
-    return found
+def _result_json(result: SearchResult) -> dict[str, Any]:
+    return result.as_json(show=_moment_json)
 
 
 def _moment_json(moment: Moment) -> dict[str, Any]:
@@ -230,7 +210,7 @@ def _event(name: str, data: Mapping[str, Any]) -> str:
 
 def _find_clip(service: Service, clip_id: str) -> Moment:
     try:
-        return service.clip(parse_clip_id(clip_id))
+        return service.clip(clip_id)
     except ConfigError as error:
         raise NotFoundError(str(error)) from error
 

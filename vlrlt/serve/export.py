@@ -20,7 +20,6 @@ from vlrlt.export.export import export_file
 from vlrlt.export.piece import piece_of
 from vlrlt.index.search.repeats import THRESHOLD
 from vlrlt.index.search.request import SearchRequest
-from vlrlt.index.search.searcher import SearchOptions
 from vlrlt.serve.errors import NotFoundError
 from vlrlt.serve.schema import ExportBody, SearchBody
 from vlrlt.service import SearchResult, Service
@@ -58,7 +57,7 @@ def add_take(
     service: Service,
     *,
     find_clip: Callable[[str], Moment],
-    show: Callable[[SearchResult, Literal["moment", "video"]], dict[str, Any]],
+    show: Callable[[SearchResult], dict[str, Any]],
 ) -> None:
     """Add the routes.
 
@@ -74,11 +73,11 @@ def add_take(
 
     @app.get("/v1/clips/{clip_id}/similar", tags=["search"])
     def similar(
-        clip_id: ClipIdPath, k: Annotated[int, Query(ge=1, le=200)] = 10, page: PageQuery = None
+        clip_id: ClipIdPath, k: Annotated[int, Query(ge=1, le=200)] = SearchRequest.k, page: PageQuery = None
     ) -> dict[str, Any]:
         """Moments that look like a clip, without the one that it is part of."""
-        options = SearchOptions(duplicates=True)
-        return show(service.similar(find_clip(clip_id).clip_id, k=k, options=options, page=page), "moment")
+        find_clip(clip_id)
+        return show(service.similar(clip_id, k=k, page=page))
 
     @app.get("/v1/duplicates", tags=["search"])
     def duplicates(
@@ -152,7 +151,7 @@ def _add_films(app: FastAPI, find_clip: Callable[[str], Moment], films: threadin
 def _add_searches(
     app: FastAPI,
     service: Service,
-    show: Callable[[SearchResult, Literal["moment", "video"]], dict[str, Any]],
+    show: Callable[[SearchResult], dict[str, Any]],
 ) -> None:
     def known(name: str) -> SearchRequest:
         try:
@@ -168,6 +167,8 @@ def _add_searches(
     @app.put("/v1/searches/{name}", tags=["search"])
     def save(name: NamePath, body: SearchBody) -> dict[str, Any]:
         """Keep a search; an older one of that name is replaced."""
+        if body.image is not None or body.clip is not None:
+            raise ConfigError("a saved search has words and clips of the library (like), no picture and no seconds")
         request = body.as_request()
         service.saved.save(name, request)
         return request.as_json()
@@ -181,5 +182,5 @@ def _add_searches(
     @app.get("/v1/searches/{name}/hits", tags=["search"])
     def hits(name: NamePath, page: PageQuery = None) -> dict[str, Any]:
         """Search again for what was saved."""
-        request = known(name)
-        return show(service.search_saved(name, page=page), request.group_by)
+        known(name)
+        return show(service.search_saved(name, page=page))

@@ -12,9 +12,7 @@ from vlrlt.ask.question import parse_question
 from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.errors import VlrltError
 from vlrlt.extras import require
-from vlrlt.index.search.filters import Filter
-from vlrlt.index.search.language import WITHIN_S, compose, parse_clip_id
-from vlrlt.index.search.searcher import SearchOptions
+from vlrlt.index.search.request import SearchRequest
 from vlrlt.service import Service
 from vlrlt.types import ClipSpan
 
@@ -56,21 +54,16 @@ def create_server(service: Service) -> "MCPServer":
         query: Annotated[str, Field(description="What to find, as a caption would have it.")],
         without: Annotated[list[str] | None, Field(description="What shall not be shown.")] = None,
         then: Annotated[list[str] | None, Field(description="What comes after it in the same video.")] = None,
-        within_s: Annotated[float, Field(ge=0, description="From one step to the next, at most.")] = WITHIN_S,
+        within_s: Annotated[
+            float, Field(ge=0, description="From one step to the next, at most.")
+        ] = SearchRequest.within_s,
         like: Annotated[list[str] | None, Field(description="Clips of hits to refine the words by.")] = None,
         paths: Annotated[list[str] | None, Field(description="Globs of the videos' paths or names.")] = None,
-        k: Annotated[int, Field(ge=1, le=MAX_HITS, description="How many moments.")] = 10,
+        k: Annotated[int, Field(ge=1, le=MAX_HITS, description="How many moments.")] = SearchRequest.k,
     ) -> dict[str, Any]:
         """Find moments of videos; each hit has its video, its seconds, how sure it is, and the id of a clip."""
-        asked = compose(
-            text=[query],
-            like=[parse_clip_id(clip) for clip in like or ()],
-            without=without or (),
-            then=then or (),
-            within_s=within_s,
-        )
-        options = SearchOptions(filter=Filter(paths=tuple(paths or ())))
-        return service.search(asked, k=k, options=options).as_json()
+        asked = {"text": query, "without": without, "then": then, "within_s": within_s, "like": like, "k": k}
+        return service.search(SearchRequest.parse(asked | {"paths": paths})).as_json()
 
     @server.tool()
     @told()
@@ -89,7 +82,7 @@ def create_server(service: Service) -> "MCPServer":
         end_s: Annotated[float | None, Field(ge=0)] = None,
     ) -> Image:
         """A picture of the middle of a clip, or of other seconds of its video."""
-        moment = service.clip(parse_clip_id(clip))
+        moment = service.clip(clip)
         span = ClipSpan(moment.start_s if start_s is None else start_s, moment.end_s if end_s is None else end_s)
         return Image(data=service.thumbnail(moment.within(span)), format="jpeg")
 

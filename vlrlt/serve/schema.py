@@ -2,15 +2,16 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from vlrlt.errors import ConfigError
 from vlrlt.index.search.filters import Filter
-from vlrlt.index.search.language import WITHIN_S
-from vlrlt.index.search.request import SearchRequest
-from vlrlt.index.search.searcher import SOURCES, SearchOptions, Source
+from vlrlt.index.search.language import ClipQuery
+from vlrlt.index.search.request import GroupBy, SearchRequest, Source
 
 MAX_IMAGE_BYTES = 10 * 1024 * 1024
 
@@ -79,37 +80,30 @@ class SearchBody(_Body):
     unlike: ClipIds = []
     without: Words = _NO_WORDS
     then: Words = _NO_WORDS
-    within_s: Seconds = WITHIN_S
+    within_s: Seconds = SearchRequest.within_s
     filter: FilterBody = FilterBody()
-    sources: Annotated[list[Source], Field(min_length=1, max_length=2)] = list(SOURCES)
-    per_video: Annotated[int, Field(ge=1, le=10_000)] | None = 5
-    diversity: Share = 0.0
-    duplicates: bool = False
-    tail: bool = False
-    k: Annotated[int, Field(ge=1, le=200)] = 10
-    group_by: Literal["moment", "video"] = "moment"
+    sources: Annotated[list[Source], Field(min_length=1, max_length=2)] = list(SearchRequest.sources)
+    per_video: Annotated[int, Field(ge=1, le=10_000)] | None = SearchRequest.per_video
+    diversity: Share = SearchRequest.diversity
+    duplicates: bool = SearchRequest.duplicates
+    tail: bool = SearchRequest.tail
+    hidden: ClipIds = []
+    """Clips whose own moments are not shown."""
+    k: Annotated[int, Field(ge=1, le=200)] = SearchRequest.k
+    group_by: GroupBy = SearchRequest.group_by
     page: Annotated[str, Field(max_length=64)] | None = None
 
-    def as_options(self) -> SearchOptions:
-        """How to search and what to show."""
-        return SearchOptions(
-            filter=self.filter.as_filter(),
-            sources=tuple(self.sources),
-            per_video=self.per_video,
-            diversity=self.diversity,
-            duplicates=self.duplicates,
-            tail=self.tail,
-        )
+    def as_request(self, *, images: Sequence[Path] = (), clips: Sequence[ClipQuery] = ()) -> SearchRequest:
+        """The same for the library.
 
-    def as_request(self) -> SearchRequest:
-        """The same to be saved.
+        Args:
+            images: files with what `image` holds.
+            clips: what `clip` names.
 
         Raises:
-            ConfigError: it has a picture or a piece of video, or nothing to find.
+            ConfigError: a value is not allowed.
         """
-        if self.image is not None or self.clip is not None:
-            raise ConfigError("a saved search has words and clips of the library (like), no picture and no seconds")
-        return SearchRequest.from_json(self.model_dump(exclude={"image", "clip", "page"}))
+        return SearchRequest.parse(self.model_dump(exclude={"image", "clip"}) | {"images": images, "clips": clips})
 
     def image_bytes(self) -> bytes | None:
         """The picture file.

@@ -1,6 +1,6 @@
 """What a library answers: moments that fit a query, and what it holds."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,16 +32,15 @@ class SearchResult:
     hits: tuple[Moment, ...]
     next_page: str | None
     """Give it back as `page` to go on; None: this was the last page."""
+    group_by: GroupBy = "moment"
+    """How the hits are written down."""
 
-    def as_json(self, *, group_by: GroupBy = "moment") -> dict[str, Any]:
-        """The documented JSON shape of `vlrlt search --json`."""
-        if group_by == "video":
-            hits = [
-                {"video": video, "video_id": moments[0].video_id, "hits": [moment.as_json() for moment in moments]}
-                for video, moments in self.by_video().items()
-            ]
-        else:
-            hits = [moment.as_json() for moment in self.hits]
+    def as_json(self, *, show: Callable[[Moment], dict[str, Any]] = Moment.as_json) -> dict[str, Any]:
+        """The documented JSON shape of `vlrlt search --json`; `show` gives that of a hit."""
+        hits = [show(hit) for hit in self.hits]
+        if self.group_by == "video":
+            groups = [[hit for hit in hits if hit["video_id"] == name] for name in {hit["video_id"]: 0 for hit in hits}]
+            hits = [{"video": group[0]["video"], "video_id": group[0]["video_id"], "hits": group} for group in groups]
         return {
             "query": self.query,
             "model": self.model,
@@ -49,7 +48,7 @@ class SearchResult:
             "found": self.found,
             "unknown_words": list(self.unknown_words),
             "searched": {"clips": self.num_searched},
-            "videos" if group_by == "video" else "hits": hits,
+            "videos" if self.group_by == "video" else "hits": hits,
             "next_page": self.next_page,
         }
 
@@ -58,7 +57,7 @@ class SearchResult:
         videos = dict.fromkeys(hit.video for hit in self.hits)
         return {video: tuple(hit for hit in self.hits if hit.video == video) for video in videos}
 
-    def as_text(self, *, group_by: GroupBy = "moment") -> str:
+    def as_text(self) -> str:
         """One line for each hit."""
         lines = []
         if not self.num_searched:
@@ -67,7 +66,7 @@ class SearchResult:
             unknown = f"; {self.model} does not know: {', '.join(self.unknown_words)}" if self.unknown_words else ""
             closest = "" if self.hits else "; --tail shows the closest"
             lines.append(f"no confident match among {self.num_searched} clips{unknown}{closest}")
-        if group_by == "video":
+        if self.group_by == "video":
             for video, hits in self.by_video().items():
                 lines += [video, *(f"  {_hit_text(hit)}" for hit in hits)]
         else:

@@ -24,10 +24,11 @@ from vlrlt.export.piece import piece_of
 from vlrlt.index.library.annotations import TextHit
 from vlrlt.index.library.catalog import Catalog, LibraryCounts, LibrarySettings, Snapshot, Video
 from vlrlt.index.run.control import is_paused, view_run
-from vlrlt.index.search.language import Query, SimilarQuery
+from vlrlt.index.search.language import parse_clip_id
 from vlrlt.index.search.repeats import THRESHOLD, Repetition, find_repetitions
+from vlrlt.index.search.request import SearchRequest
 from vlrlt.index.search.saved import SavedSearches
-from vlrlt.index.search.searcher import Ranking, Searcher, SearchOptions, is_match
+from vlrlt.index.search.searcher import Ranking, Searcher, is_match
 from vlrlt.index.vectors.choice import open_store, store_info
 from vlrlt.index.vectors.protocol import VectorStore
 from vlrlt.service.model import LibraryModel
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 KEPT_RANKINGS = 32
 """So many searches can be paged through while the library changes."""
-DEFAULT_OPTIONS = SearchOptions()
 
 
 @dataclass(frozen=True)
@@ -79,32 +79,27 @@ class Service:
         self._lock = threading.RLock()
         self._loading = threading.Lock()
 
-    def search(
-        self, query: Query, *, k: int = 10, options: SearchOptions = DEFAULT_OPTIONS, page: str | None = None
-    ) -> SearchResult:
-        """Find the moments that fit a query best.
+    def search(self, asked: str | SearchRequest = "", **options: Any) -> SearchResult:  # noqa: ANN401
+        """Find the moments that fit best. Pages of one search come from one ranking, whatever is indexed meanwhile.
 
         Args:
-            query: words, a picture, a piece of video, a combination of them or a sequence.
-            k: how many moments at most.
-            options: how to search and what to show.
-            page: `next_page` of an earlier result of the same query and options. Pages come from one ranking, whatever
-                is indexed meanwhile.
+            asked: what to find, in words; or all of it. Empty: what the options say.
+            options: fields of SearchRequest and its filter, as SearchRequest.replaced takes them: k=5, without="a pan".
 
         Raises:
-            ConfigError: k is not positive, a filter is malformed, or the page is of another search.
+            ConfigError: there is nothing to find, a filter is malformed, or the page is of another search.
             PageExpiredError: the library has changed and the ranking that the page is of is gone.
             IndexMismatchError: the library belongs to another model.
             LibraryError: nothing was ever indexed, or a segment is damaged.
-            DecodeError: the query's picture or video cannot be read.
+            DecodeError: the request's picture or video cannot be read.
         """
-        if k < 1:
-            raise ConfigError(f"k must be 1 or more, got {k}; try 10")
+        request = asked if isinstance(asked, SearchRequest) else SearchRequest(text=(asked,) if asked else ())
+        request = request.replaced(**options)
+        query, key, k = request.query(), request.ranking_key(), request.k
         searcher, state = self._open_searcher()
-        key = xxhash.xxh3_64_hexdigest(repr((query, options)).encode(errors="surrogateescape"))
-        state, first = (state, 0) if page is None else self._parse_page(page, key, state)
+        state, first = (state, 0) if request.page is None else self._parse_page(request.page, key, state)
         started_s = time.perf_counter()
-        ranking = self._rankings.get((state, key)) or searcher.rank(query, options)
+        ranking = self._rankings.get((state, key)) or searcher.rank(request)
         moments = ranking[first : first + k + 1]
         took_ms = 1000 * (time.perf_counter() - started_s)
         with self._lock:
@@ -120,17 +115,21 @@ class Service:
             num_searched=ranking.num_searched,
             hits=moments[:k],
             next_page=f"{state}-{key}-{first + k}" if len(moments) > k else None,
+            group_by=request.group_by,
         )
 
-    def similar(
-        self, clip_id: int, *, k: int = 10, options: SearchOptions = DEFAULT_OPTIONS, page: str | None = None
-    ) -> SearchResult:
-        """Find moments that look like a clip of the library, without the one that it is part of.
+    def similar(self, clip: str | Moment, **options: Any) -> SearchResult:  # noqa: ANN401  as SearchRequest.replaced
+        """Find moments that look like a clip of the library, also copies, without the one that it is part of.
+
+        Args:
+            clip: a hit, or the id of a clip as hits show it.
+            options: fields of SearchRequest.
 
         Raises:
             ConfigError: there is no such clip; and as `search`.
         """
-        return self.search(SimilarQuery(clip_id), k=k, options=replace(options, hidden=(clip_id,)), page=page)
+        known = clip.clip if isinstance(clip, Moment) else clip
+        return self.search(SearchRequest(like=(known,), hidden=(known,), duplicates=True), **options)
 
     def search_saved(self, name: str, *, page: str | None = None) -> SearchResult:
         """Search again for what was saved under a name.
@@ -138,8 +137,7 @@ class Service:
         Raises:
             ConfigError: there is no such name; and as `search`.
         """
-        request = self.saved.get(name)
-        return self.search(request.query(), k=request.k, options=request.options, page=page)
+        return self.search(replace(self.saved.get(name), page=page))
 
     def duplicates(
         self,
@@ -220,14 +218,14 @@ class Service:
         """
         return self._model.whole(self.settings())
 
-    def clip(self, clip_id: int) -> Moment:
-        """A clip of the library as a moment.
+    def clip(self, clip: str) -> Moment:
+        """A clip of the library as a moment, by its id as hits show it.
 
         Raises:
             ConfigError: there is no such clip.
         """
         clips = self._refresh().snapshot.clips
-        return clips.moment(clips.position(clip_id))
+        return clips.moment(clips.position(parse_clip_id(clip)))
 
     def settings(self) -> LibrarySettings:
         """How the library was indexed.
