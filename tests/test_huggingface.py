@@ -58,6 +58,14 @@ def test_pooling_ignores_padding_and_neighbours(pretrained: Path, pooling: str) 
         torch.testing.assert_close(together_BE[0], want, rtol=1e-4, atol=1e-5)
 
 
+def test_all_that_learns_gets_a_gradient(pretrained: Path) -> None:
+    tower = HuggingFaceText.from_pretrained(str(pretrained), HuggingFaceTextConfig(embed_dim=8))
+    tower(tower.tokenize(["open the fridge"])).sum().backward()
+    assert [
+        name for name, parameter in tower.named_parameters() if parameter.requires_grad and parameter.grad is None
+    ] == []
+
+
 def test_a_checkpoint_folder_needs_nothing_else(pretrained: Path, tmp_path: Path) -> None:
     start = HuggingFaceStart(source=str(pretrained), config=HuggingFaceTextConfig(embed_dim=TINY.embed_dim))
     model = build_model(video=TINY, text=start, inference=INFERENCE, captions=list, init_from=None).eval()

@@ -1,7 +1,9 @@
 """Training end to end on the toy kitchen: it learns, resumes exactly, averages, and exports what it scored."""
 
 import csv
+import json
 import math
+import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -10,15 +12,19 @@ from typing import Any, ClassVar
 
 import lightning as L  # noqa: N812 - the name its own documentation uses
 import numpy as np
+import open_clip
 import pytest
 import torch
 import yaml
-from towers import tiny_dual
+from towers import INFERENCE, TINY_CLIP, add_tiny_clip
 
 from vlrlt.datasets.epic import EpicData
 from vlrlt.embed import load_embedder
 from vlrlt.models.checkpoint import load_checkpoint, save_checkpoint
-from vlrlt.models.config import VideoEncoderConfig
+from vlrlt.models.config import OpenClipTextConfig, VideoEncoderConfig
+from vlrlt.models.dual_encoder import DualEncoder
+from vlrlt.models.open_clip import build_open_clip_text
+from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.train.cli import main
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
@@ -29,6 +35,14 @@ QUIET = (
     "ignore:You're using the WeightAveraging callback",
     "ignore:Checkpoint directory .* exists and is not empty",
 )
+
+
+@pytest.fixture(autouse=True)
+def _tiny_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small architecture that open_clip knows during these tests only."""
+    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIGS", dict(open_clip.factory._MODEL_CONFIGS))
+    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIG_PATHS", list(open_clip.factory._MODEL_CONFIG_PATHS))
+    add_tiny_clip()
 
 
 def tiny_config(toy_data: Path, tmp_path: Path, **model: Any) -> dict[str, Any]:
@@ -165,42 +179,6 @@ def test_a_cached_batch_gives_the_same_model(toy_data: Path, tmp_path: Path) -> 
         torch.testing.assert_close(cached[name], tensor, rtol=0.02, atol=0.01)
 
 
-DDP = """
-import sys, warnings
-warnings.simplefilter("ignore")
-from vlrlt.train.cli import main
-if __name__ == "__main__":
-    main(["fit", "-c", sys.argv[1], "--trainer.devices", sys.argv[2], "--trainer.strategy", sys.argv[3],
-          "--model.export_dir", sys.argv[4]])
-"""
-
-
-def test_two_processes_equal_one(toy_data: Path, tmp_path: Path) -> None:
-    """Gloo, gathered negatives, cached batches and a checkpoint by metric: the two see what one sees at once."""
-    config = tiny_config(toy_data, tmp_path, text={"vocab_size": 60, "width": 16, "embed_dim": 128, "depth": 1})
-    config["model"]["video"]["drop_path"] = 0.0
-    config["model"]["loss"] = {"class_path": "vlrlt.losses.SymmetricMultiSimilarity"}
-    config["trainer"] |= {"max_epochs": 1, "logger": False, "enable_checkpointing": True}
-    config["trainer"]["default_root_dir"] = str(tmp_path)
-    config["trainer"]["callbacks"] = [
-        {
-            "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
-            "init_args": {"dirpath": str(tmp_path / "ckpt"), "monitor": "val/mAP", "mode": "max"},
-        }
-    ]
-    config["data"] |= {"num_batches": 3, "positive_relevancy": 0.4}
-    (tmp_path / "run.py").write_text(DDP)
-    for devices, strategy, out, chunk_tokens in (("1", "auto", "one", None), ("2", "ddp", "two", 60)):
-        config["model"]["chunk_tokens"] = chunk_tokens
-        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(config))
-        command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path / "recipe.yaml"), devices, strategy]
-        run = subprocess.run([*command, str(tmp_path / out)], capture_output=True, text=True, check=False, timeout=600)
-        assert run.returncode == 0, run.stderr[-3000:]
-    one, two = weights(tmp_path / "one" / "last"), weights(tmp_path / "two" / "last")
-    for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, rtol=0.01, atol=2e-3)
-
-
 # recipes
 
 
@@ -240,6 +218,18 @@ def toy_as(kind: str, toy_data: Path, tmp_path: Path) -> dict[str, str]:
     return {"annotations_dir": str(tmp_path), "videos_dir": str(tmp_path / "clips")}
 
 
+IMAGE = {"regime": "run_overlap", "num_frames": 1, "tubelet_size": 1, "pooling": "cls", "drop_path": 0.0,
+         "temporal_embedding": False, "run_length_embedding": False}  # fmt: skip
+
+
+def save_clip(video: VideoEncoderConfig, folder: Path) -> None:
+    """An image tower with the text tower of an open_clip architecture, as the recipes for GPUs start from."""
+    torch.manual_seed(0)
+    text = build_open_clip_text(OpenClipTextConfig(architecture=TINY_CLIP, embed_dim=video.embed_dim))
+    tower = VideoEncoder(video, mean=INFERENCE.preprocess.mean, std=INFERENCE.preprocess.std)
+    save_checkpoint(DualEncoder(video=tower, text=text, inference=INFERENCE), folder)
+
+
 def shrink(recipe: dict[str, Any], toy_data: Path, tmp_path: Path) -> dict[str, Any]:
     """A recipe for a tower of two thin layers on the toy kitchen; all else stays as it is written."""
     patch_size_px = recipe["model"]["video"]["patch_size_px"]
@@ -248,14 +238,11 @@ def shrink(recipe: dict[str, Any], toy_data: Path, tmp_path: Path) -> dict[str, 
     recipe["model"]["preprocess"]["image_size_px"] = 2 * patch_size_px
     dataset = recipe["data"]["dataset"]
     dataset["init_args"] = toy_as(dataset["class_path"].rpartition(".")[2], toy_data, tmp_path)
-    recipe["data"] |= {"batch_size": 8, "num_batches": 2, "short_side_px": 2 * patch_size_px, "num_workers": 0}
+    recipe["data"] |= {"batch_size": 4, "num_batches": 2, "short_side_px": 2 * patch_size_px, "num_workers": 0}
     recipe["data"].pop("cache_dir", None)
     recipe["model"]["export_dir"] = str(tmp_path / "export")
     if recipe["model"].get("init_from"):  # of an image model: weights are fitted as those of CLIP would be
-        image = {"regime": "run_overlap", "num_frames": 1, "tubelet_size": 1, "pooling": "cls", "drop_path": 0.0}
-        image |= {"temporal_embedding": False, "run_length_embedding": False}
-        start = tiny_dual(VideoEncoderConfig(**recipe["model"]["video"] | image))
-        save_checkpoint(start, tmp_path / "start")
+        save_clip(VideoEncoderConfig(**recipe["model"]["video"] | IMAGE), tmp_path / "start")
         recipe["model"]["init_from"] = str(tmp_path / "start")
     if "text" in recipe["model"]:
         recipe["model"]["text"] |= {
@@ -278,6 +265,48 @@ def shrink(recipe: dict[str, Any], toy_data: Path, tmp_path: Path) -> dict[str, 
         for name in {"save_dir", "dirpath"} & item.get("init_args", {}).keys():
             item["init_args"][name] = str(tmp_path / name)
     return recipe
+
+
+TWO_PROCESSES = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import towers
+from vlrlt.train.cli import main
+towers.add_tiny_clip()
+for recipe in sys.argv[1:]:
+    main(["fit", "-c", recipe, "--trainer.devices", "2", "--trainer.strategy", "ddp"])
+"""
+
+
+@pytest.mark.filterwarnings(*QUIET)
+def test_two_processes_equal_one_with_the_towers_of_every_recipe(toy_data: Path, tmp_path: Path) -> None:
+    """Gloo. All recipes in one run of two processes, because importing takes longer than training."""
+    recipes: dict[str, dict[str, Any]] = {}
+    for path in CONFIGS:
+        (folder := tmp_path / path.stem).mkdir()
+        recipe = shrink(yaml.safe_load(path.read_text()), toy_data, folder)
+        recipe["trainer"]["precision"] = "32-true"
+        recipe["model"]["video"]["drop_path"] = 0.0  # each process has random numbers of its own
+        recipes[path.stem] = recipe
+        fit(recipe, folder)
+        with next((folder / "save_dir").rglob("metrics.csv")).open() as file:
+            num_steps = sum(bool(row["train/loss"]) for row in csv.DictReader(file))
+        assert num_steps == 2  # the second step waits for the gradients of the first
+    for name, recipe in recipes.items():
+        two = json.loads(json.dumps(recipe).replace(str(tmp_path / name / "export"), str(tmp_path / name / "two")))
+        (tmp_path / name / "two.yaml").write_text(yaml.safe_dump(two))
+    (tmp_path / "run.py").write_text(TWO_PROCESSES)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "run.py"]
+    command += [str(tmp_path / name / "two.yaml") for name in recipes]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=900, cwd=tmp_path, env=environment
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    for name in recipes:
+        one, two_ = weights(tmp_path / name / "export" / "last"), weights(tmp_path / name / "two" / "last")
+        for key, tensor in one.items():
+            torch.testing.assert_close(two_[key], tensor, rtol=0.01, atol=2e-3, msg=f"{name}: {key}")
 
 
 @pytest.mark.filterwarnings(*QUIET)

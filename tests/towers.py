@@ -1,11 +1,15 @@
 """A small dual encoder with random weights, every one of them far from zero, and clips for it; small timm models."""
 
+import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
 import pytest
 import timm
 import torch
@@ -60,6 +64,22 @@ def tiny_dual(video: VideoEncoderConfig = TINY, *, seed: int = 0) -> DualEncoder
     for parameter in dual.parameters():
         parameter.data.add_(0.2 * torch.randn_like(parameter))
     return dual.eval()
+
+
+TINY_CLIP = "vlrlt-tiny"
+"""An architecture that `add_tiny_clip` makes known to open_clip."""
+
+
+def add_tiny_clip() -> None:
+    """CLIP's text tower and vocabulary with 2 layers of width 16."""
+    config = {
+        "embed_dim": 8,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, f"{TINY_CLIP}.json").write_text(json.dumps(config))
+        open_clip.add_model_config(folder)
 
 
 def half_static_clips(num_clips: int, *, num_frames: int = 4, size_px: int = SIZE_PX, seed: int = 0) -> UInt8Array:

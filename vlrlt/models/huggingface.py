@@ -47,6 +47,9 @@ class HuggingFaceText(nn.Module):
         self.config = config
         self.encoder = encoder
         self._tokenizer = tokenizer
+        pooler = getattr(encoder, "pooler", None)
+        if pooler is not None:  # unused here; several processes wait for the gradient of all that learns
+            pooler.requires_grad_(requires_grad=False)
         width = int(encoder.config.hidden_size)
         if not config.projection and width != config.embed_dim:
             raise ConfigError(

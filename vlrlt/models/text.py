@@ -84,6 +84,13 @@ class OpenClipText(nn.Module):
         self.config = config
         self.model = model
         self._load_tokenizer = load_tokenizer
+        for name in (
+            "logit_scale",
+            "logit_bias",
+        ):  # unused here; several processes wait for the gradient of all that learns
+            parameter = getattr(model, name, None)
+            if parameter is not None:
+                parameter.requires_grad_(requires_grad=False)
 
     @cached_property
     def _tokenizer(self) -> Callable[[list[str]], Tensor]:
