@@ -27,7 +27,7 @@ from processes import cpu_s
 
 from vlrlt.embed import DEFAULT_MODEL, load_embedder
 from vlrlt.index.search.request import SearchRequest
-from vlrlt.service import Service
+from vlrlt.service import Library
 from vlrlt.types import ClipSpan
 
 SPANS = [ClipSpan(float(start), start + 2.0) for start in range(2000)]
@@ -53,7 +53,7 @@ def timed(ask: Callable[[str], object], queries: list[str]) -> dict[str, float]:
 
 def warm(library_dir: Path, queries: list[str]) -> dict[str, float]:
     """In one process: words to the JSON of a result."""
-    with Service(library_dir, device="cpu") as service:
+    with Library(library_dir, device="cpu") as service:
 
         def ask(query: str) -> str:
             return json.dumps(service.search(SearchRequest(text=(query,))).as_json())

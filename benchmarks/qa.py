@@ -42,7 +42,7 @@ from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.datasets.epic import EpicData, Narration
 from vlrlt.index.library.catalog import Catalog
 from vlrlt.index.run.build import index_paths
-from vlrlt.service import Service
+from vlrlt.service import Library
 from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.toy.world import spoken
 from vlrlt.types import Moment
@@ -343,14 +343,14 @@ def calibration_error(sure: Sequence[float], true: Sequence[bool], *, bins: int 
     return float(sum(gaps) / len(sure_N))
 
 
-def bridge_service(videos: Path, weights: Path, library: Path) -> Service:
+def bridge_service(videos: Path, weights: Path, library: Path) -> Library:
     """The library of the real videos, brought up to date."""
     from bridge import BridgeEmbedder
     from real_videos import read_manifest
 
     embedder = BridgeEmbedder(weights, policy=TokenPolicy())
     index_paths([source.path for source in read_manifest(videos)], library_dir=library, embedder=embedder)
-    return Service(library, model=embedder)
+    return Library(library, model=embedder)
 
 
 def toy_questions(data: Path, library: Path, *, per_kind: int, seed: int) -> tuple[Kitchen, list[Case]]:
@@ -378,7 +378,7 @@ def main() -> None:
             table = tabulate(ask_real(RetrievalAnswerer(service)))
     else:
         kitchen, cases = toy_questions(options.data, options.library, per_kind=options.per_kind, seed=options.seed)
-        with Service(options.library) as service:
+        with Library(options.library) as service:
             table = tabulate(ask(RetrievalAnswerer(service, vocabulary=tuple(kitchen.vocabulary)), cases))
     if options.json:
         print(json.dumps(table))

@@ -8,7 +8,7 @@ files that it lists. The model is the bridge (see bridge.py). Parts, in this ord
     proof     the bridge's two halves against timm's own forward and the documented similarities of MiniLM
     index     every file of the manifest through index_paths, by name; what failed, beside what the manifest says of it
     floor     captions against the first 8 seconds of their videos, 1 frame per second: the protocol of the design
-    library   the same captions through Service.search, dense and with run lengths; a video scores as its best clip
+    library   the same captions through Library.search, dense and with run lengths; a video scores as its best clip
     clips     files as clip queries, with another file of the same scene to find
     curve     every clip under every token policy in one pass: quality against cost, with fewer frames and random drops
               of as many tokens as controls
@@ -43,7 +43,7 @@ from vlrlt.index.search.language import ClipQuery
 from vlrlt.index.search.request import SearchRequest
 from vlrlt.metrics import first_relevant_ranks, median_rank, recall_at_k
 from vlrlt.progress import count_progress, index_progress
-from vlrlt.service import Service
+from vlrlt.service import Library
 from vlrlt.tokens.run_length import DENSE, PAPER_THRESHOLD_255, TokenPolicy
 from vlrlt.types import ClipEmbeddings, Float32Array, UInt8Array
 from vlrlt.video.decode import open_decoder
@@ -180,7 +180,7 @@ def measure_floor(sources: Sequence[Source], embedder: BridgeEmbedder) -> tuple[
 
 
 def ask(
-    service: Service, request: SearchRequest, candidates: Sequence[Source], *, exclude: Path | None = None
+    service: Library, request: SearchRequest, candidates: Sequence[Source], *, exclude: Path | None = None
 ) -> Float32Array:
     """(V,): score of each file's best moment for what is to be found."""
     not_paths = () if exclude is None else (glob.escape(os.path.realpath(exclude)),)
@@ -191,7 +191,7 @@ def ask(
     return np.array([best.get(str(source.path.resolve()), -1.0) for source in candidates], np.float32)
 
 
-def search_captions(service: Service, queries: Sequence[Source], searchable: Sequence[Source]) -> dict[str, Scores]:
+def search_captions(service: Library, queries: Sequence[Source], searchable: Sequence[Source]) -> dict[str, Scores]:
     """Captions through the service, against all files and against those of the floor only."""
     similarity_QV = np.stack([ask(service, SearchRequest(text=(query.caption,)), searchable) for query in queries])
     columns = [searchable.index(query) for query in queries]
@@ -204,7 +204,7 @@ def search_captions(service: Service, queries: Sequence[Source], searchable: Seq
 # clips
 
 
-def search_clips(service: Service, searchable: Sequence[Source]) -> dict[str, Any]:
+def search_clips(service: Library, searchable: Sequence[Source]) -> dict[str, Any]:
     """Every file whose scene another file shows, as a clip query; does one of those come first?"""
     answers = []
     for source in searchable:
@@ -358,7 +358,7 @@ def measure_library(
     with Catalog.open_reader(library_dir) as catalog:
         videos = set(catalog.snapshot().clips.videos)
     searchable = [source for source in sources if str(source.path.resolve()) in videos]
-    with Service(library_dir, model=embedder) as service:
+    with Library(library_dir, model=embedder) as service:
         figures["captions"] = search_captions(service, queries, searchable)
         print_table(figures["captions"], f"library {name}")
         figures["clips"] = search_clips(service, searchable)

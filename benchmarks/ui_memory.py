@@ -24,7 +24,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from vlrlt.embed import load_embedder
 from vlrlt.index.run.build import index_paths
-from vlrlt.service import Service
+from vlrlt.service import Library
 from vlrlt.toy.make import make_toy_kitchen
 from vlrlt.types import Moment
 
@@ -36,7 +36,7 @@ LEAVES_AFTER = 40
 def links(library_dir: Path, *, seed: int) -> Iterator[str]:
     """Of moments, hardly any twice, without end."""
     chance = random.Random(seed)  # noqa: S311
-    with Service(library_dir) as service:
+    with Library(library_dir) as service:
         clips = service.searcher().clips
         moments = [clips.moment(position) for position in range(len(clips.ids_N))]
     while True:

@@ -29,7 +29,7 @@ from playwright.sync_api import Browser, sync_playwright
 from processes import cpu_s
 
 from vlrlt.index.library.ledger import Ledger
-from vlrlt.service import Service
+from vlrlt.service import Library
 from vlrlt.toy.make import make_toy_kitchen
 from vlrlt.types import ClipSpan
 
@@ -70,7 +70,7 @@ def make_archive(folder: Path, *, num_clips: int) -> None:
     make_library(library_dir, num_clips=num_clips, spans=spans, path_of=lambda number: archive / f"v{number:05d}.mp4")
     with Ledger.open(library_dir) as ledger:
         ledger.annotations.import_files([folder / "narrations.csv"])
-    with Service(library_dir) as service:
+    with Library(library_dir) as service:
         service.videos()  # builds the index, as a run of `vlrlt index` does at its end
 
 

@@ -19,7 +19,7 @@ from colour import ColourEmbedder, write_colours
 
 from vlrlt.index.run.build import index_paths
 from vlrlt.serve.app import create_app
-from vlrlt.service import Service
+from vlrlt.service import Library
 
 GENERATOR = os.environ.get("OPENAPI_PYTHON_CLIENT") or shutil.which("openapi-python-client")
 pytestmark = [
@@ -36,7 +36,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    with Service(folder / "library", model=ColourEmbedder()) as service:
+    with Library(folder / "library", model=ColourEmbedder()) as service:
         server = uvicorn.Server(uvicorn.Config(create_app(service), port=port, log_level="warning"))
         thread = threading.Thread(target=server.run)
         thread.start()

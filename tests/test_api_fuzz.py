@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 
 from vlrlt.index.run.build import index_paths
 from vlrlt.serve.app import create_app
-from vlrlt.service import Service
+from vlrlt.service import Library
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed; make test-api installs it")
 
@@ -18,7 +18,7 @@ schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not i
 def test_no_request_crashes_the_server(tmp_path: Path) -> None:
     write_colours(tmp_path / "archive" / "a.mp4", [("red", 2), ("blue", 1)])
     index_paths([tmp_path / "archive"], library_dir=tmp_path / "library", embedder=ColourEmbedder())
-    with Service(tmp_path / "library", model=ColourEmbedder()) as service:
+    with Library(tmp_path / "library", model=ColourEmbedder()) as service:
         app = create_app(service, requests_per_s=1e6)
         operations = [found.ok() for found in schemathesis.openapi.from_asgi("/openapi.json", app).get_all_operations()]
         assert len(operations) >= 12

@@ -33,7 +33,7 @@ from vlrlt.index.run.build import index_paths
 from vlrlt.index.search.language import ClipQuery
 from vlrlt.index.search.request import SearchRequest
 from vlrlt.models.checkpoint import save_checkpoint
-from vlrlt.service import SearchResult, Service
+from vlrlt.service import Library, SearchResult
 from vlrlt.types import Moment
 from vlrlt.ui import launch
 
@@ -130,7 +130,7 @@ def errors(page: AppTest) -> tuple[list[str], list[str]]:
 
 
 def expected(library: Path, query: str, *, k: int = 12) -> SearchResult:
-    with Service(library) as service:
+    with Library(library) as service:
         return service.search(query, k=k, tail=True)
 
 
@@ -252,7 +252,7 @@ def test_a_search_is_saved_opened_and_forgotten(library: Path) -> None:
     page.text_input(key="saved-name").set_value("reds")
     button(page, "Save").click()
     run(page)
-    with Service(library) as service:
+    with Library(library) as service:
         assert [hit.clip_id for hit in service.search_saved("reds").hits] != []
         service.saved.save("two -ways-", SearchRequest(text=("red", "green")))
     page = open_page()
@@ -266,7 +266,7 @@ def test_a_search_is_saved_opened_and_forgotten(library: Path) -> None:
     for _ in range(2):
         button(page, "Delete").click()
         run(page)
-    with Service(library) as service:
+    with Library(library) as service:
         assert service.saved.all() == {}
 
 
@@ -284,14 +284,14 @@ def test_the_way_from_a_hit_to_its_tokens(library: Path) -> None:
     page.get("menu_button")[0].set_value("Look inside")  # type: ignore[union-attr]
     run(page)
     assert page.selectbox(key="inside-video").value == hit.video_id
-    with Service(library) as service:
+    with Library(library) as service:
         clip = service.clip(hit.clip)
     assert page.slider(key=f"inside-start-{hit.video_id}").value == clip.start_s
 
 
 def test_then_and_not_are_part_of_the_query(library: Path) -> None:
     page = open_page(q="red", then="green", within="60", without="blue", tail="1")
-    with Service(library) as service:
+    with Library(library) as service:
         hits = service.search("red", then="green", without="blue", within_s=60, k=12, tail=True).hits
     assert sorted(cards(page)) == sorted(time_range(hit) for hit in hits)
 
@@ -306,7 +306,7 @@ def test_an_uploaded_picture_or_film_is_a_query(library: Path, tmp_path: Path, n
     page = open_page()
     page.file_uploader(key="upload").set_value((name, file.read_bytes(), "application/octet-stream"))
     run(page)
-    with Service(library) as service:
+    with Library(library) as service:
         example = {"clips": ClipQuery(file)} if name.endswith("mp4") else {"images": file}
         hits = service.search(**example, k=12).hits
     assert sorted(cards(page)) == sorted(time_range(hit) for hit in hits) != []
@@ -376,7 +376,7 @@ def test_a_question_is_answered_with_citations(library: Path) -> None:
     page = run(AppTest.from_function(ask_page, default_timeout=120))
     page.chat_input[0].set_value("When did I open the fridge?")
     run(page)
-    with Service(library) as service:
+    with Library(library) as service:
         answer = RetrievalAnswerer(service).answer(parse_question("When did I open the fridge?"))
     assert page.chat_message[0].text[0].value == "When did I open the fridge?"
     assert answer.text in [text.value for text in page.chat_message[1].text]

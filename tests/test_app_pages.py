@@ -22,7 +22,7 @@ from vlrlt.index.run.run_report import IndexProgress
 from vlrlt.index.search.request import DEFAULTS, SearchRequest
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.serve.jobs import Jobs, below
-from vlrlt.service import Service
+from vlrlt.service import Library
 from vlrlt.types import ClipSpan
 from vlrlt.ui import launch
 from vlrlt.ui.links import chips, from_params, to_params
@@ -79,7 +79,7 @@ def run(page: AppTest) -> AppTest:
 
 def test_the_library_page_tells_what_there_is_and_what_failed(library: Path, prepared: Path) -> None:
     page = run(AppTest.from_function(library_page, default_timeout=120))
-    with Service(library) as service:
+    with Library(library) as service:
         status, (report,) = service.status(), service.reports()
     facts = {metric.label: metric.value for metric in page.metric}
     assert facts["Videos"] == "2"
@@ -160,7 +160,7 @@ def test_only_folders_below_a_root_are_indexed(tmp_path: Path) -> None:
 
 def test_look_inside_shows_what_is_kept_step_by_step(library: Path, prepared: Path) -> None:
     page = run(AppTest.from_function(inside_page, default_timeout=120))
-    with Service(library) as service:
+    with Library(library) as service:
         path = Path(service.path_of(str(page.selectbox(key="inside-video").value)))
         tokens = next(iter(read_tokens(path, embedder=service.embedder(), span=ClipSpan(0, 30))))  # type: ignore[arg-type]
     facts = {metric.label: metric.value for metric in page.metric}

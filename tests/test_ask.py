@@ -13,7 +13,7 @@ from vlrlt.errors import ConfigError
 from vlrlt.index.library.ledger import Ledger
 from vlrlt.index.run.build import index_paths
 from vlrlt.index.search.filters import Filter
-from vlrlt.service import Service
+from vlrlt.service import Library
 
 VOCABULARY = ("red", "green", "blue", "yellow", "cyan", "magenta", "black", "white", "red green")
 
@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def answerer(folder: Path) -> Iterator[RetrievalAnswerer]:
-    with Service(folder / "library", model=ColourEmbedder()) as service:
+    with Library(folder / "library", model=ColourEmbedder()) as service:
         yield RetrievalAnswerer(service, vocabulary=VOCABULARY)
 
 
@@ -66,7 +66,7 @@ def test_answers(answerer: RetrievalAnswerer, text: str, value: object, found: b
 def test_first_and_last_go_by_when_videos_were_recorded(folder: Path, tmp_path: Path) -> None:
     library = shutil.copytree(folder / "library", tmp_path / "library")
     (tmp_path / "days.csv").write_text("video,recorded_at\na,2024-05-02\nb,2024-05-01\n")
-    with Service(library, model=ColourEmbedder()) as service:
+    with Library(library, model=ColourEmbedder()) as service:
         answerer = RetrievalAnswerer(service)
         last = answerer.answer(parse_question("When was the last time blue?"))
         assert (Path(last.citations[0].video).name, "when they were recorded is not known" in last.text) == (
@@ -115,7 +115,7 @@ def test_an_open_question_says_so_and_shows_where_to_look(answerer: RetrievalAns
 
 
 def test_one_state_of_the_library_answers_a_question(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Service(folder / "library", model=ColourEmbedder()) as service:
+    with Library(folder / "library", model=ColourEmbedder()) as service:
         states = [service.searcher()]
         monkeypatch.setattr(service, "_open_searcher", lambda: (states.pop(), "state"))
         monkeypatch.setattr(service, "_refresh", states.pop)  # a second look fails: nothing is left
@@ -125,7 +125,7 @@ def test_one_state_of_the_library_answers_a_question(folder: Path, monkeypatch: 
 
 def test_naming_needs_a_vocabulary(folder: Path) -> None:
     with (
-        Service(folder / "library", model=ColourEmbedder()) as service,
+        Library(folder / "library", model=ColourEmbedder()) as service,
         pytest.raises(ConfigError, match="needs a vocabulary"),
     ):
         RetrievalAnswerer(service).answer(parse_question("What happens after red?"))
@@ -141,7 +141,7 @@ class FewColours(ColourEmbedder):
     "text", ["Is there an elephant?", "How many elephants are there?", "Was it an elephant or a dog?"]
 )
 def test_of_what_a_model_has_no_word_for_nothing_is_claimed(folder: Path, text: str) -> None:
-    with Service(folder / "library", model=FewColours()) as service:
+    with Library(folder / "library", model=FewColours()) as service:
         answer = RetrievalAnswerer(service).answer(parse_question(text))
         assert (answer.found, answer.value, answer.citations) == (False, None, ())
         if answer.kind != "open":

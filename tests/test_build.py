@@ -28,7 +28,7 @@ from vlrlt.index.run.build import index_paths
 from vlrlt.index.run.control import StoppedError
 from vlrlt.index.run.run_report import IndexProgress, IndexReport
 from vlrlt.index.vectors.faiss_store import FaissStore
-from vlrlt.service import Service
+from vlrlt.service import Library
 from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.types import Float32Array
 from vlrlt.video import worker
@@ -412,13 +412,13 @@ def test_another_model_is_built_beside_and_answers_once_it_is_complete(
     other = ColourEmbedder(sampling=ClipSampling(clip_s=2, stride_s=1, num_frames=2))
     assert counts(index(archive / "a.mp4", embedder=other)) == (1, 0, 0, 2)
     assert searchable(library_dir) == {"a.mp4": 3, "b.MKV": 3}, "the first model answers"
-    with Service(library_dir, model=other) as service, pytest.raises(IndexMismatchError, match="then run: vlrlt use"):
+    with Library(library_dir, model=other) as service, pytest.raises(IndexMismatchError, match="then run: vlrlt use"):
         service.search("red")
     assert counts(index(archive, embedder=other)) == (1, 1, 0, 2)
     with Ledger.open(library_dir) as ledger:
         ledger.use(ledger.models()[1])
     assert searchable(library_dir) == {"a.mp4": 2, "b.MKV": 2}
-    with Service(library_dir, model=other) as service:
+    with Library(library_dir, model=other) as service:
         assert service.search("blue", k=1).hits[0].video.endswith("b.MKV")
 
 
@@ -516,7 +516,7 @@ def test_a_still_stretch_is_one_clip_with_the_right_times(tmp_path: Path, librar
     report = index(video, embedder=StillEmbedder())
     assert (report.clips, report.still_clips) == (3, 42)
     assert report.dense_tokens == 45 * 8
-    with Service(library_dir, model=StillEmbedder()) as service:
+    with Library(library_dir, model=StillEmbedder()) as service:
         (hit,) = service.search("blue", k=1).hits
     assert (hit.start_s, hit.end_s) == (3, 43)
 
@@ -554,7 +554,7 @@ def test_a_day_of_a_still_camera_takes_kilobytes(tmp_path: Path, library_dir: Pa
         (segment,) = catalog.segments()
     folder = library_dir / "segments" / segment.uuid
     assert sum(file.stat().st_size for file in folder.iterdir()) < 1000
-    with Service(library_dir, model=embedder) as service:
+    with Library(library_dir, model=embedder) as service:
         (hit,) = service.search("red", k=1).hits
     assert (hit.start_s, hit.end_s) == (8 * 3600, 8 * 3600 + 40)
 

@@ -20,7 +20,7 @@ from vlrlt.index.run.build import index_paths
 from vlrlt.models.checkpoint import fingerprint, save_checkpoint
 from vlrlt.models.config import VideoEncoderConfig
 from vlrlt.models.text_onnx import OnnxText
-from vlrlt.service import Service
+from vlrlt.service import Library
 from vlrlt.tokens.run_length import DENSE, TokenPolicy
 
 NUM_DENSE_TOKENS = {"joint": 8, "run_overlap": 16}
@@ -161,17 +161,17 @@ def test_the_second_search_needs_no_torch(tmp_path: Path) -> None:
     write_colours(tmp_path / "a.mp4", [("red", 2), ("blue", 2)])
     library = tmp_path / "library"
     index_paths([tmp_path / "a.mp4"], library_dir=library, embedder=load_embedder(str(tmp_path / "model")))
-    with Service(library) as service:
+    with Library(library) as service:
         expected = service.search("open the fridge", k=1).as_json()
     program = (
         "import sys; sys.modules['torch'] = None\n"
-        "from pathlib import Path; from vlrlt.service import Service\n"
-        f"print(Service(Path({str(library)!r})).search('open the fridge', k=1).as_json()['hits'])"
+        "from pathlib import Path; from vlrlt.service import Library\n"
+        f"print(Library(Path({str(library)!r})).search('open the fridge', k=1).as_json()['hits'])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(expected["hits"])
     (text,) = (library / "cache").glob("text-*.onnx")
     text.write_bytes(b"damaged")
-    with Service(library) as service:
+    with Library(library) as service:
         assert service.search("open the fridge", k=1).as_json()["hits"] == expected["hits"]
     assert len(text.read_bytes()) > 1000, "a damaged copy is made again"

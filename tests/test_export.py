@@ -25,7 +25,7 @@ from vlrlt.export.cut import cut_video
 from vlrlt.export.export import export_file, export_text
 from vlrlt.export.piece import Piece, read_result
 from vlrlt.index.run.build import index_paths
-from vlrlt.service import Service
+from vlrlt.service import Library
 from vlrlt.types import ClipSpan
 from vlrlt.video.pyav import PyAVDecoder
 
@@ -247,12 +247,12 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def service(library: Path) -> Iterator[Service]:
-    with Service(library, model=ColourEmbedder()) as service:
+def service(library: Path) -> Iterator[Library]:
+    with Library(library, model=ColourEmbedder()) as service:
         yield service
 
 
-def test_the_service_writes_outside_the_archive_only(service: Service, library: Path, tmp_path: Path) -> None:
+def test_the_service_writes_outside_the_archive_only(service: Library, library: Path, tmp_path: Path) -> None:
     hits = service.search("green").hits
     assert service.cut(hits[0], tmp_path / "green.mp4").end_s == 6
     (written,) = service.export(hits, tmp_path / "green.m3u", title="green")
@@ -277,7 +277,7 @@ def run(*arguments: object, stdin: str = "") -> str:
     return result.stdout
 
 
-def test_commands_take_a_result_a_file_and_a_clip(service: Service, library: Path, tmp_path: Path) -> None:
+def test_commands_take_a_result_a_file_and_a_clip(service: Library, library: Path, tmp_path: Path) -> None:
     result = service.search("blue").as_json()
     saved = json.dumps(result)
     cut = json.loads(run("cut", "-", "--out", tmp_path / "clips", "--json", stdin=saved))["pieces"]

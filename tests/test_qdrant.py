@@ -18,7 +18,7 @@ from vlrlt.index.search.language import ClipQuery
 from vlrlt.index.vectors.choice import FAISS, choose_store, chosen_store, snapshot_store
 from vlrlt.index.vectors.faiss_store import FaissStore
 from vlrlt.index.vectors.qdrant_store import QdrantStore
-from vlrlt.service import Service
+from vlrlt.service import Library
 
 pytest.importorskip("qdrant_client", reason="qdrant-client is not installed: pip install 'vlrlt[qdrant]'")
 
@@ -166,12 +166,12 @@ def test_a_library_remembers_its_store(tmp_path: Path, library_dir: Path) -> Non
     index_paths([tmp_path], library_dir=library_dir, embedder=ColourEmbedder(), store=url)
     assert chosen_store(library_dir) == url
     assert not (library_dir / "faiss").exists()
-    with Service(library_dir, model=ColourEmbedder()) as service:
+    with Library(library_dir, model=ColourEmbedder()) as service:
         assert service.status().search is not None
         assert url in service.status().as_text()
         on_qdrant = service.search(clips=ClipQuery(tmp_path / "a.mp4"), k=3).hits
     index_paths([tmp_path], library_dir=library_dir, embedder=ColourEmbedder(), store=FAISS)
-    with Service(library_dir, model=ColourEmbedder()) as service:
+    with Library(library_dir, model=ColourEmbedder()) as service:
         assert service.search(clips=ClipQuery(tmp_path / "a.mp4"), k=3).hits == on_qdrant
 
 

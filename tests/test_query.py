@@ -28,7 +28,7 @@ from vlrlt.index.search.moments import Found
 from vlrlt.index.search.refine import FRUITLESS, cut_tail
 from vlrlt.index.search.request import DEFAULTS, SearchRequest
 from vlrlt.serve.schema import FilterBody, SearchBody
-from vlrlt.service import SearchResult, Service
+from vlrlt.service import Library, SearchResult
 from vlrlt.video.sampling import ClipSampling
 
 ALL: dict[str, Any] = {"tail": True, "per_video": None, "duplicates": True}
@@ -61,8 +61,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def service(folder: Path) -> Iterator[Service]:
-    with Service(folder / "library", model=ColourEmbedder()) as service:
+def service(folder: Path) -> Iterator[Library]:
+    with Library(folder / "library", model=ColourEmbedder()) as service:
         yield service
 
 
@@ -70,11 +70,11 @@ def spans(result: SearchResult) -> list[tuple[str, float, float]]:
     return [(Path(hit.video).stem, hit.start_s, hit.end_s) for hit in result.hits]
 
 
-def found(service: Service, words: str = "", **options: Any) -> list[tuple[str, float, float]]:
+def found(service: Library, words: str = "", **options: Any) -> list[tuple[str, float, float]]:
     return spans(service.search(words, **options))
 
 
-def test_what_is_there_is_found_and_what_is_not_is_said_to_be_absent(service: Service) -> None:
+def test_what_is_there_is_found_and_what_is_not_is_said_to_be_absent(service: Library) -> None:
     result = service.search("cyan")
     assert (result.found, spans(result)) == (True, [("sea", 2, 4)])
     absent = service.search("magenta")
@@ -101,7 +101,7 @@ def test_a_search_without_many_matches_does_not_go_through_the_whole_library() -
     assert [found.seed for found in cut_tail(moments(), least_score=0.9999, least_confidence=0)] == [0, 1, 2]
 
 
-def test_negatives_and_weights_move_the_best_answer(service: Service) -> None:
+def test_negatives_and_weights_move_the_best_answer(service: Library) -> None:
     assert all(
         service.search("green", **ALL).hits[0].score == pytest.approx(1, abs=0.01)
         and hit in found(service, "green", **ALL, k=30)[:6]
@@ -111,7 +111,7 @@ def test_negatives_and_weights_move_the_best_answer(service: Service) -> None:
     assert spans(heavy) == [("sea", 2, 4)]
 
 
-def test_combined_parts_count_by_their_own_spread(service: Service) -> None:
+def test_combined_parts_count_by_their_own_spread(service: Library) -> None:
     """A part whose scores hardly differ over the library is not drowned by one whose scores differ much."""
     searcher, _ = service._open_searcher()
     vectors = [searcher.vector(TextQuery(text)) for text in ("red", "yellow")]
@@ -123,7 +123,7 @@ def test_combined_parts_count_by_their_own_spread(service: Service) -> None:
     np.testing.assert_allclose(combined_D, expected_D / np.linalg.norm(expected_D), atol=1e-5)
 
 
-def test_a_then_b(service: Service) -> None:
+def test_a_then_b(service: Library) -> None:
     result = service.search("red", then="green", within_s=2, **ALL)
     assert ("traffic", 1, 4) in spans(result)
     assert all(hit.end_s - hit.start_s <= 5 for hit in result.hits)
@@ -142,13 +142,13 @@ def test_what_follows_at_once_is_found_in_overlapping_clips(tmp_path: Path) -> N
     write_colours(tmp_path / "archive" / "quick.mp4", [("blue", 2), ("red", 1.5), ("green", 1.5), ("blue", 2)])
     embedder = ColourEmbedder(sampling=ClipSampling(clip_s=2.0, stride_s=1.0, num_frames=8))
     index_paths([tmp_path / "archive"], library_dir=tmp_path / "library", embedder=embedder)
-    with Service(tmp_path / "library", model=embedder) as service:
+    with Library(tmp_path / "library", model=embedder) as service:
         (hit,) = service.search("red", then="green", k=1).hits
         assert [(step.start_s, step.end_s) for step in hit.steps] == [(2, 3.5), (3.5, 5)]
         assert not service.search("green", then="red").found
 
 
-def test_a_sequence_of_three_equals_brute_force(service: Service) -> None:
+def test_a_sequence_of_three_equals_brute_force(service: Library) -> None:
     searcher, _ = service._open_searcher()
     clips, num_clips = searcher.clips, len(searcher.clips.ids_N)
     steps = [searcher.score(TextQuery(text)) for text in ("red", "green", "red")]
@@ -172,7 +172,7 @@ def test_a_sequence_of_three_equals_brute_force(service: Service) -> None:
     assert min(z_TN[step, clip] for step, clip in enumerate(at)) == pytest.approx(best)
 
 
-def test_like_and_unlike(service: Service) -> None:
+def test_like_and_unlike(service: Library) -> None:
     (cyan,) = service.search("cyan", k=1).hits
     alike = service.search(like=cyan.clip, k=1).hits[0]
     assert (Path(alike.video).stem, alike.start_s, alike.end_s, alike.confidence) == ("sea", 2, 4, None)
@@ -199,13 +199,13 @@ def test_like_and_unlike(service: Service) -> None:
         (Filter(paths=("nowhere/*",)), set()),
     ],
 )
-def test_filters(service: Service, condition: Filter, names: set[str]) -> None:
+def test_filters(service: Library, condition: Filter, names: set[str]) -> None:
     result = service.search("red", k=50, filter=condition, tail=True)
     assert {Path(hit.video).stem for hit in result.hits} == names
     assert (result.num_searched > 0) == bool(names)
 
 
-def test_a_filtered_search_equals_searching_what_passes(service: Service) -> None:
+def test_a_filtered_search_equals_searching_what_passes(service: Library) -> None:
     """The filter acts before ranking: percentiles and moments are those of the clips that pass."""
     only = service.search("red", k=50, paths=("parade.*",), tail=True)
     assert only.num_searched == 8
@@ -213,7 +213,7 @@ def test_a_filtered_search_equals_searching_what_passes(service: Service) -> Non
 
 
 @pytest.mark.parametrize("condition", ["camera", "=x", "a~b"])
-def test_malformed_conditions(service: Service, condition: str) -> None:
+def test_malformed_conditions(service: Library, condition: str) -> None:
     with pytest.raises(ConfigError, match="a condition is KEY"):
         service.search("red", where=(condition,))
 
@@ -224,7 +224,7 @@ def test_times_are_iso() -> None:
         parse_instant("yesterday")
 
 
-def test_subtitles_are_a_second_source(service: Service) -> None:
+def test_subtitles_are_a_second_source(service: Library) -> None:
     said = {"sources": "text"}
     result = service.search("cars waiting", **said)
     assert result.found
@@ -244,7 +244,7 @@ def test_both_sources_on_one_moment_win(folder: Path, tmp_path: Path) -> None:
     with Ledger.open(folder / "library") as catalog:
         assert catalog.annotations.import_files([tmp_path / "night.csv"]).texts == 1
         assert catalog.annotations.import_files([tmp_path / "night.csv"]).texts == 1, "replaced, not doubled"
-    with Service(folder / "library", model=ColourEmbedder()) as service:
+    with Library(folder / "library", model=ColourEmbedder()) as service:
         best = service.search("red light", k=1).hits[0]
         assert (Path(best.video).stem, best.sources, best.text) == ("night", ("visual", "text"), "red light")
 
@@ -283,19 +283,19 @@ def test_a_foreign_file_in_a_folder_is_reported_and_the_rest_is_taken(folder: Pa
     assert "accounts.csv: needs a column" in report["problems"][0]
 
 
-def test_limits_per_video(service: Service) -> None:
+def test_limits_per_video(service: Library) -> None:
     assert [name for name, _, _ in found(service, "red", per_video=None, duplicates=True)].count("parade") == 4
     assert [name for name, _, _ in found(service, "red", per_video=2, duplicates=True)].count("parade") == 2
 
 
-def test_grouping_by_video(service: Service) -> None:
+def test_grouping_by_video(service: Library) -> None:
     result = service.search("red", group_by="video")
     groups = result.as_json()["videos"]
     assert [Path(group["video"]).stem for group in groups] == list(dict.fromkeys(name for name, _, _ in spans(result)))
     assert sum(len(group["hits"]) for group in groups) == len(result.hits)
 
 
-def test_diversity_brings_other_things_first(service: Service) -> None:
+def test_diversity_brings_other_things_first(service: Library) -> None:
     plain = service.search("red", k=4, tail=True, duplicates=True)
     diverse = service.search("red", k=4, tail=True, duplicates=True, diversity=0.7)
     assert plain.hits[0] == diverse.hits[0]
@@ -303,7 +303,7 @@ def test_diversity_brings_other_things_first(service: Service) -> None:
     assert min(hit.score for hit in diverse.hits) < 0.5
 
 
-def test_pages_are_one_ranking(service: Service) -> None:
+def test_pages_are_one_ranking(service: Library) -> None:
     whole = service.search("red", k=12, **ALL).hits
     first = service.search("red", k=5, **ALL)
     second = service.search("red", k=5, **ALL, page=first.next_page)
@@ -318,7 +318,7 @@ def test_pages_are_one_ranking(service: Service) -> None:
 def test_pages_survive_indexing_but_not_a_restart_after_it(tmp_path: Path) -> None:
     write_colours(tmp_path / "a.mp4", [("red", 1), ("green", 1)] * 4)
     index_paths([tmp_path / "a.mp4"], library_dir=tmp_path / "library", embedder=ColourEmbedder())
-    with Service(tmp_path / "library", model=ColourEmbedder()) as service:
+    with Library(tmp_path / "library", model=ColourEmbedder()) as service:
         expected = service.search("red", k=4, **ALL).hits
         first = service.search("red", k=2, **ALL)
         write_colours(tmp_path / "b.mp4", [("red", 3)])
@@ -326,7 +326,7 @@ def test_pages_survive_indexing_but_not_a_restart_after_it(tmp_path: Path) -> No
         second = service.search("red", k=2, **ALL, page=first.next_page)
         assert (*first.hits, *second.hits) == expected
         assert service.search("red", k=1, **ALL).num_searched == 11
-    with Service(tmp_path / "library", model=ColourEmbedder()) as service, pytest.raises(PageExpiredError):
+    with Library(tmp_path / "library", model=ColourEmbedder()) as service, pytest.raises(PageExpiredError):
         service.search("red", k=2, **ALL, page=first.next_page)
 
 
@@ -334,7 +334,7 @@ def test_copies_of_a_scene_are_shown_once(tmp_path: Path) -> None:
     for name, last in (("a", "blue"), ("b", "white")):
         write_colours(tmp_path / f"{name}.mp4", [("red", 2), (last, 1)])
     index_paths([tmp_path], library_dir=tmp_path / "library", embedder=ColourEmbedder())
-    with Service(tmp_path / "library", model=ColourEmbedder()) as service:
+    with Library(tmp_path / "library", model=ColourEmbedder()) as service:
         assert len(service.search("red").hits) == 1
 
 

@@ -18,7 +18,7 @@ from vlrlt.index.search.filters import Filter
 from vlrlt.index.search.repeats import find_repetitions
 from vlrlt.index.search.request import SearchRequest
 from vlrlt.index.search.saved import SavedSearches
-from vlrlt.service import Service
+from vlrlt.service import Library
 from vlrlt.types import Moment
 
 
@@ -32,8 +32,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def service(library: Path) -> Iterator[Service]:
-    with Service(library, model=ColourEmbedder()) as service:
+def service(library: Path) -> Iterator[Library]:
+    with Library(library, model=ColourEmbedder()) as service:
         yield service
 
 
@@ -102,7 +102,7 @@ def test_a_threshold_is_a_cosine(threshold: float) -> None:
         find_repetitions(clips, lambda positions: vectors_ND[positions], threshold=threshold)
 
 
-def test_the_service_knows_what_two_videos_share(service: Service) -> None:
+def test_the_service_knows_what_two_videos_share(service: Library) -> None:
     (found,) = service.duplicates()
     assert [(Path(one.video).name, one.start_s, one.end_s) for one in (found.first, found.second)] == [
         ("a.mp4", 2, 6),
@@ -111,7 +111,7 @@ def test_the_service_knows_what_two_videos_share(service: Service) -> None:
     assert found.as_text() == f"{found.similarity:.3f}     4.0 s  a.mp4 00:02.0-00:06.0  =  b.mp4 00:02.0-00:06.0"
 
 
-def test_similar_leaves_out_the_moment_itself(service: Service) -> None:
+def test_similar_leaves_out_the_moment_itself(service: Library) -> None:
     blue = service.search("blue").hits[0]
     everything = {"tail": True, "per_video": None}
     found = service.similar(blue, k=20, **everything)
@@ -125,7 +125,7 @@ def test_similar_leaves_out_the_moment_itself(service: Service) -> None:
     assert tuple(hit for page in pages for hit in page.hits) == found.hits
 
 
-def test_what_is_saved_is_found_again_while_another_process_writes(service: Service, library: Path) -> None:
+def test_what_is_saved_is_found_again_while_another_process_writes(service: Library, library: Path) -> None:
     from vlrlt.index.library.ledger import Ledger
 
     request = SearchRequest(text=("blue",), filter=Filter(paths=("b.*",)), tail=True, k=1)
@@ -168,7 +168,7 @@ def test_duplicates_on_the_command_line(library: Path) -> None:
     assert none.stdout == "no scene is there twice\n"
 
 
-def test_saved_searches_on_the_command_line(library: Path, service: Service) -> None:
+def test_saved_searches_on_the_command_line(library: Path, service: Library) -> None:
     service.saved.save("red", SearchRequest(text=("red",), without=("blue",)))
     shown = CliRunner().invoke(app, ["searches", "--library", str(library)])
     assert shown.stdout == "red: red (+1), blue (-0.5)\n"

@@ -22,7 +22,7 @@ from vlrlt.index.run.build import index_paths
 from vlrlt.serve.app import create_app
 from vlrlt.serve.guard import MAX_BODY_BYTES, Guard, check_exposure
 from vlrlt.serve.listen import launch_server, parse_root
-from vlrlt.service import Service
+from vlrlt.service import Library
 
 TOKEN = "t" * 32
 
@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def client(folder: Path) -> Iterator[TestClient]:
-    with Service(folder / "library", model=ColourEmbedder()) as service:
+    with Library(folder / "library", model=ColourEmbedder()) as service:
         app = create_app(service, roots={"videos": folder / "archive"})
         with TestClient(app, raise_server_exceptions=False) as client:
             yield client
@@ -126,7 +126,7 @@ def test_another_model_is_a_conflict(folder: Path) -> None:
     from vlrlt.video.sampling import ClipSampling
 
     other = ColourEmbedder(sampling=ClipSampling(clip_s=2, stride_s=1, num_frames=2))
-    with Service(folder / "library", model=other) as service, TestClient(create_app(service)) as client:
+    with Library(folder / "library", model=other) as service, TestClient(create_app(service)) as client:
         response = client.post("/v1/search", json={"text": ["red"]})
         assert (response.status_code, response.json()["error"]["type"]) == (409, "IndexMismatch")
 
@@ -247,7 +247,7 @@ def test_an_index_job_runs_reports_and_is_idempotent(tmp_path: Path) -> None:
     write_colours(tmp_path / "archive" / "a.mp4", [("red", 2)])
     index_paths([tmp_path / "archive"], library_dir=tmp_path / "library", embedder=load_embedder())
     write_colours(tmp_path / "archive" / "b.mp4", [("green", 2)])
-    with Service(tmp_path / "library") as service:
+    with Library(tmp_path / "library") as service:
         app = create_app(service, roots={"videos": tmp_path / "archive"})
         with TestClient(app) as client:
             missing = client.post("/v1/jobs/index", json={"root": "etc"})
@@ -268,7 +268,7 @@ def test_an_index_job_runs_reports_and_is_idempotent(tmp_path: Path) -> None:
 
 def test_a_token_is_wanted_everywhere_but_for_health(folder: Path) -> None:
     with (
-        Service(folder / "library", model=ColourEmbedder()) as service,
+        Library(folder / "library", model=ColourEmbedder()) as service,
         TestClient(create_app(service, token=TOKEN)) as client,
     ):
         assert client.get("/healthz").status_code == 200
@@ -286,7 +286,7 @@ def test_a_token_is_wanted_everywhere_but_for_health(folder: Path) -> None:
 
 def test_other_host_names_are_refused(folder: Path) -> None:
     with (
-        Service(folder / "library", model=ColourEmbedder()) as service,
+        Library(folder / "library", model=ColourEmbedder()) as service,
         TestClient(create_app(service, hosts=("127.0.0.1",))) as client,
     ):
         evil = client.get("/healthz", headers={"Host": "evil.example"})
@@ -321,7 +321,7 @@ def test_requests_are_limited_in_size_and_rate(folder: Path, monkeypatch: pytest
     now_s = 0.0
     monkeypatch.setattr("vlrlt.serve.guard.time", SimpleNamespace(monotonic=lambda: now_s))
     with (
-        Service(folder / "library", model=ColourEmbedder()) as service,
+        Library(folder / "library", model=ColourEmbedder()) as service,
         TestClient(create_app(service, requests_per_s=2)) as client,
     ):
         large = client.post("/v1/search", content=b"x" * (MAX_BODY_BYTES + 1))

@@ -32,7 +32,7 @@ from vlrlt.index.search.language import ClipQuery
 from vlrlt.index.search.request import SearchRequest
 from vlrlt.index.vectors.choice import open_store
 from vlrlt.index.vectors.protocol import VectorStore
-from vlrlt.service import PREVIEW_MAX_S, THUMBNAIL_WIDTH_PX, Service
+from vlrlt.service import PREVIEW_MAX_S, THUMBNAIL_WIDTH_PX, Library
 from vlrlt.service.pictures import Pictures
 from vlrlt.types import ClipSpan, Moment
 from vlrlt.video.sampling import ClipSampling
@@ -54,8 +54,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def service(shared: Path) -> Iterator[Service]:
-    with Service(shared / "library", model=ColourEmbedder()) as service:
+def service(shared: Path) -> Iterator[Library]:
+    with Library(shared / "library", model=ColourEmbedder()) as service:
         yield service
 
 
@@ -67,12 +67,12 @@ def archive(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def own_service(archive: Path, library_dir: Path) -> Iterator[Service]:
-    with Service(library_dir, model=ColourEmbedder()) as service:
+def own_service(archive: Path, library_dir: Path) -> Iterator[Library]:
+    with Library(library_dir, model=ColourEmbedder()) as service:
         yield service
 
 
-def found(service: Service, words: str = "", **options: Any) -> list[tuple[str, float, float]]:
+def found(service: Library, words: str = "", **options: Any) -> list[tuple[str, float, float]]:
     hits = service.search(words, **options).hits
     return [(Path(hit.video).name, hit.start_s, hit.end_s) for hit in hits]
 
@@ -86,11 +86,11 @@ def found(service: Service, words: str = "", **options: Any) -> list[tuple[str, 
         ("deep blue", ("sea.mp4", 0, 4)),
     ],
 )
-def test_words_find_the_right_seconds(service: Service, text: str, expected: tuple[str, float, float]) -> None:
+def test_words_find_the_right_seconds(service: Library, text: str, expected: tuple[str, float, float]) -> None:
     assert found(service, text, k=1) == [expected]
 
 
-def test_the_result_says_what_was_asked_and_how_good_it_is(service: Service) -> None:
+def test_the_result_says_what_was_asked_and_how_good_it_is(service: Library) -> None:
     result = service.search("cyan", k=2, tail=True)
     assert (result.query, result.model) == ("cyan", "colours")
     assert result.took_ms > 0
@@ -117,12 +117,12 @@ def test_the_result_says_what_was_asked_and_how_good_it_is(service: Service) -> 
     )
 
 
-def test_a_picture_finds_its_colour(service: Service, tmp_path: Path) -> None:
+def test_a_picture_finds_its_colour(service: Library, tmp_path: Path) -> None:
     Image.new("RGB", (90, 60), COLOURS["green"]).save(tmp_path / "leaf.png")
     assert found(service, images=tmp_path / "leaf.png", k=1) == [("traffic.mp4", 4, 7)]
 
 
-def test_a_picture_is_turned_as_its_camera_says(service: Service, tmp_path: Path) -> None:
+def test_a_picture_is_turned_as_its_camera_says(service: Library, tmp_path: Path) -> None:
     picture = Image.new("RGB", (90, 30), COLOURS["red"])
     picture.paste(COLOURS["blue"], (30, 0, 60, 30))  # the centre square, upright or not
     exif = Image.Exif()
@@ -132,20 +132,20 @@ def test_a_picture_is_turned_as_its_camera_says(service: Service, tmp_path: Path
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no picture"])
-def test_a_file_that_is_no_picture(service: Service, tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_no_picture(service: Library, tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "x.png").write_bytes(content)
     with pytest.raises(DecodeError, match=r"x\.png: cannot open"):
         service.search(images=tmp_path / "x.png")
 
 
-def test_a_piece_of_video_finds_its_like(service: Service, tmp_path: Path) -> None:
+def test_a_piece_of_video_finds_its_like(service: Library, tmp_path: Path) -> None:
     query = write_colours(tmp_path / "query.mp4", [("white", 2), ("cyan", 2), ("white", 2)])
     assert found(service, clips=f"{query}@2-4", k=1) == [("sea.mp4", 4, 6)]
     assert found(service, clips=f"{query}@00:02.2-00:02.7", k=1) == [("sea.mp4", 4, 6)], "shorter than a clip"
 
 
-def test_a_whole_video_is_the_mean_of_its_clips(service: Service, tmp_path: Path) -> None:
+def test_a_whole_video_is_the_mean_of_its_clips(service: Library, tmp_path: Path) -> None:
     query = write_colours(tmp_path / "query.mp4", [("green", 2), ("red", 6)])
     hits = service.search(clips=ClipQuery(query), k=9, tail=True).hits
     assert (Path(hits[0].video).name, hits[0].start_s) == ("traffic.mp4", 0)
@@ -153,33 +153,33 @@ def test_a_whole_video_is_the_mean_of_its_clips(service: Service, tmp_path: Path
     assert hits[0].score == pytest.approx(cosine_to_red, abs=0.01)
 
 
-def test_a_piece_may_end_after_its_file_but_not_begin_there(service: Service, shared: Path) -> None:
+def test_a_piece_may_end_after_its_file_but_not_begin_there(service: Library, shared: Path) -> None:
     assert found(service, clips=ClipQuery(shared / "archive" / "sea.mp4", ClipSpan(4, 10)), k=1) == [("sea.mp4", 4, 6)]
     with pytest.raises(ConfigError, match=r"sea\.mp4 lasts 6\.00 s, so nothing of it lies in 6"):
         service.search(clips=ClipQuery(shared / "archive" / "sea.mp4", ClipSpan(6, 10)))
 
 
-def test_the_querys_own_video_can_be_left_out(service: Service, shared: Path) -> None:
+def test_the_querys_own_video_can_be_left_out(service: Library, shared: Path) -> None:
     query = ClipQuery(shared / "archive" / "sea.mp4", ClipSpan(0, 4))
     assert found(service, clips=query, k=1) == [("sea.mp4", 0, 4)]
     assert {video for video, _, _ in found(service, clips=query, not_paths="sea.mp4", tail=True)} == {"traffic.mp4"}
 
 
-def test_new_videos_are_found_without_opening_again(own_service: Service, archive: Path, library_dir: Path) -> None:
+def test_new_videos_are_found_without_opening_again(own_service: Library, archive: Path, library_dir: Path) -> None:
     assert found(own_service, "magenta", k=1) == []
     write_colours(archive / "flower.mp4", [("magenta", 2)])
     index_paths([archive], library_dir=library_dir, embedder=ColourEmbedder())
     assert found(own_service, "magenta", k=1) == [("flower.mp4", 0, 2)]
 
 
-def test_a_moved_video_is_found_at_its_new_path(own_service: Service, archive: Path, library_dir: Path) -> None:
+def test_a_moved_video_is_found_at_its_new_path(own_service: Library, archive: Path, library_dir: Path) -> None:
     assert found(own_service, "cyan", k=1) == [("sea.mp4", 4, 6)]
     (archive / "sea.mp4").rename(archive / "ocean.mp4")
     index_paths([archive], library_dir=library_dir, embedder=ColourEmbedder())
     assert found(own_service, "cyan", k=1) == [("ocean.mp4", 4, 6)]
 
 
-def test_searching_from_several_threads(service: Service) -> None:
+def test_searching_from_several_threads(service: Library) -> None:
     results: list[list[tuple[str, float, float]]] = []
     threads = [threading.Thread(target=lambda: results.append(found(service, "yellow", k=1))) for _ in range(8)]
     for thread in threads:
@@ -190,7 +190,7 @@ def test_searching_from_several_threads(service: Service) -> None:
 
 
 def test_a_change_is_loaded_beside_what_is_searched(
-    own_service: Service, archive: Path, library_dir: Path, monkeypatch: pytest.MonkeyPatch
+    own_service: Library, archive: Path, library_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert found(own_service, "magenta") == []
     begun, go_on = threading.Event(), threading.Event()
@@ -200,7 +200,7 @@ def test_a_change_is_loaded_beside_what_is_searched(
         assert go_on.wait(60)
         return open_store(*args)
 
-    monkeypatch.setattr("vlrlt.service.service.open_store", slow_store)
+    monkeypatch.setattr("vlrlt.service.library.open_store", slow_store)
     write_colours(archive / "flower.mp4", [("magenta", 2)])
     index_paths([archive], library_dir=library_dir, embedder=ColourEmbedder())
     with ThreadPoolExecutor(1) as pool:
@@ -211,7 +211,7 @@ def test_a_change_is_loaded_beside_what_is_searched(
         assert loading.result() == [("flower.mp4", 0, 2)]
 
 
-def test_the_chunks_of_an_unfinished_video_may_lie_apart(service: Service) -> None:
+def test_the_chunks_of_an_unfinished_video_may_lie_apart(service: Library) -> None:
     searcher = service.searcher()
     searcher.clips = searcher.clips.take(np.argsort(searcher.clips.start_s_N, kind="stable"))  # videos in turns
     found = {Path(video).name: searcher.clips_between(video, 1, 5) for video in searcher.clips.videos}
@@ -221,21 +221,21 @@ def test_the_chunks_of_an_unfinished_video_may_lie_apart(service: Service) -> No
     }
 
 
-def test_another_models_query_is_refused(service: Service, shared: Path) -> None:
+def test_another_models_query_is_refused(service: Library, shared: Path) -> None:
     other = ColourEmbedder(sampling=ClipSampling(clip_s=2, stride_s=1, num_frames=2))
     other.name = "other colours"
     with (
-        Service(shared / "library", model=other) as strangers,
+        Library(shared / "library", model=other) as strangers,
         pytest.raises(IndexMismatchError, match="is searched with model 'colours'"),
     ):
         strangers.search("red")
 
 
-def test_a_model_that_has_changed_under_its_name_says_how_to_go_on(service: Service, shared: Path) -> None:
+def test_a_model_that_has_changed_under_its_name_says_how_to_go_on(service: Library, shared: Path) -> None:
     changed = ColourEmbedder()
     changed.fingerprint = "0" * 32
     with (
-        Service(shared / "library", model=changed) as newer,
+        Library(shared / "library", model=changed) as newer,
         pytest.raises(IndexMismatchError, match=r"was indexed with another 'colours' .* vlrlt use 000000000000 "),
     ):
         newer.search("red")
@@ -243,13 +243,13 @@ def test_a_model_that_has_changed_under_its_name_says_how_to_go_on(service: Serv
 
 def test_a_folder_that_is_no_library(tmp_path: Path) -> None:
     with pytest.raises(LibraryError, match="is no library"):
-        Service(tmp_path)
+        Library(tmp_path)
 
 
 def test_a_library_in_which_nothing_could_be_indexed(tmp_path: Path, library_dir: Path) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"")
     index_paths([tmp_path / "bad.mp4"], library_dir=library_dir, embedder=ColourEmbedder())
-    with Service(library_dir, model=ColourEmbedder()) as service:
+    with Library(library_dir, model=ColourEmbedder()) as service:
         result = service.search("red")
         assert result.hits == ()
         assert not result.found
@@ -257,7 +257,7 @@ def test_a_library_in_which_nothing_could_be_indexed(tmp_path: Path, library_dir
         assert service.status().failed == 1
 
 
-def test_status_counts_what_is_there(own_service: Service, archive: Path, library_dir: Path) -> None:
+def test_status_counts_what_is_there(own_service: Library, archive: Path, library_dir: Path) -> None:
     (archive / "broken.mp4").write_bytes(b"not a video")
     index_paths([archive], library_dir=library_dir, embedder=ColourEmbedder())
     status = own_service.status()
@@ -276,11 +276,11 @@ def test_status_counts_what_is_there(own_service: Service, archive: Path, librar
     assert lines[6].startswith(f"  failed  {archive}/broken.mp4: cannot open: ")
 
 
-def moment(service: Service, text: str) -> Moment:
+def moment(service: Library, text: str) -> Moment:
     return service.search(text, k=1).hits[0]
 
 
-def test_thumbnails_show_the_moment_and_are_cached(own_service: Service, archive: Path) -> None:
+def test_thumbnails_show_the_moment_and_are_cached(own_service: Library, archive: Path) -> None:
     yellow = moment(own_service, "yellow")
     jpeg = own_service.thumbnail(yellow)
     picture = Image.open(io.BytesIO(jpeg))
@@ -291,7 +291,7 @@ def test_thumbnails_show_the_moment_and_are_cached(own_service: Service, archive
     assert own_service.thumbnail(yellow) == jpeg
 
 
-def test_previews_are_short_films_of_the_moment(service: Service) -> None:
+def test_previews_are_short_films_of_the_moment(service: Library) -> None:
     green = moment(service, "green")
     path = service.preview(green)
     assert path.suffix == ".mp4"
@@ -305,7 +305,7 @@ def test_previews_are_short_films_of_the_moment(service: Service) -> None:
     assert path.stat().st_mtime_ns == changed
 
 
-def test_pictures_that_nobody_looks_at_make_room(service: Service, tmp_path: Path) -> None:
+def test_pictures_that_nobody_looks_at_make_room(service: Library, tmp_path: Path) -> None:
     moments = [service.search(colour, k=1).hits[0] for colour in ("red", "yellow", "green", "blue")]
     cache_dir = tmp_path / "cache"
     unbounded = Pictures(tmp_path)
@@ -325,7 +325,7 @@ def test_pictures_that_nobody_looks_at_make_room(service: Service, tmp_path: Pat
 def test_the_preview_of_a_long_moment_is_its_beginning(tmp_path: Path, library_dir: Path) -> None:
     write_colours(tmp_path / "long.mp4", [("red", PREVIEW_MAX_S + 5)], fps=2)
     index_paths([tmp_path / "long.mp4"], library_dir=library_dir, embedder=ColourEmbedder())
-    with Service(library_dir, model=ColourEmbedder()) as service:
+    with Library(library_dir, model=ColourEmbedder()) as service:
         long = moment(service, "red")
         assert long.end_s == pytest.approx(PREVIEW_MAX_S + 5)
         with av.open(service.preview(long)) as container:
@@ -333,7 +333,7 @@ def test_the_preview_of_a_long_moment_is_its_beginning(tmp_path: Path, library_d
             assert container.duration / 1e6 == pytest.approx(PREVIEW_MAX_S, abs=1)
 
 
-def test_only_videos_of_the_library_are_ever_shown(service: Service, tmp_path: Path) -> None:
+def test_only_videos_of_the_library_are_ever_shown(service: Library, tmp_path: Path) -> None:
     private = write_colours(tmp_path / "private.mp4", [("red", 2)])
     stranger = dataclasses.replace(moment(service, "red"), video=str(private))
     for show in (service.thumbnail, service.preview):
@@ -341,13 +341,13 @@ def test_only_videos_of_the_library_are_ever_shown(service: Service, tmp_path: P
             show(stranger)
 
 
-def test_a_cache_that_cannot_be_written_is_one_clear_error(own_service: Service, library_dir: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_one_clear_error(own_service: Library, library_dir: Path) -> None:
     (library_dir / "cache").touch()
     with pytest.raises(LibraryError, match="cache cannot be written: File exists"):
         own_service.thumbnail(moment(own_service, "red"))
 
 
-def test_nothing_half_made_stays_in_the_cache(own_service: Service, archive: Path, library_dir: Path) -> None:
+def test_nothing_half_made_stays_in_the_cache(own_service: Library, archive: Path, library_dir: Path) -> None:
     red = moment(own_service, "red")
     (archive / "traffic.mp4").write_bytes(b"no video any more")
     with pytest.raises(DecodeError):
@@ -379,7 +379,7 @@ def test_a_library_that_cannot_be_written_is_searched_listed_and_shown(
     with folder_for_everybody() as caches:
         caches.chmod(0o777)
         monkeypatch.setenv("XDG_CACHE_HOME", str(caches))
-        with unwritable(library_dir), Service(library_dir, model=ColourEmbedder()) as service:
+        with unwritable(library_dir), Library(library_dir, model=ColourEmbedder()) as service:
             assert found(service, "red", k=1) == [("traffic.mp4", 0, 3)]
             assert service.status().indexed == len(service.videos()) == 2
             assert Image.open(io.BytesIO(service.thumbnail(moment(service, "red")))).width == THUMBNAIL_WIDTH_PX
@@ -395,7 +395,7 @@ def test_a_library_that_cannot_be_written_is_searched_listed_and_shown(
 
 
 def test_a_library_that_another_machine_writes_is_not_read(
-    own_service: Service, library_dir: Path, monkeypatch: pytest.MonkeyPatch
+    own_service: Library, library_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a network share shows it: a lock of bytes, and in the file the name of another machine."""
     own_name = (library_dir / "lock").read_text()
@@ -409,7 +409,7 @@ def test_a_library_that_another_machine_writes_is_not_read(
         writer.stdout.readline()
         assert found(own_service, "red", k=1), "a writer on this machine"
         (library_dir / "lock").write_text("4711 elsewhere")
-        for ask in (own_service.status, lambda: Service(library_dir)):
+        for ask in (own_service.status, lambda: Library(library_dir)):
             with pytest.raises(LibraryBusyError, match=r"written on another machine \(process 4711 there\)"):
                 ask()
         writer.communicate()
@@ -436,7 +436,7 @@ def kill_a_writer(library_dir: Path) -> None:
 def test_a_library_that_its_owner_writes_to_is_followed_by_those_who_may_not(public: Path) -> None:
     library_dir, archive = public / "library", public / "archive"
     with as_other_user(library_dir):
-        service = Service(library_dir, model=ColourEmbedder())
+        service = Library(library_dir, model=ColourEmbedder())
         assert service.status().indexed == len(service.videos()) == 2
     write_colours(archive / "wall.mp4", [("magenta", 2)])
     index_paths([archive], library_dir=library_dir, embedder=ColourEmbedder())
@@ -445,6 +445,6 @@ def test_a_library_that_its_owner_writes_to_is_followed_by_those_who_may_not(pub
         assert found(service, "magenta", k=1) == [("wall.mp4", 0, 2)]
     with Ledger.open(library_dir) as ledger:  # what it commits is in SQLite's log
         ledger.finish_run(ledger.start_run(), {"indexed": 7})
-        with as_other_user(library_dir), Service(library_dir) as newcomer:
+        with as_other_user(library_dir), Library(library_dir) as newcomer:
             assert service.reports()[0] == newcomer.reports()[0] == {"indexed": 7}
     service.close()

@@ -19,7 +19,7 @@ from vlrlt.index.search.language import ClipQuery
 from vlrlt.models.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from vlrlt.models.timm_tower import load_timm
 from vlrlt.models.towers.tower import IMAGE_TOWER_SAMPLING
-from vlrlt.service import Service
+from vlrlt.service import Library
 from vlrlt.tokens.run_length import DENSE
 from vlrlt.types import ClipSpan
 from vlrlt.video.decode import open_decoder
@@ -72,7 +72,7 @@ def test_a_library_without_words_is_searched_by_clips_and_pictures(weights: Path
     write_colours(film, [("red", 4), ("blue", 4)])
     embedder = load_embedder(f"timm/test_vit/{weights}", device="cpu")
     index_paths([film], library_dir=tmp_path / "library", embedder=embedder)
-    with Service(tmp_path / "library", model=embedder) as service:
+    with Library(tmp_path / "library", model=embedder) as service:
         hit = service.search(clips=ClipQuery(film, ClipSpan(0, 2))).hits[0]
         assert (hit.video, hit.confidence) == (str(film), None)
         with pytest.raises(ConfigError, match="cannot read text; search with --clip or --image"):

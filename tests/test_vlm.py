@@ -17,7 +17,7 @@ from vlrlt.ask.question import parse_question
 from vlrlt.ask.vlm import MAX_REPLY_CHARS, Endpoint, VlmAnswerer
 from vlrlt.errors import ConfigError, EndpointError
 from vlrlt.index.run.build import index_paths
-from vlrlt.service import Service
+from vlrlt.service import Library
 
 QUESTION = parse_question("Is there blue?")
 
@@ -39,7 +39,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def answerer(library: Path, server: ChatServer) -> Iterator[VlmAnswerer]:
-    with Service(library, model=ColourEmbedder()) as service:
+    with Library(library, model=ColourEmbedder()) as service:
         endpoint = Endpoint(url=f"http://127.0.0.1:{server.server_port}/v1", model="looker", key="secret")
         yield VlmAnswerer(service, endpoint, deadline_s=2)
 
@@ -152,7 +152,7 @@ def test_silence_and_dripping_end_in_time(
 
 
 def test_nobody_there(library: Path) -> None:
-    with Service(library, model=ColourEmbedder()) as service:
+    with Library(library, model=ColourEmbedder()) as service:
         answerer = VlmAnswerer(service, Endpoint(url="http://127.0.0.1:9/v1", model="m"))
         with pytest.raises(EndpointError, match="cannot be used"):
             answerer.answer(QUESTION)

@@ -11,7 +11,7 @@ import vlrlt
 from vlrlt.errors import ConfigError
 from vlrlt.extras import require
 from vlrlt.serve.listen import listen, parse_root
-from vlrlt.service import Service
+from vlrlt.service import Library
 from vlrlt.ui.access import check_access
 
 LIBRARY_VARIABLE = "VLRLT_UI_LIBRARY"
@@ -83,7 +83,7 @@ def launch_ui(
     if runs_dir is not None and not runs_dir.is_dir():
         raise ConfigError(f"--runs needs a folder of finished runs, got {str(runs_dir)!r}")
     listen(host, port).close()
-    Service(library_dir).close()  # a wrong path is an error here, not on a page that nobody has opened yet
+    Library(library_dir).close()  # a wrong path is an error here, not on a page that nobody has opened yet
     paths = [str(Path(vlrlt.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(paths),

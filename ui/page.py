@@ -11,7 +11,7 @@ import streamlit as st
 
 from vlrlt.errors import CheckpointError, IndexMismatchError, LibraryError, VlrltError
 from vlrlt.formats import format_time
-from vlrlt.service import Service
+from vlrlt.service import Library
 from vlrlt.types import Moment
 from vlrlt.ui.launch import ACCENT, LIBRARY_VARIABLE, MODEL_VARIABLE
 
@@ -49,7 +49,7 @@ def library_dir() -> Path:
     return Path(folder)
 
 
-def open_library() -> Service:
+def open_library() -> Library:
     """The library; one service, and one model in memory, for everybody.
 
     Raises:
@@ -59,8 +59,8 @@ def open_library() -> Service:
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def _open(library_dir: Path, model: str | None) -> Service:
-    return Service(library_dir, model=model)
+def _open(library_dir: Path, model: str | None) -> Library:
+    return Library(library_dir, model=model)
 
 
 def go_to(view: str, **params: str) -> None:

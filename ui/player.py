@@ -10,7 +10,7 @@ import streamlit as st
 from vlrlt.errors import VlrltError
 from vlrlt.formats import format_time
 from vlrlt.index.search.request import SearchRequest
-from vlrlt.service import PREVIEW_MAX_S, Service
+from vlrlt.service import PREVIEW_MAX_S, Library
 from vlrlt.types import ClipSpan, Moment
 from vlrlt.ui import basket, page
 from vlrlt.ui.links import PLAY, format_play, parse_play, to_params
@@ -35,7 +35,7 @@ def opened() -> Moment | None:
     return moment
 
 
-def open_linked(service: Service, link: str) -> None:
+def open_linked(service: Library, link: str) -> None:
     """Open the moment that a link names; one that is not there is told."""
     try:
         clip, span = parse_play(link)
@@ -44,14 +44,14 @@ def open_linked(service: Service, link: str) -> None:
         page.show_error(error, title="The moment of this link cannot be shown")
 
 
-def show_player(service: Service, hits: Sequence[Moment], *, linked: bool = False) -> None:
+def show_player(service: Library, hits: Sequence[Moment], *, linked: bool = False) -> None:
     """The dialog, if a moment is open; whether the page's address shall name it."""
     if opened() is not None:
         _dialog(service, tuple(hits), linked=linked)
 
 
 @st.dialog("Moment", width="medium", icon=":material/play_arrow:", on_dismiss=close_player)
-def _dialog(service: Service, hits: tuple[Moment, ...], *, linked: bool) -> None:
+def _dialog(service: Library, hits: tuple[Moment, ...], *, linked: bool) -> None:
     moment = opened()
     if moment is None:
         st.rerun()
@@ -65,7 +65,7 @@ def _dialog(service: Service, hits: tuple[Moment, ...], *, linked: bool) -> None
     st.code(link(), language=None, wrap_lines=True)
 
 
-def show_film(service: Service, moment: Moment, *, key: str) -> None:
+def show_film(service: Library, moment: Moment, *, key: str) -> None:
     """A player that starts at the moment; its film is short and made for browsers, the archive's file stays unread."""
     before_s = st.segmented_control(
         "Seconds before and after",
@@ -100,14 +100,14 @@ def pad(moment: Moment, seconds: float) -> Moment:
     return moment.within(ClipSpan(start_s, min(moment.end_s + seconds, start_s + PREVIEW_MAX_S)))
 
 
-def _show_neighbours(service: Service, moment: Moment, hits: tuple[Moment, ...]) -> None:
+def _show_neighbours(service: Library, moment: Moment, hits: tuple[Moment, ...]) -> None:
     """The video's other hits on its timeline, and the ways to the next and the one before."""
     own = [hit for hit in hits if hit.video_id == moment.video_id] or [moment]
     length_s = next(v["duration_s"] for v in service.videos() if v["video_id"] == moment.video_id)
     show_timeline(own, length_s=length_s, current=moment)
 
 
-def _show_buttons(service: Service, moment: Moment, hits: tuple[Moment, ...]) -> None:
+def _show_buttons(service: Library, moment: Moment, hits: tuple[Moment, ...]) -> None:
     """To the hit before and the next one, also by the arrow keys; into the basket."""
     at = next((number for number, hit in enumerate(hits) if format_play(hit) == format_play(moment)), None)
     with st.container(horizontal=True, horizontal_alignment="distribute"):
@@ -119,7 +119,7 @@ def _show_buttons(service: Service, moment: Moment, hits: tuple[Moment, ...]) ->
             _step("Next", "Right", hits[(at + 1) % len(hits)])
 
 
-def _show_cut(service: Service, moment: Moment) -> None:
+def _show_cut(service: Library, moment: Moment) -> None:
     """The moment as a film of its own, cut when it is asked for."""
     name = f"{Path(page.video_name(moment)).stem}-{moment.start_s:.1f}-{moment.end_s:.1f}.mp4"
     st.download_button(
@@ -133,7 +133,7 @@ def _show_cut(service: Service, moment: Moment) -> None:
     )
 
 
-def _cut(service: Service, moment: Moment) -> bytes:
+def _cut(service: Library, moment: Moment) -> bytes:
     with tempfile.TemporaryDirectory(prefix="vlrlt-") as folder:
         film = Path(folder) / "cut.mp4"
         service.cut(moment, film)

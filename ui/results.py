@@ -10,7 +10,7 @@ from vlrlt.errors import VlrltError
 from vlrlt.formats import format_time
 from vlrlt.index.search.request import SearchRequest
 from vlrlt.index.search.searcher import is_match
-from vlrlt.service import Service
+from vlrlt.service import Library
 from vlrlt.types import Moment
 from vlrlt.ui import basket, page, player
 from vlrlt.ui.links import liking
@@ -29,7 +29,7 @@ STYLE = """
 """
 
 
-def show_results(service: Service, hits: Sequence[Moment], request: SearchRequest) -> None:
+def show_results(service: Library, hits: Sequence[Moment], request: SearchRequest) -> None:
     """Cards, the video with the best hit first."""
     st.html(STYLE)
     ends_s = {video["video_id"]: video["duration_s"] for video in service.videos()}
@@ -44,7 +44,7 @@ def show_results(service: Service, hits: Sequence[Moment], request: SearchReques
                         show_card(service, hit, request)
 
 
-def show_card(service: Service, moment: Moment, request: SearchRequest) -> None:
+def show_card(service: Library, moment: Moment, request: SearchRequest) -> None:
     """One moment: what it looks like, when, how sure, why, and what to do with it."""
     with st.container(key=f"card-{moment.rank}", border=True, width=CARD_WIDTH_PX, gap="xsmall"):
         show_pictures(service, moment, key=str(moment.rank))
@@ -56,7 +56,7 @@ def show_card(service: Service, moment: Moment, request: SearchRequest) -> None:
         show_actions(moment, request)
 
 
-def show_pictures(service: Service, moment: Moment, *, key: str) -> None:
+def show_pictures(service: Library, moment: Moment, *, key: str) -> None:
     """Its middle, and below it the strip from its start to its end."""
     try:
         with st.container(key=f"thumbnail-{key}", gap=None):

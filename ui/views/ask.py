@@ -9,7 +9,7 @@ from vlrlt.ask.question import MAX_QUESTION_CHARS, Question, parse_question
 from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.ask.vlm import Endpoint, VlmAnswerer
 from vlrlt.errors import VlrltError
-from vlrlt.service import Service
+from vlrlt.service import Library
 from vlrlt.types import Moment
 from vlrlt.ui import page, player
 from vlrlt.ui.results import STYLE, show_pictures, show_sureness
@@ -40,7 +40,7 @@ def show() -> None:
     player.show_player(service, _opened_among(told))
 
 
-def _choose_answerer(service: Service) -> VlmAnswerer | RetrievalAnswerer:
+def _choose_answerer(service: Library) -> VlmAnswerer | RetrievalAnswerer:
     """A language model only if one is set up and this visitor wants it."""
     if "VLRLT_VLM_URL" not in os.environ:
         return RetrievalAnswerer(service)
@@ -55,7 +55,7 @@ def _choose_answerer(service: Service) -> VlmAnswerer | RetrievalAnswerer:
     return RetrievalAnswerer(service)
 
 
-def _show_examples(service: Service) -> None:
+def _show_examples(service: Library) -> None:
     """Questions about what this library is narrated with."""
     st.title("Ask the archive", anchor=False)
     st.write("When, where, whether, how often, how long, what before and after: answers cite the moments they rest on.")
@@ -94,7 +94,7 @@ def _stream(answerer: VlmAnswerer | RetrievalAnswerer, question: Question) -> An
     raise AssertionError("the stream ends with an answer")
 
 
-def _show_turn(service: Service, answer: Answer, number: int) -> None:
+def _show_turn(service: Library, answer: Answer, number: int) -> None:
     with st.chat_message("user"):
         st.text(answer.question)
     with st.chat_message("assistant"):
@@ -120,7 +120,7 @@ def _show_turn(service: Service, answer: Answer, number: int) -> None:
         st.caption(f"Searched {answer.searched_clips:,} clips of {answer.searched_videos:,} videos, {length}")
 
 
-def _show_moment(service: Service, moment: Moment, label: str, key: str) -> None:
+def _show_moment(service: Library, moment: Moment, label: str, key: str) -> None:
     with st.container(key=f"card-{key}", border=True, width=196, gap="xsmall"):
         show_pictures(service, moment, key=key)
         st.text(f"{label}{page.video_name(moment)}")

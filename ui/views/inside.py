@@ -13,7 +13,7 @@ from vlrlt.errors import ConfigError, DecodeError, VlrltError
 from vlrlt.explain import ClipTokens, darken_dropped, draw_run_lengths, read_tokens
 from vlrlt.formats import format_time
 from vlrlt.index.vectors.protocol import evenly
-from vlrlt.service import Service
+from vlrlt.service import Library
 from vlrlt.types import ClipSpan, Float32Array, Moment
 from vlrlt.ui import page, player
 from vlrlt.ui.charts import charted
@@ -50,7 +50,7 @@ def show() -> None:
     player.show_player(service, ())
 
 
-def _show_tokens(service: Service) -> None:
+def _show_tokens(service: Library) -> None:
     videos = {video["video_id"]: video for video in service.videos()}
     if CLIP in st.query_params:
         _choose_linked(service, st.query_params[CLIP])
@@ -75,7 +75,7 @@ def _show_tokens(service: Service) -> None:
     _show_step(tokens)
 
 
-def _choose_linked(service: Service, clip: str) -> None:
+def _choose_linked(service: Library, clip: str) -> None:
     """Have the widgets show the clip that the page's address names."""
     try:
         moment = service.clip(clip)
@@ -90,8 +90,8 @@ def _forget_link() -> None:
     st.query_params.clear()
 
 
-@st.cache_resource(show_spinner=False, max_entries=32, hash_funcs={Service: lambda service: service.library_dir})
-def _read_tokens(service: Service, path: Path, start_s: float) -> ClipTokens:
+@st.cache_resource(show_spinner=False, max_entries=32, hash_funcs={Library: lambda service: service.library_dir})
+def _read_tokens(service: Library, path: Path, start_s: float) -> ClipTokens:
     """The first clip from a second on.
 
     Raises:
@@ -181,7 +181,7 @@ def _show_bars(name: str, counts: Iterable[tuple[int, int]], *, alt_text: str) -
     st.altair_chart(bars.encode(x=alt.X(f"{name}:O", axis=axis), y="tokens:Q"), height=180, alt=alt_text)
 
 
-def _show_map(service: Service) -> None:
+def _show_map(service: Library) -> None:
     searcher = service.searcher()
     clips = searcher.clips
     positions = evenly(len(clips.ids_N), most=MAP_CLIPS)
@@ -204,7 +204,7 @@ def _show_map(service: Service) -> None:
 
 @st.fragment
 def _explore(
-    service: Service, clips: Sequence[Moment], points: Sequence[Mapping[str, Any]], spec: dict[str, Any]
+    service: Library, clips: Sequence[Moment], points: Sequence[Mapping[str, Any]], spec: dict[str, Any]
 ) -> None:
     """The map, what is pointed at, and what is chosen. Pointing runs nothing but this."""
     wide, narrow = st.columns((4, 1), vertical_alignment="center")
@@ -263,7 +263,7 @@ def _project(vectors_ND: Float32Array) -> Float32Array:
     return xy_N2
 
 
-def _show_point(service: Service, moment: Moment) -> None:
+def _show_point(service: Library, moment: Moment) -> None:
     key = f"map-{moment.clip}"
     with st.container(key=f"card-{key}", border=True, width=216, gap="xsmall"):
         show_pictures(service, moment, key=key)

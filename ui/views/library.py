@@ -12,7 +12,7 @@ from vlrlt.errors import VlrltError
 from vlrlt.index.run.control import RunView, ask_run, view_run
 from vlrlt.serve.jobs import Jobs
 from vlrlt.serve.listen import parse_root
-from vlrlt.service import LibraryStatus, Service
+from vlrlt.service import Library, LibraryStatus
 from vlrlt.ui import page
 from vlrlt.ui.charts import charted
 from vlrlt.ui.launch import ROOTS_VARIABLE
@@ -154,7 +154,7 @@ def _show_failures(status: LibraryStatus) -> None:
             st.caption(f"and {len(status.failures) - MAX_FAILURES} more; `vlrlt failures` lists all")
 
 
-def _show_videos(service: Service) -> None:
+def _show_videos(service: Library) -> None:
     videos = service.videos()
     with st.expander("Videos", icon=":material/movie:"):
         rows = [
@@ -166,7 +166,7 @@ def _show_videos(service: Service) -> None:
             st.caption(f"and {len(videos) - MAX_VIDEOS:,} more")
 
 
-def _show_motion(service: Service) -> None:
+def _show_motion(service: Library) -> None:
     """How much of the archive stands still."""
     seconds = service.moving_s(bins=MOTION_BINS)
     st.subheader("Static and moving", anchor=False)
@@ -192,7 +192,7 @@ def _show_motion(service: Service) -> None:
     st.altair_chart(chart, height=220, alt="How much of the archive's clips moves")
 
 
-def _show_savings(service: Service) -> None:
+def _show_savings(service: Library) -> None:
     """What not encoding what repeats has saved, over all runs."""
     reports = [report for report in service.reports() if report.get("dense_tokens")]
     st.subheader("Saved by run-length tokens", anchor=False)

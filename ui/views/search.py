@@ -13,7 +13,7 @@ import streamlit as st
 from vlrlt.errors import ConfigError, VlrltError
 from vlrlt.index.search.language import ClipQuery, ImageQuery
 from vlrlt.index.search.request import SOURCES, SearchRequest
-from vlrlt.service import SearchResult, Service
+from vlrlt.service import Library, SearchResult
 from vlrlt.types import ClipSpan, Moment
 from vlrlt.ui import basket_panel, page, player
 from vlrlt.ui.links import PLAY, chips, from_params
@@ -61,7 +61,7 @@ def show() -> None:
     player.show_player(service, hits, linked=True)
 
 
-def _current_request(service: Service) -> SearchRequest:
+def _current_request(service: Library) -> SearchRequest:
     """What this visitor searches for: from the link if there is a new one, else as it was left."""
     state = st.session_state
     params = {name: st.query_params.get_all(name) for name in st.query_params}
@@ -127,7 +127,7 @@ def _show_box(request: SearchRequest) -> None:
     )
 
 
-def _show_examples(service: Service, *, hidden: bool) -> None:
+def _show_examples(service: Library, *, hidden: bool) -> None:
     """What others have said of these videos, to begin with."""
     if hidden:
         return
@@ -175,7 +175,7 @@ def _show_sequence(request: SearchRequest) -> None:
         st.text_input("But not", placeholder="wash a pan", **_bound_text(request, "without"))
 
 
-def _show_filters(service: Service, request: SearchRequest) -> None:
+def _show_filters(service: Library, request: SearchRequest) -> None:
     with st.popover("Filters", icon=":material/filter_list:"):
         _show_video_filter(service, request)
         st.text_input("Path matches", placeholder="*/2024/*", **_bound_text(request, "paths"))
@@ -200,7 +200,7 @@ def _show_filters(service: Service, request: SearchRequest) -> None:
         st.toggle("Weak matches too", **_bound(request, "tail"))
 
 
-def _show_video_filter(service: Service, request: SearchRequest) -> None:
+def _show_video_filter(service: Library, request: SearchRequest) -> None:
     """By name, in libraries in which names can be listed."""
     names = {video["video_id"]: video["video"] for video in service.videos()}
     if len(names) <= MAX_LISTED_VIDEOS:
@@ -222,7 +222,7 @@ def _edit_motion(key: str) -> None:
     )
 
 
-def _show_saved(service: Service, request: SearchRequest) -> None:
+def _show_saved(service: Library, request: SearchRequest) -> None:
     """Searches with a name, those of the other front ends too."""
     with st.popover("Saved", icon=":material/bookmark:"):
         kept = service.saved.all()
@@ -240,19 +240,19 @@ def _show_saved(service: Service, request: SearchRequest) -> None:
                 _save(service, name, request)
 
 
-def _open_saved(service: Service, name: str) -> None:
+def _open_saved(service: Library, name: str) -> None:
     try:
         st.session_state["request"] = service.saved.get(name)
     except VlrltError as error:
         page.show_error(error, title="This search cannot be opened here")
 
 
-def _delete_saved(service: Service, name: str) -> None:
+def _delete_saved(service: Library, name: str) -> None:
     with suppress(ConfigError):  # another visitor was faster
         service.saved.delete(name)
 
 
-def _save(service: Service, name: str, request: SearchRequest) -> None:
+def _save(service: Library, name: str, request: SearchRequest) -> None:
     try:
         service.saved.save(name.strip(), request)
     except VlrltError as error:
@@ -280,7 +280,7 @@ def _drop(request: SearchRequest) -> None:
         st.session_state["request"] = SearchRequest(text=request.text[:1])
 
 
-def _answer(service: Service, request: SearchRequest, example: ImageQuery | ClipQuery | None) -> tuple[Moment, ...]:
+def _answer(service: Library, request: SearchRequest, example: ImageQuery | ClipQuery | None) -> tuple[Moment, ...]:
     """Search and show what was found, or why nothing could be; gives the hits."""
     num_shown = st.session_state["num shown"]
     try:

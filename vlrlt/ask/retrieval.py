@@ -25,7 +25,7 @@ from vlrlt.index.search.searcher import is_match
 from vlrlt.types import Float32Array, Moment
 
 if TYPE_CHECKING:
-    from vlrlt.service import Service
+    from vlrlt.service import Library
 
 NUM_CITATIONS = 5
 MAX_MOMENTS = 1000
@@ -56,7 +56,7 @@ class RetrievalAnswerer:
         vocabulary: what actions may be called in answers; empty: the library's narrations, else the model's captions.
     """
 
-    def __init__(self, service: "Service", *, vocabulary: Sequence[str] = ()) -> None:
+    def __init__(self, service: "Library", *, vocabulary: Sequence[str] = ()) -> None:
         self._service = service
         self._vocabulary = tuple(vocabulary)
 
@@ -69,7 +69,7 @@ class RetrievalAnswerer:
 
         Raises:
             ConfigError: the filter is malformed, or the answer needs a vocabulary and there is none.
-            VlrltError: as Service.search.
+            VlrltError: as Library.search.
         """
         if question.video is not None:
             within = replace(within, paths=(*within.paths, question.video, f"{question.video}.*"))
@@ -79,7 +79,7 @@ class RetrievalAnswerer:
 class _Answering:
     """One question on its way to an answer, from one state of the library."""
 
-    def __init__(self, service: "Service", question: Question, within: Filter, vocabulary: tuple[str, ...]) -> None:
+    def __init__(self, service: "Library", question: Question, within: Filter, vocabulary: tuple[str, ...]) -> None:
         self._service = service
         self._searcher = service.searcher()
         self._question = question

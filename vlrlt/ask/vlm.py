@@ -24,7 +24,7 @@ from vlrlt.index.search.filters import Filter
 from vlrlt.types import Moment
 
 if TYPE_CHECKING:
-    from vlrlt.service import Service
+    from vlrlt.service import Library
 
 NUM_MOMENTS = 6
 FRAMES_PER_MOMENT = 3
@@ -70,7 +70,7 @@ class VlmAnswerer:
         deadline_s: for a whole reply.
     """
 
-    def __init__(self, service: "Service", endpoint: Endpoint, *, deadline_s: float = _DEADLINE_S) -> None:
+    def __init__(self, service: "Library", endpoint: Endpoint, *, deadline_s: float = _DEADLINE_S) -> None:
         self._service = service
         self._endpoint = endpoint
         self._deadline_s = deadline_s
@@ -100,7 +100,7 @@ class VlmAnswerer:
         Raises:
             EndpointError: the endpoint cannot be reached, takes too long or does not speak the protocol.
             MissingExtraError: httpx is not installed.
-            VlrltError: as Service.search.
+            VlrltError: as Library.search.
         """
         evidence = self._retrieval.answer(question, within=within)
         moments = (evidence.citations or evidence.closest)[:NUM_MOMENTS]

@@ -11,7 +11,7 @@ from vlrlt.cli.root import (
     Device,
     Force,
     Json,
-    Library,
+    LibraryDir,
     Model,
     Policy,
     Threshold,
@@ -96,7 +96,7 @@ def demo(
 
 @app.command()
 def serve(
-    library: Library,
+    library: LibraryDir,
     host: Annotated[
         str, typer.Option(help="Beyond this machine only with VLRLT_SERVE_TOKEN set, to 32 characters or more.")
     ] = "127.0.0.1",
@@ -117,21 +117,21 @@ def serve(
 
 
 @app.command()
-def mcp(library: Library, model: Model = None, device: Device = "auto") -> None:
+def mcp(library: LibraryDir, model: Model = None, device: Device = "auto") -> None:
     """Give assistants search, ask and preview over a library: a Model Context Protocol server on stdin and stdout.
 
     Example: vlrlt mcp --library lib
     """
     from vlrlt.serve.mcp import create_server
-    from vlrlt.service import Service
+    from vlrlt.service import Library
 
-    with Service(library, model=model, device=device) as service:
+    with Library(library, model=model, device=device) as service:
         create_server(service).run("stdio")
 
 
 @app.command()
 def ui(
-    library: Library,
+    library: LibraryDir,
     host: Annotated[str, typer.Option(help="Beyond this machine only with --auth.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8501,
     root: Annotated[

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from vlrlt.cli.root import Device, Json, Library, Model, app
+from vlrlt.cli.root import Device, Json, LibraryDir, Model, app
 from vlrlt.errors import ConfigError
 
 
 @app.command()
 def ask(  # noqa: PLR0913  every option is one of the question's
     question: Annotated[str, typer.Argument(metavar="QUESTION")],
-    library: Library,
+    library: LibraryDir,
     option: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="An answer to choose from; give two or more.")
     ] = None,
@@ -44,14 +44,14 @@ def ask(  # noqa: PLR0913  every option is one of the question's
     from vlrlt.ask.retrieval import RetrievalAnswerer
     from vlrlt.ask.vlm import Endpoint, VlmAnswerer
     from vlrlt.index.search.filters import Filter
-    from vlrlt.service import Service
+    from vlrlt.service import Library
 
     parsed = parse_question(question, options=tuple(option or ()))
     within = Filter(paths=tuple(path or ()))
     if schema is not None and not vlm:
         raise ConfigError("--schema is for --vlm: without a language model every answer has the documented shape")
     endpoint = Endpoint.from_environment() if vlm else None
-    with Service(library, model=model, device=device) as service:
+    with Library(library, model=model, device=device) as service:
         if endpoint is None:
             words = _read(vocabulary).splitlines() if vocabulary else []
             answer = RetrievalAnswerer(service, vocabulary=words).answer(parsed, within=within)

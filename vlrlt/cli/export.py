@@ -16,7 +16,7 @@ from vlrlt.errors import ConfigError
 
 if TYPE_CHECKING:
     from vlrlt.export.piece import Piece
-    from vlrlt.service import Service
+    from vlrlt.service import Library
 
 What = Annotated[
     list[str],
@@ -138,25 +138,25 @@ def _search(
 ) -> "tuple[Piece, ...]":
     from vlrlt.export.piece import piece_of
     from vlrlt.index.search.request import SearchRequest
-    from vlrlt.service import Service
+    from vlrlt.service import Library
 
-    with Service(library, model=model, device=device) as service:
+    with Library(library, model=model, device=device) as service:
         result = service.search(SearchRequest.parse(options | {"text": query}))
     return tuple(piece_of(hit, title=query) for hit in result.hits)
 
 
 def _find(what: Sequence[str], library: Path | None) -> "tuple[str, tuple[Piece, ...], set[Path]]":
     """Title and pieces of the arguments, and the videos that are known to be of an archive."""
-    from vlrlt.service import Service
+    from vlrlt.service import Library
 
     if library is None:
         return _read_all(what, None)
-    with Service(library) as service:
+    with Library(library) as service:
         title, pieces, archive = _read_all(what, service)
         return title, pieces, {*archive, *service.paths()}
 
 
-def _read_all(what: Sequence[str], service: "Service | None") -> "tuple[str, tuple[Piece, ...], set[Path]]":
+def _read_all(what: Sequence[str], service: "Library | None") -> "tuple[str, tuple[Piece, ...], set[Path]]":
     from vlrlt.export.piece import read_result
 
     titles: list[str] = []
@@ -174,7 +174,7 @@ def _read_all(what: Sequence[str], service: "Service | None") -> "tuple[str, tup
     return ", ".join(filter(None, titles)), tuple(pieces), archive
 
 
-def _read(text: str, service: "Service | None") -> "Piece":
+def _read(text: str, service: "Library | None") -> "Piece":
     """The piece that one argument names."""
     from vlrlt.export.piece import Piece, piece_of
     from vlrlt.index.search.language import parse_clip
@@ -189,7 +189,7 @@ def _read(text: str, service: "Service | None") -> "Piece":
     return Piece(video=_by_name(clip.path, service), span=clip.span, title="")
 
 
-def _by_name(path: Path, service: "Service | None") -> Path:
+def _by_name(path: Path, service: "Library | None") -> Path:
     """The library's video whose path ends so, as hits print it; the path itself where there is such a file."""
     if service is None or path.exists():
         return path
@@ -199,7 +199,7 @@ def _by_name(path: Path, service: "Service | None") -> Path:
     return known[0] if known else path
 
 
-def _moved(piece: "Piece", service: "Service | None") -> "Piece":
+def _moved(piece: "Piece", service: "Library | None") -> "Piece":
     """A hit of a saved result, with its video where the library has it now."""
     if service is None or "clip" not in piece.hit:
         return piece

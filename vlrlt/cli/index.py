@@ -16,7 +16,7 @@ from vlrlt.cli.root import (
     Exclude,
     Include,
     Json,
-    Library,
+    LibraryDir,
     MaxShift,
     Model,
     Policy,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @app.command()
 def index(  # noqa: PLR0913  one for each option
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Videos and folders that hold some.")],
-    library: Library,
+    library: LibraryDir,
     model: Model = None,
     device: Device = "auto",
     clip_seconds: Annotated[float | None, typer.Option(help="Length of a clip.")] = None,
@@ -155,7 +155,7 @@ def _engine(
 
 @app.command()
 def status(
-    library: Library,
+    library: LibraryDir,
     as_json: Json = False,
     metrics: Annotated[
         bool, typer.Option("--metrics", help="Print Prometheus metrics, for a textfile collector.")
@@ -165,9 +165,9 @@ def status(
 
     Example: vlrlt status --library lib
     """
-    from vlrlt.service import Service
+    from vlrlt.service import Library
 
-    with Service(library) as service:
+    with Library(library) as service:
         found = service.status()
     if metrics:
         from vlrlt.service.prometheus import prometheus_text

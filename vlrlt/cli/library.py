@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from vlrlt.cli.root import INTERRUPTED, SOME_FAILED, Device, Exclude, Include, Json, Library, MaxShift, Model, app
+from vlrlt.cli.root import INTERRUPTED, SOME_FAILED, Device, Exclude, Include, Json, LibraryDir, MaxShift, Model, app
 from vlrlt.errors import ConfigError, LibraryBusyError
 
 _Made = TypeVar("_Made")
@@ -18,7 +18,7 @@ _Made = TypeVar("_Made")
 @app.command()
 def watch(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Videos and folders that hold some.")],
-    library: Library,
+    library: LibraryDir,
     model: Model = None,
     device: Device = "auto",
     include: Include = None,
@@ -62,7 +62,7 @@ def watch(
 
 
 @app.command()
-def failures(library: Library, as_json: Json = False) -> None:
+def failures(library: LibraryDir, as_json: Json = False) -> None:
     """List the files that could not be read, or not to their end, with the reasons; exit code 3 if there are some.
 
     Example: vlrlt failures --library lib
@@ -84,7 +84,7 @@ def use(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="Name of an indexed model, or the start of its fingerprint.")
     ],
-    library: Library,
+    library: LibraryDir,
     forget_others: Annotated[
         bool, typer.Option("--forget-others", help="Remove the vectors of all other models.")
     ] = False,
@@ -120,7 +120,7 @@ def use(
 
 @app.command()
 def verify(
-    library: Library,
+    library: LibraryDir,
     read_archive: Annotated[bool, typer.Option("--read-archive", help="Also hash every byte of every video.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -139,7 +139,7 @@ def verify(
 
 
 @app.command()
-def compact(library: Library) -> None:
+def compact(library: LibraryDir) -> None:
     """Merge small segments and drop vectors of forgotten files.
 
     Example: vlrlt compact --library lib
@@ -151,7 +151,7 @@ def compact(library: Library) -> None:
 
 
 @app.command()
-def snapshot(library: Library) -> None:
+def snapshot(library: LibraryDir) -> None:
     """Have the Qdrant server of a library take a snapshot of its collection, to be restored by Qdrant's own means.
 
     Without a server, copy the library's folder instead.
@@ -167,7 +167,7 @@ def snapshot(library: Library) -> None:
 
 @app.command()
 def prune(
-    library: Library,
+    library: LibraryDir,
     grace_days: Annotated[float, typer.Option(min=0, help="Only files that have been gone for longer.")] = 7.0,
 ) -> None:
     """Forget files that are gone, with their clips. Those of an unplugged disk are not among them.
@@ -181,7 +181,7 @@ def prune(
 
 
 @app.command()
-def pause(library: Library) -> None:
+def pause(library: LibraryDir) -> None:
     """Let a running `vlrlt index` wait, until `vlrlt resume`.
 
     Example: vlrlt pause --library lib
@@ -193,7 +193,7 @@ def pause(library: Library) -> None:
 
 
 @app.command()
-def resume(library: Library) -> None:
+def resume(library: LibraryDir) -> None:
     """Let a paused `vlrlt index` go on.
 
     Example: vlrlt resume --library lib
@@ -205,7 +205,7 @@ def resume(library: Library) -> None:
 
 
 @app.command()
-def stop(library: Library) -> None:
+def stop(library: LibraryDir) -> None:
     """Let a running `vlrlt index` stop after the clip at hand; the next run goes on from there.
 
     Example: vlrlt stop --library lib

@@ -54,7 +54,7 @@ app.add_typer(toy_app, name="toy")
 app.add_typer(eval_app, name="eval")
 app.add_typer(data_app, name="data")
 
-Library = Annotated[Path, typer.Option("--library", metavar="DIR", help="Folder of the library.")]
+LibraryDir = Annotated[Path, typer.Option("--library", metavar="DIR", help="Folder of the library.")]
 Model = Annotated[
     str | None,
     typer.Option(metavar="MODEL", help="'default', a model folder, or a name like ViT-B-16/openai, timm/ARCH."),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlrlt.cli.request import takes_request
-from vlrlt.cli.root import SOME_FAILED, Device, Json, Library, Model, app
+from vlrlt.cli.root import SOME_FAILED, Device, Json, LibraryDir, Model, app
 
 if TYPE_CHECKING:
     from vlrlt.service import SearchResult
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @app.command()
 @takes_request()
 def search(
-    library: Library,
+    library: LibraryDir,
     options: dict[str, Any],
     save: Annotated[
         str | None,
@@ -37,12 +37,12 @@ def search(
     Example: vlrlt search --clip day1.mp4@01:10-01:14 --library lib
     """
     from vlrlt.index.search.request import SearchRequest
-    from vlrlt.service import Service
+    from vlrlt.service import Library
 
     request = SearchRequest.parse(options)
     if save:
         request.as_json()  # what cannot be saved is said before the search
-    with Service(library, model=model, device=device) as service:
+    with Library(library, model=model, device=device) as service:
         result = service.search(request)
         if save:
             service.saved.save(save, request)
@@ -58,7 +58,7 @@ def _show(result: "SearchResult", *, as_json: bool) -> None:
 @takes_request("k", "per_video", "group_by", "page")
 def similar(
     clip: Annotated[str, typer.Argument(metavar="CLIP", help="The clip of a hit, as --json shows it.")],
-    library: Library,
+    library: LibraryDir,
     options: dict[str, Any],
     as_json: Json = False,
 ) -> None:
@@ -68,16 +68,16 @@ def similar(
 
     Example: vlrlt similar 0123456789abcdef --library lib -k 5
     """
-    from vlrlt.service import Service
+    from vlrlt.service import Library
 
-    with Service(library) as service:
+    with Library(library) as service:
         result = service.similar(clip, **options)
     _show(result, as_json=as_json)
 
 
 @app.command()
 def duplicates(
-    library: Library,
+    library: LibraryDir,
     threshold: Annotated[
         float, typer.Option(metavar="COSINE", min=0, max=1, help="From which two clips show the same.")
     ] = 0.98,
@@ -92,9 +92,9 @@ def duplicates(
 
     Example: vlrlt duplicates --library lib --min-seconds 5
     """
-    from vlrlt.service import Service
+    from vlrlt.service import Library
 
-    with Service(library) as service:
+    with Library(library) as service:
         found = service.duplicates(threshold=threshold, min_s=min_seconds)
     if as_json:
         typer.echo(json.dumps({"threshold": threshold, "duplicates": [repetition.as_json() for repetition in found]}))
@@ -105,7 +105,7 @@ def duplicates(
 @app.command()
 @takes_request("page")
 def searches(
-    library: Library,
+    library: LibraryDir,
     options: dict[str, Any],
     run: Annotated[str | None, typer.Option(metavar="NAME", help="Search again for what was saved.")] = None,
     delete: Annotated[str | None, typer.Option(metavar="NAME", help="Forget a saved search.")] = None,
@@ -115,9 +115,9 @@ def searches(
 
     Example: vlrlt search "open the fridge" --library lib --save fridge && vlrlt searches --run fridge --library lib
     """
-    from vlrlt.service import Service
+    from vlrlt.service import Library
 
-    with Service(library) as service:
+    with Library(library) as service:
         if delete is not None:
             service.saved.delete(delete)
         if run is not None:
@@ -133,7 +133,7 @@ def searches(
 @app.command("import")
 def import_sidecars(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, or folders to look for them.")],
-    library: Library,
+    library: LibraryDir,
     as_json: Json = False,
 ) -> None:
     """Take subtitles, narrations and metadata of indexed videos into the library, to search and to filter by.

@@ -35,7 +35,7 @@ from vlrlt.index.run.build import index_paths
 from vlrlt.index.run.run_report import IndexReport
 from vlrlt.index.search.request import SearchRequest
 from vlrlt.progress import count_progress, index_progress
-from vlrlt.service import Service
+from vlrlt.service import Library
 from vlrlt.tokens.run_length import DENSE
 from vlrlt.toy.make import make_toy_kitchen
 from vlrlt.toy.world import spoken
@@ -133,7 +133,7 @@ def _examine(out_dir: Path, data: WholeArchive, embedder: Embedder, console: Con
     """Index, ask, score."""
     library_dir = out_dir / "library"
     index = _index(data, library_dir, embedder, console)
-    with Service(library_dir, model=embedder) as service:
+    with Library(library_dir, model=embedder) as service:
         questions = tuple(_ask(service, data, *wish) for wish in choose_questions(data))
     _show_questions(questions, console)
     variants = _compare(data, embedder, index, console)
@@ -166,7 +166,7 @@ def choose_questions(data: WholeArchive) -> list[tuple[str, str]]:
     return [*wishes, *(action for action, _ in counts.most_common() if action not in wishes)][:NUM_QUESTIONS]
 
 
-def _ask(service: Service, data: WholeArchive, verb: str, noun: str) -> Question:
+def _ask(service: Library, data: WholeArchive, verb: str, noun: str) -> Question:
     """Search, and look up what the annotations say of each answer."""
     verbs, nouns = data.verb_classes(), data.noun_classes()
     text = f"{verb.replace('-', ' ')} {spoken(noun)}"

@@ -28,7 +28,7 @@ from vlrlt.serve.guard import OPEN_PATHS, Guard
 from vlrlt.serve.jobs import Job, Jobs
 from vlrlt.serve.meter import Meter, Metrics
 from vlrlt.serve.schema import AskBody, IndexBody, SearchBody
-from vlrlt.service import SearchResult, Service
+from vlrlt.service import Library, SearchResult
 from vlrlt.types import ClipSpan, Moment
 
 REQUESTS_PER_S = 100.0
@@ -38,7 +38,7 @@ JobIdPath = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{32}$")]
 
 
 def create_app(
-    service: Service,
+    service: Library,
     *,
     roots: Mapping[str, Path] | None = None,
     token: str | None = None,
@@ -106,7 +106,7 @@ def _add_metrics(app: FastAPI) -> None:
         return Response(measured.as_text(), media_type=measured.content_type)
 
 
-def _add_search(app: FastAPI, service: Service) -> None:
+def _add_search(app: FastAPI, service: Library) -> None:
     at_once = CapacityLimiter(SEARCHES_AT_ONCE)
 
     @app.post("/v1/search", tags=["search"], response_model=dict[str, Any])
@@ -124,7 +124,7 @@ def _add_search(app: FastAPI, service: Service) -> None:
         return {"total": len(listed), "videos": listed[offset : offset + limit]}
 
 
-def _searched(service: Service, body: SearchBody) -> bytes:
+def _searched(service: Library, body: SearchBody) -> bytes:
     """The answer to a search as JSON."""
     image = body.image_bytes()
     with tempfile.TemporaryDirectory(prefix="vlrlt-") if image else contextlib.nullcontext() as folder:
@@ -135,7 +135,7 @@ def _searched(service: Service, body: SearchBody) -> bytes:
     return json.dumps(_result_json(result)).encode()
 
 
-def _clip_query(service: Service, body: SearchBody) -> list[ClipQuery]:
+def _clip_query(service: Library, body: SearchBody) -> list[ClipQuery]:
     if body.clip is None:
         return []
     clips = service.searcher().clips
@@ -161,7 +161,7 @@ def _moment_json(moment: Moment) -> dict[str, Any]:
     }
 
 
-def _add_ask(app: FastAPI, service: Service, endpoint: Endpoint | None) -> None:
+def _add_ask(app: FastAPI, service: Library, endpoint: Endpoint | None) -> None:
     @app.post("/v1/ask", tags=["ask"], response_model=None)
     def ask(body: AskBody) -> dict[str, Any] | StreamingResponse:
         """Answer a question with citations; with `stream` as server-sent events: piece, then answer or error."""
@@ -180,7 +180,7 @@ def _add_ask(app: FastAPI, service: Service, endpoint: Endpoint | None) -> None:
         return _answer_json(answer)
 
 
-def _retrieved(service: Service, question: Question, body: AskBody) -> Iterator[str | Answer]:
+def _retrieved(service: Library, question: Question, body: AskBody) -> Iterator[str | Answer]:
     yield RetrievalAnswerer(service).answer(question, within=body.filter.as_filter())
 
 
@@ -208,14 +208,14 @@ def _event(name: str, data: Mapping[str, Any]) -> str:
     return f"event: {name}\ndata: {json.dumps(data)}\n\n"
 
 
-def _find_clip(service: Service, clip_id: str) -> Moment:
+def _find_clip(service: Library, clip_id: str) -> Moment:
     try:
         return service.clip(clip_id)
     except ConfigError as error:
         raise NotFoundError(str(error)) from error
 
 
-def _add_media(app: FastAPI, service: Service) -> None:
+def _add_media(app: FastAPI, service: Library) -> None:
     @app.get("/v1/clips/{clip_id}/thumbnail", tags=["media"], response_class=Response)
     def thumbnail(clip_id: ClipIdPath) -> Response:
         """A JPEG of the middle of a clip."""
@@ -271,7 +271,7 @@ def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
         return job.as_json()
 
 
-def _add_health(app: FastAPI, service: Service) -> None:
+def _add_health(app: FastAPI, service: Library) -> None:
     @app.get("/", include_in_schema=False)
     def index() -> dict[str, str]:
         """Where to go from here."""

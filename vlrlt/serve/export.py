@@ -22,7 +22,7 @@ from vlrlt.index.search.repeats import THRESHOLD
 from vlrlt.index.search.request import SearchRequest
 from vlrlt.serve.errors import NotFoundError
 from vlrlt.serve.schema import ExportBody, SearchBody
-from vlrlt.service import SearchResult, Service
+from vlrlt.service import Library, SearchResult
 from vlrlt.types import ClipSpan, Moment
 
 MAX_CUT_S = 600.0
@@ -54,7 +54,7 @@ def span_of(moment: Moment, start_s: float | None, end_s: float | None) -> ClipS
 
 def add_take(
     app: FastAPI,
-    service: Service,
+    service: Library,
     *,
     find_clip: Callable[[str], Moment],
     show: Callable[[SearchResult], dict[str, Any]],
@@ -150,7 +150,7 @@ def _add_films(app: FastAPI, find_clip: Callable[[str], Moment], films: threadin
 
 def _add_searches(
     app: FastAPI,
-    service: Service,
+    service: Library,
     show: Callable[[SearchResult], dict[str, Any]],
 ) -> None:
     def known(name: str) -> SearchRequest:

@@ -10,7 +10,7 @@ from vlrlt.ask.vlm import Endpoint
 from vlrlt.errors import ConfigError
 from vlrlt.extras import require
 from vlrlt.serve.guard import LOOPBACK, check_exposure
-from vlrlt.service import Service
+from vlrlt.service import Library
 
 TOKEN_VARIABLE = "VLRLT_SERVE_TOKEN"  # noqa: S105  the name of a variable
 _SLOW_CLIENT_S = 10
@@ -43,7 +43,7 @@ def launch_server(
 
     endpoint = Endpoint.from_environment() if "VLRLT_VLM_URL" in os.environ else None
     hosts = ("127.0.0.1", "localhost", "[::1]") if host in LOOPBACK else ()
-    with listen(host, port) as listening, Service(library_dir, model=model, device=device) as service:
+    with listen(host, port) as listening, Library(library_dir, model=model, device=device) as service:
         service.searcher()  # fails here rather than at the first request
         app = create_app(service, roots=folders, token=token, hosts=hosts, endpoint=endpoint)
         shown = f"[{host}]" if ":" in host else host

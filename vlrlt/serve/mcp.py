@@ -13,7 +13,7 @@ from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.errors import VlrltError
 from vlrlt.extras import require
 from vlrlt.index.search.request import SearchRequest
-from vlrlt.service import Service
+from vlrlt.service import Library
 from vlrlt.types import ClipSpan
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ INSTRUCTIONS = (
 MAX_HITS = 50
 
 
-def create_server(service: Service) -> "MCPServer":
+def create_server(service: Library) -> "MCPServer":
     """The tools over an open library.
 
     Raises:

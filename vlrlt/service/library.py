@@ -51,7 +51,7 @@ class _Loaded:
     """Names vectors and annotations: the same query gives the same ranking for the same state."""
 
 
-class Service:
+class Library:
     """An open library.
 
     Args:
