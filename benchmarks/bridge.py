@@ -73,6 +73,7 @@ class BridgeEmbedder:
         self._mean_D = labels_KD.mean(0)
         self._meanings_KD = labels_KD - self._mean_D
         self.policy = policy
+        self.captions: tuple[str, ...] = ()
         self.fingerprint = self._hash()
 
     def embed_clips(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:
@@ -122,7 +123,7 @@ class BridgeEmbedder:
         return ((logits_BTK + self._head_bias_K) / TEMPERATURE).softmax(-1)
 
     @torch.inference_mode()
-    def embed_text(self, texts: Sequence[str]) -> Float32Array:
+    def embed_texts(self, texts: Sequence[str]) -> Float32Array:
         """Unit vectors (B, D) of texts."""
         return _unit(self._text(texts) - self._mean_D)
 

@@ -234,7 +234,7 @@ def compare(name: str, files: Sequence[Looped], weights_dir: Path, out: Path, pl
     report, vectors = run_vlrlt(files, runs, out / f"library-{name}-{time.time_ns()}", max_shift_s=max_shift_s)
     vlrlt_cpu_s = cpu_s() - cpu_before_s
     cost, plain_found = run_plain(files, weights_dir, plain)
-    texts_QD = runs.embed_text([file.caption for file in files])
+    texts_QD = runs.embed_texts([file.caption for file in files])
     plain_recall, vlrlt_recall = (recall(best_of(texts_QD, found), files) for found in (plain_found, vectors))
     return {
         "speedup": cost.wall_s / report["wall_s"],

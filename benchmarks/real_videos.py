@@ -172,7 +172,7 @@ def measure_floor(sources: Sequence[Source], embedder: BridgeEmbedder) -> tuple[
             if len(frames) > 1:
                 used.append(source)
                 vectors.append(embedder.embed_frame_by_frame(np.stack(frames)[None]).vectors_BD[0])
-    texts_QD = embedder.embed_text([source.caption for source in used])
+    texts_QD = embedder.embed_texts([source.caption for source in used])
     return score(texts_QD @ np.stack(vectors).T, used, used), used
 
 
@@ -388,7 +388,7 @@ def main() -> None:
     run_length_library, _ = measure_library("run lengths", run_lengths, sources, queries, args.out)
 
     files = encode_all(searchable, dense, args.out / "curve")
-    texts_QD = dense.embed_text([query.caption for query in queries])
+    texts_QD = dense.embed_texts([query.caption for query in queries])
     curve = measure_curve(files, searchable, queries, texts_QD)
     print()
     print_table(curve, "curve")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -15,6 +16,9 @@ import numpy as np
 from vlrlt.types import ClipEmbeddings, Float32Array, UInt8Array
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
+
+if TYPE_CHECKING:
+    from vlrlt.tokens.run_length import TokenPolicy  # brings torch, which children of crash tests do without
 
 COLOURS = {
     "black": (0, 0, 0),
@@ -31,6 +35,9 @@ PALETTE_83 = np.array(list(COLOURS.values()), np.float32)
 
 class ColourEmbedder:
     """Counts how many pixels are nearest to each colour; a text counts the names of the colours in it."""
+
+    policy: "TokenPolicy | None" = None
+    captions: tuple[str, ...] = ()
 
     def __init__(self, *, sampling: ClipSampling | None = None) -> None:
         self.name = "colours"
@@ -50,7 +57,7 @@ class ColourEmbedder:
             num_dense_tokens=num_tokens,
         )
 
-    def embed_text(self, texts: Sequence[str]) -> Float32Array:
+    def embed_texts(self, texts: Sequence[str]) -> Float32Array:
         counts_BD = [[text.split().count(name) for name in COLOURS] for text in texts]
         return _normalise(np.array(counts_BD).reshape(len(texts), self.embed_dim))
 

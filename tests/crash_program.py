@@ -22,7 +22,7 @@ class StillPolicy:
 
 def crash_embedder() -> ColourEmbedder:
     embedder = ColourEmbedder()
-    embedder.policy = StillPolicy()  # type: ignore[attr-defined]
+    embedder.policy = StillPolicy()  # type: ignore[assignment]
     return embedder
 
 

@@ -26,6 +26,7 @@ from vlrlt.evaluate.egomcq import EgoMCQBenchmark
 from vlrlt.evaluate.egtea import EgteaBenchmark, stretches_and_crops
 from vlrlt.evaluate.msrvtt import MsrVttBenchmark
 from vlrlt.evaluate.predictions import Predictions, read_similarity
+from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.types import ClipEmbeddings, Float32Array, UInt8Array, VideoInfo
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
@@ -41,6 +42,8 @@ class SeesColours:
     embed_dim = 3
     sampling = ClipSampling(clip_s=1, stride_s=1, num_frames=4)
     preprocess = Preprocess(image_size_px=16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    captions: tuple[str, ...] = ()
+    policy: TokenPolicy | None = None
     num_seen = 0
 
     def embed_clips(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:
@@ -48,7 +51,7 @@ class SeesColours:
         amounts_B3 = rgb_BTHWC.mean(axis=(1, 2, 3)) + 1e-3
         return ClipEmbeddings(vectors_BD=_unit(amounts_B3), num_tokens_B=np.full(len(rgb_BTHWC), 3), num_dense_tokens=6)
 
-    def embed_text(self, texts: Sequence[str]) -> Float32Array:
+    def embed_texts(self, texts: Sequence[str]) -> Float32Array:
         return _unit(np.array([[float(colour in text.lower()) for colour in COLOURS] for text in texts]) + 1e-3)
 
 

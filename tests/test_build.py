@@ -18,14 +18,13 @@ import numpy as np
 import pytest
 from colour import ColourEmbedder, write_colours
 
-from vlrlt.errors import ConfigError, DecodeError, IndexMismatchError, LibraryError, MissingExtraError
+from vlrlt.errors import ConfigError, DecodeError, IndexMismatchError, LibraryError, MissingExtraError, StoppedError
 from vlrlt.index.library.catalog import Catalog, Segment
 from vlrlt.index.library.files import file_stamp, quick_hash, walk_videos
 from vlrlt.index.library.ledger import Ledger
 from vlrlt.index.library.segments import write_segment
 from vlrlt.index.run import build, indexer
 from vlrlt.index.run.build import index_paths
-from vlrlt.index.run.control import StoppedError
 from vlrlt.index.run.run_report import IndexProgress, IndexReport
 from vlrlt.index.vectors.faiss_store import FaissStore
 from vlrlt.service import Library

@@ -20,11 +20,11 @@ import pytest
 from colour import write_colours
 from crash_program import index
 
-from vlrlt.errors import LibraryError
+from vlrlt.errors import DamagedSegmentError, LibraryError
 from vlrlt.index.library.catalog import Catalog, Segment, Video
 from vlrlt.index.library.failpoints import FAILPOINTS
 from vlrlt.index.library.ledger import Chunk, Ledger
-from vlrlt.index.library.segments import DamagedSegmentError, read_segment
+from vlrlt.index.library.segments import read_segment
 from vlrlt.index.run.maintain import compact, verify
 from vlrlt.index.vectors.faiss_store import FaissStore
 

@@ -76,7 +76,7 @@ def test_clips_get_the_unit_vectors_of_the_model(load: Load, video: VideoEncoder
 
 def test_texts_get_unit_vectors(load: Load, video: VideoEncoderConfig) -> None:
     embedder, dual = load(), tiny_dual(video)
-    vectors_BD = embedder.embed_text(CAPTIONS)
+    vectors_BD = embedder.embed_texts(CAPTIONS)
     with torch.no_grad():
         expected_BD = dual.encode_text(dual.text.tokenize(CAPTIONS)).numpy()
     assert vectors_BD.dtype == np.float32
@@ -85,7 +85,7 @@ def test_texts_get_unit_vectors(load: Load, video: VideoEncoderConfig) -> None:
 
 
 def test_no_texts_are_no_rows(load: Load) -> None:
-    vectors_BD = load().embed_text([])
+    vectors_BD = load().embed_texts([])
     assert vectors_BD.shape == (0, 8)
     assert vectors_BD.dtype == np.float32
 
@@ -124,8 +124,8 @@ def test_a_device_that_is_not_here_is_named(device: str, tmp_path: Path) -> None
 
 def test_the_device_is_found_by_itself(tmp_path: Path) -> None:
     save_checkpoint(tiny_dual(), tmp_path)
-    vectors_BD = load_embedder(str(tmp_path)).embed_text(CAPTIONS)
-    np.testing.assert_allclose(vectors_BD, load_embedder(str(tmp_path), device="cpu").embed_text(CAPTIONS), atol=1e-3)
+    vectors_BD = load_embedder(str(tmp_path)).embed_texts(CAPTIONS)
+    np.testing.assert_allclose(vectors_BD, load_embedder(str(tmp_path), device="cpu").embed_texts(CAPTIONS), atol=1e-3)
 
 
 def test_frames_that_were_not_preprocessed_are_refused(load: Load) -> None:
@@ -152,8 +152,8 @@ def test_onnx_text_equals_torch(tmp_path: Path) -> None:
     onnx = OnnxText(tmp_path / "text.onnx")
     assert onnx.captions == embedder.captions
     texts = ["open fridge", "", "x", "pour the milk into the white cup, then put it down " * 3, *embedder.captions[:40]]
-    np.testing.assert_allclose(onnx.embed(texts), embedder.embed_text(texts), atol=1e-5)
-    np.testing.assert_allclose(onnx.embed(texts[:1]), embedder.embed_text(texts[:1]), atol=1e-5)
+    np.testing.assert_allclose(onnx.embed(texts), embedder.embed_texts(texts), atol=1e-5)
+    np.testing.assert_allclose(onnx.embed(texts[:1]), embedder.embed_texts(texts[:1]), atol=1e-5)
 
 
 def test_the_second_search_needs_no_torch(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from vlrlt.datasets.epic import EpicData
 from vlrlt.errors import AnnotationError, CorruptVideoError, NotAVideoError
 from vlrlt.evaluate import confusion, embeddings
 from vlrlt.evaluate.epic_mir import EpicMirReport, evaluate_epic_mir
+from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.types import ClipEmbeddings, Float32Array, UInt8Array
 from vlrlt.video.decode import DecoderName
 from vlrlt.video.sampling import ClipSampling
@@ -105,6 +106,8 @@ class ColourEmbedder:
         self.name = "colours"
         self.fingerprint = "colours-1"
         self.embed_dim = 6
+        self.captions: tuple[str, ...] = ()
+        self.policy: TokenPolicy | None = None
         self.sampling = ClipSampling(clip_s=2, stride_s=2, num_frames=5)
         self.preprocess = Preprocess(image_size_px=16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -122,7 +125,7 @@ class ColourEmbedder:
             num_dense_tokens=20,
         )
 
-    def embed_text(self, texts: Sequence[str]) -> Float32Array:
+    def embed_texts(self, texts: Sequence[str]) -> Float32Array:
         named_BC = np.array([[word in text for word in ("tomato", "lime", "bin bag")] for text in texts])
         verb_B = np.array(
             [[text.startswith(verb) for verb in ("turn on", "turn off", "mix")] for text in texts]

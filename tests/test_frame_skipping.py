@@ -7,11 +7,12 @@ import pytest
 from media import Recipe, shown_index, spoil_packet, write_video
 
 from vlrlt.types import Clip
+from vlrlt.video.clip_request import ClipRequest
 from vlrlt.video.frame_skipping import FrameSkipping, choose_frame_skipping
 from vlrlt.video.pyav import PyAVDecoder
 from vlrlt.video.sampling import ClipSampling, frame_times
 from vlrlt.video.transforms import Preprocess
-from vlrlt.video.worker import ClipRequest, DecodeProcess
+from vlrlt.video.worker import DecodeProcess
 
 GOP = 20
 KEYS = Recipe(

@@ -142,7 +142,7 @@ embedder = load_embedder(hub_server.NAME, device="cpu")
 assert embedder.preprocess.mean == hub_server.MEAN, embedder.preprocess
 size = embedder.preprocess.image_size_px
 embedder.embed_clips(np.zeros((1, embedder.sampling.num_frames, size, size, 3), np.uint8))
-print(embedder.embed_text(["open the fridge", "fridge"]).shape)
+print(embedder.embed_texts(["open the fridge", "fridge"]).shape)
 """
 
 

@@ -24,7 +24,7 @@ from vlrlt.index.library.segments import read_segment
 from vlrlt.index.run import indexer
 from vlrlt.index.run.build import index_paths, settings_of
 from vlrlt.index.run.engine_ray import RayEngine
-from vlrlt.video.worker import ClipRequest
+from vlrlt.video.clip_request import ClipRequest
 
 pytestmark = [
     pytest.mark.ray,

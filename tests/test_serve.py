@@ -81,7 +81,7 @@ def test_every_kind_of_query(client: TestClient) -> None:
         ({}, 422, "Config"),
         ({"text": ["red"], "image": "!"}, 422, "Config"),
         ({"image": base64.b64encode(b"no picture").decode()}, 422, "Decode"),
-        ({"like": ["00000000000000ff"]}, 422, "Config"),
+        ({"like": ["00000000000000ff"]}, 404, "NotFound"),
         ({"clip": {"video_id": "../../etc/passwd", "start_s": 0, "end_s": 1}}, 404, "NotFound"),
         ({"text": ["red"], "page": "0" * 16 + "-" + "0" * 16 + "-1"}, 422, "Config"),
         ({"text": ["red"], "filter": {"where": ["nonsense"]}}, 422, "Config"),

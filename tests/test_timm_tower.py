@@ -64,7 +64,7 @@ def test_clips_are_embedded_and_texts_are_refused(weights: Path) -> None:
     with pytest.raises(
         ConfigError, match="an image tower alone and cannot read text; search with --clip or --image, or"
     ):
-        embedder.embed_text(["a dog"])
+        embedder.embed_texts(["a dog"])
 
 
 def test_a_library_without_words_is_searched_by_clips_and_pictures(weights: Path, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_fit_learns_logs_and_exports_the_best_and_the_last_model(toy_data: Path,
         assert asdict(embedder.sampling) == {"clip_s": 2.0, "stride_s": 1.0, "num_frames": 4}
         clips = np.random.default_rng(0).integers(0, 256, (2, 4, 32, 32, 3), np.uint8)
         assert np.linalg.norm(embedder.embed_clips(clips).vectors_BD, axis=1) == pytest.approx(1.0, abs=1e-5)
-        text_BD = embedder.embed_text(["open fridge", "close fridge"])
+        text_BD = embedder.embed_texts(["open fridge", "close fridge"])
         assert not np.allclose(text_BD[0], text_BD[1])
         captions = {span.caption for span in EpicData(toy_data).spans("train")}
         assert embedder.captions == tuple(sorted(captions))  # search says which words it has never seen

@@ -21,9 +21,10 @@ import numpy as np
 import pytest
 from media import Recipe, shown_index, spoil_packet, write_video
 
-from vlrlt.errors import ConfigError, CorruptVideoError, DecodeTimeoutError, NotAVideoError
+from vlrlt.errors import ConfigError, CorruptVideoError, DecodeError, DecodeTimeoutError, NotAVideoError
 from vlrlt.types import Clip, ClipSpan, UInt8Array
 from vlrlt.video import child
+from vlrlt.video.clip_request import ClipRequest
 from vlrlt.video.pyav import PyAVDecoder
 from vlrlt.video.sampling import ClipSampling, clip_spans, frame_times
 from vlrlt.video.transforms import Preprocess
@@ -382,17 +383,15 @@ def answers_to(request: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def request_for(path: Path) -> dict[str, Any]:
-    return {
-        "path": str(path),
-        "sampling": dataclasses.asdict(SAMPLING),
-        "preprocess": PREPROCESS.as_json(),
-        "within": None,
-        "first_clip": 0,
-        "stop_clip": None,
-        "seed_start_s": None,
-        "still_255": None,
-        "max_shift_s": 0.0,
-    }
+    return {"path": str(path), "clips": ClipRequest(path=path, sampling=SAMPLING, preprocess=PREPROCESS).as_json()}
+
+
+def test_what_a_child_is_asked_for_arrives_whole(video: Path) -> None:
+    asked = ClipRequest(
+        path=video, sampling=SAMPLING, preprocess=PREPROCESS, within=ClipSpan(1.0, 2.5), first_clip=1, stop_clip=3,
+        seed_start_s=0.5, still_255=5.75, max_shift_s=0.25,
+    )  # fmt: skip
+    assert ClipRequest.from_json(json.loads(json.dumps(asked.as_json())), path=video) == asked
 
 
 def test_every_frame_is_resized_once(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,9 +413,6 @@ def test_a_slow_file_is_not_silent(video: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_frame_that_cannot_be_resized_is_an_error_of_the_file(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Preprocess, "__call__", lambda *_: np.zeros(-1))
     *_, header = answers_to(request_for(video))
-    assert header == {
-        "kind": "error",
-        "error": "CorruptVideoError",
-        "stage": "preprocess",
-        "reason": "ValueError: negative dimensions are not allowed",
-    }
+    error = DecodeError.from_json(header["error"], path=video)
+    assert isinstance(error, CorruptVideoError)
+    assert (error.stage, error.reason) == ("preprocess", "ValueError: negative dimensions are not allowed")

@@ -40,6 +40,16 @@ class Embedder(Protocol):
     sampling: ClipSampling
 
     @property
+    def captions(self) -> tuple[str, ...]:
+        """What it was trained on, where those captions are all that it understands; empty: its vocabulary is open."""
+        ...
+
+    @property
+    def policy(self) -> TokenPolicy | None:
+        """How tokens are dropped; None: the model has no run-length tokens."""
+        ...
+
+    @property
     def preprocess(self) -> Preprocess:
         """How pictures reach the encoder."""
         ...
@@ -48,7 +58,7 @@ class Embedder(Protocol):
         """Unit vectors of preprocessed clips; T is sampling.num_frames, or 1 for an image."""
         ...
 
-    def embed_text(self, texts: Sequence[str]) -> Float32Array:
+    def embed_texts(self, texts: Sequence[str]) -> Float32Array:
         """Unit vectors (B, D) of texts."""
         ...
 
@@ -101,7 +111,7 @@ class DualEncoderEmbedder:
         return keep_mask(patches, tubelet_size=config.tubelet_size, policy=self.policy).numpy()
 
     @torch.inference_mode()
-    def embed_text(self, texts: Sequence[str]) -> Float32Array:
+    def embed_texts(self, texts: Sequence[str]) -> Float32Array:
         """Unit vectors of texts."""
         if not texts:
             return np.zeros((0, self.embed_dim), np.float32)

@@ -2,22 +2,30 @@
 
 VlrltError
 ├── ConfigError (ValueError)        an option, file or combination that is not allowed
-│   └── MissingExtraError           an optional dependency is not installed
+│   ├── MissingExtraError           an optional dependency is not installed
+│   └── NotFoundError               a clip, video, saved search or job that is not there
 ├── DecodeError                     a video cannot be read: names file, stage and reason
 │   ├── NotAVideoError              no container or no video stream in the file
 │   ├── CorruptVideoError           the container opens, its frames cannot be decoded
 │   ├── DecodeTimeoutError          the decoder did not answer before its deadline, or died
 │   └── UnreachableFileError        the file cannot be read now; the next try may work
+├── ChangingFileError               a video is still being written
 ├── CheckpointError                 a model folder, file or name cannot be loaded
 ├── AnnotationError                 an annotation file is missing or has a bad line
 ├── EndpointError                   a vision-language model's server cannot be used
+├── StoppedError                    an index run was asked to stop
 └── LibraryError                    a library folder is absent, damaged or locked
+    ├── LibraryBusyError            another process writes to it
+    ├── DamagedSegmentError         a file of vectors is missing or is not what was written
     ├── IndexMismatchError          vectors of one model, queries of another
     └── PageExpiredError            a page of results whose library state is gone
+
+tests/test_errors.py holds the code to it: no module raises anything else.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 DecodeStage = Literal["open", "probe", "seek", "decode", "preprocess"]
 
@@ -37,6 +45,10 @@ class MissingExtraError(ConfigError):
         super().__init__(f"{module} is not installed; run: pip install 'vlrlt[{extra}]'{note}")
 
 
+class NotFoundError(ConfigError):
+    """A clip, video, saved search or job of this name is not there."""
+
+
 class DecodeError(VlrltError):
     """A video cannot be read.
 
@@ -54,6 +66,18 @@ class DecodeError(VlrltError):
         self.path = path
         self.stage: DecodeStage = stage
         self.reason = reason
+
+    def as_json(self) -> dict[str, Any]:
+        """What another process is told of it, which has its own name for the file."""
+        return {"kind": type(self).__name__, "stage": self.stage, "reason": self.reason, "may_pass": self.may_pass}
+
+    @staticmethod
+    def from_json(fields: Mapping[str, Any], *, path: Path) -> "DecodeError":
+        """The inverse of as_json, for the file by this name."""
+        kinds: dict[str, type[DecodeError]] = {kind.__name__: kind for kind in DecodeError.__subclasses__()}
+        error = kinds.get(fields["kind"], DecodeError)(path, stage=fields["stage"], reason=fields["reason"])
+        error.may_pass = fields["may_pass"]
+        return error
 
 
 class NotAVideoError(DecodeError):
@@ -76,6 +100,13 @@ class UnreachableFileError(DecodeError):
     may_pass = True
 
 
+class ChangingFileError(VlrltError):
+    """A video is still being written: it waits for the next run."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} changes while it is read; index it when it is complete")
+
+
 class CheckpointError(VlrltError):
     """A model folder, file or name cannot be loaded; a mismatch names every key."""
 
@@ -88,12 +119,34 @@ class EndpointError(VlrltError):
     """A vision-language model's server cannot be reached, takes too long, or replies with what is no answer."""
 
 
+class StoppedError(VlrltError):
+    """An index run was asked to stop; what is committed stays, the next run goes on."""
+
+    def __init__(self) -> None:
+        super().__init__("the run was stopped; what is committed is kept, run the same command again to go on")
+
+
 class LibraryError(VlrltError):
     """A library folder is absent, damaged or locked."""
 
 
 class LibraryBusyError(LibraryError):
     """Another process writes to the library."""
+
+
+class DamagedSegmentError(LibraryError):
+    """A file of vectors is missing, or its bytes are not those that were written.
+
+    Attributes:
+        uuid: of the segment.
+    """
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(
+            f"segment {folder} is damaged ({reason}); run: vlrlt verify --library {folder.parents[1]}, then vlrlt "
+            "index PATH: it indexes the videos of the segment anew"
+        )
+        self.uuid = folder.name
 
 
 class IndexMismatchError(LibraryError):

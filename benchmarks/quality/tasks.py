@@ -87,7 +87,7 @@ def search_text(entries: Sequence[Entry], embedder: BridgeEmbedder) -> list[Resu
     queries = [entry for entry in entries if entry.caption]
     if not queries:
         return []
-    texts_QD = embedder.embed_text([entry.caption for entry in queries])
+    texts_QD = embedder.embed_texts([entry.caption for entry in queries])
     found_QV = np.array([[query.scene == entry.scene for entry in entries] for query in queries])
     num_clips_V = [len(entry.spans) for entry in entries]
     values = {}
@@ -133,7 +133,7 @@ def search_events(entries: Sequence[Entry], events: Sequence[Event], embedder: B
     kind_Q = np.array([event.kind for event in events])
     asked: dict[str, Float32Array] = {"": np.stack([event.example_D for event in events])}
     if captioned_Q.any():
-        asked["in words, "] = embedder.embed_text([event.caption or "?" for event in events])
+        asked["in words, "] = embedder.embed_texts([event.caption or "?" for event in events])
     values: dict[tuple[str, str], dict[str, Float64Array]] = {}
     for arm in entries[0].encoded:
         for words, queries_QD in asked.items():

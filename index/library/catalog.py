@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from vlrlt.errors import ConfigError, IndexMismatchError, LibraryError
+from vlrlt.errors import IndexMismatchError, LibraryError, NotFoundError
 from vlrlt.index.library.annotations import Annotations
 from vlrlt.index.library.files import FileStamp
 from vlrlt.index.library.schema import check_written_here, connect_reader, mapped_errors, stamp_at_rest
@@ -129,12 +129,12 @@ class ClipTable:
         """Where a clip is in the table.
 
         Raises:
-            ConfigError: the library has no such clip.
+            NotFoundError: the library has no such clip.
         """
         sorted_ids_N, order_N = self._sorted_ids
         at = int(np.searchsorted(sorted_ids_N, clip_id))
         if at == len(sorted_ids_N) or sorted_ids_N[at] != clip_id:
-            raise ConfigError(f"no clip {clip_id:016x} in this library; every hit of a search has one")
+            raise NotFoundError(f"no clip {clip_id:016x} in this library; every hit of a search has one")
         return int(order_N[at])
 
     def moment(self, position: int) -> Moment:

@@ -15,25 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from vlrlt.errors import LibraryError
+from vlrlt.errors import DamagedSegmentError, LibraryError
 from vlrlt.index.library.catalog import Segment
 from vlrlt.index.library.failpoints import failpoint
 from vlrlt.types import Float32Array
 
 _VECTORS = "vectors.f16"
 _DISK_DTYPE = np.dtype("<f2")
-
-
-class DamagedSegmentError(LibraryError):
-    """A segment is missing, or its bytes are not those that were written."""
-
-    def __init__(self, segment: Segment, folder: Path, reason: str) -> None:
-        library_dir = folder.parents[1]
-        super().__init__(
-            f"segment {folder} is damaged ({reason}); run: vlrlt verify --library {library_dir}, then vlrlt index "
-            "PATH: it indexes the videos of the segment anew"
-        )
-        self.segment = segment
 
 
 def write_segment(library_dir: Path, vectors_ND: Float32Array, *, fingerprint: str) -> Segment:
@@ -86,9 +74,9 @@ def read_segment(library_dir: Path, segment: Segment, *, embed_dim: int) -> Floa
     try:
         data = (folder / _VECTORS).read_bytes()
     except OSError as error:
-        raise DamagedSegmentError(segment, folder, error.strerror or str(error)) from error
+        raise DamagedSegmentError(folder, error.strerror or str(error)) from error
     if xxhash.xxh3_128_hexdigest(data) != segment.xxh3:
-        raise DamagedSegmentError(segment, folder, f"the checksum of {_VECTORS} is wrong")
+        raise DamagedSegmentError(folder, f"the checksum of {_VECTORS} is wrong")
     vectors_ND = np.frombuffer(data, _DISK_DTYPE).reshape(-1, embed_dim)
     return (vectors_ND if segment.live_rows is None else vectors_ND[list(segment.live_rows)]).astype(np.float32)
 
@@ -114,9 +102,9 @@ def read_rows(
         finally:
             os.close(segment_fd)
     except OSError as error:
-        raise DamagedSegmentError(segment, Path(path).parent, error.strerror or str(error)) from error
+        raise DamagedSegmentError(Path(path).parent, error.strerror or str(error)) from error
     if len(data) != len(rows_K) * row_bytes:
-        raise DamagedSegmentError(segment, Path(path).parent, f"{_VECTORS} is too short")
+        raise DamagedSegmentError(Path(path).parent, f"{_VECTORS} is too short")
     return np.frombuffer(data, _DISK_DTYPE).reshape(len(rows_K), embed_dim)
 
 

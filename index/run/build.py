@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlrlt.errors import DecodeError
+from vlrlt.errors import ChangingFileError, DecodeError
 from vlrlt.index.library.catalog import LibrarySettings, Video
 from vlrlt.index.library.failpoints import failpoint
 from vlrlt.index.library.files import NO_STAMP, unread_hash, walk_videos
@@ -24,12 +24,12 @@ from vlrlt.index.run.control import RunControl
 from vlrlt.index.run.encode import MAX_TOKENS
 from vlrlt.index.run.engine import Engine, LocalEngine, VideoSource
 from vlrlt.index.run.event_log import Journal
-from vlrlt.index.run.indexer import ChangingFileError, VideoIndexer
+from vlrlt.index.run.indexer import VideoIndexer
 from vlrlt.index.run.maintain import open_or_repair
 from vlrlt.index.run.run_report import Counters, IndexProgress, IndexReport
 from vlrlt.index.vectors.choice import choose_store
 from vlrlt.index.vectors.faiss_base import load_faiss
-from vlrlt.video.worker import ClipRequest
+from vlrlt.video.clip_request import ClipRequest
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder  # brings torch, which takes seconds to import and a busy library does not need
@@ -210,13 +210,12 @@ def model_source(model: str) -> str:
 
 def settings_of(embedder: "Embedder") -> LibrarySettings:
     """How to load this model again."""
-    policy = getattr(embedder, "policy", None)
     return LibrarySettings(
         model=model_source(embedder.name),
         fingerprint=embedder.fingerprint,
         embed_dim=embedder.embed_dim,
         sampling=embedder.sampling,
-        policy=None if policy is None else asdict(policy),
+        policy=None if embedder.policy is None else asdict(embedder.policy),
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-from vlrlt.errors import LibraryError
+from vlrlt.errors import LibraryError, StoppedError
 from vlrlt.formats import format_time
 from vlrlt.index.library.schema import check_is_library
 from vlrlt.index.run.run_report import IndexProgress
@@ -20,10 +20,6 @@ _POLL_S = 0.5
 _TELL_EVERY_S = 1.0
 SILENT_S = 120.0
 """A run that was not heard of for so long, and does not pause, was killed."""
-
-
-class StoppedError(Exception):
-    """Somebody asked the run to stop; what is committed stays, the next run goes on."""
 
 
 class RunControl:

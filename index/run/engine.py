@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 from vlrlt.index.run.encode import Encoder
 from vlrlt.index.run.run_report import Counters
 from vlrlt.types import Clip, VideoInfo
-from vlrlt.video.worker import ClipRequest, DecodePool
+from vlrlt.video.clip_request import ClipRequest
+from vlrlt.video.worker import DecodePool
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder

@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import xxhash
 
-import vlrlt.errors
 from vlrlt.errors import ConfigError, DecodeError, DecodeTimeoutError
 from vlrlt.extras import require
 from vlrlt.index.library.catalog import LibrarySettings
@@ -36,8 +35,8 @@ from vlrlt.index.run.encode import Encoder
 from vlrlt.index.run.indexer import clips_per_chunk
 from vlrlt.index.run.run_report import Counters
 from vlrlt.types import Clip, ClipSpan, Float32Array, UInt8Array, VideoInfo
-from vlrlt.video.child import clips_within
-from vlrlt.video.worker import ClipRequest, DecodeProcess
+from vlrlt.video.clip_request import ClipRequest
+from vlrlt.video.worker import DecodeProcess
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder
@@ -221,7 +220,7 @@ class RayEngine:
                 if any(moves for _, moves in message["clips"]):  # the frames come next; they are not fetched by us
                     batches.append(next(self._next_encoder).encode.remote(next(stream)))
             elif message["kind"] == "error":
-                done = replace(done, error=_decode_error(request.path, message))
+                done = replace(done, error=DecodeError.from_json(message["error"], path=request.path))
             else:
                 done = replace(done, end=message)
         encoded = self._ray.get(batches)
@@ -262,7 +261,7 @@ class RemoteVideo:
         if done.info is None:
             raise done.error or _passing(self._request.path, "its Ray worker said nothing")
         self.info = done.info
-        self.spans = clips_within(self.info.duration_s, self._request.sampling, self._request.within)
+        self.spans = self._request.spans(self.info.duration_s)
         return self
 
     def __iter__(self) -> Iterator[Clip]:
@@ -353,8 +352,7 @@ class DecodeActor:
                     "resize_s": decoded.resize_s,
                 }
         except DecodeError as error:
-            facts = {"stage": error.stage, "reason": error.reason, "may_pass": error.may_pass}
-            yield {"kind": "error", "error": type(error).__name__, **facts}
+            yield {"kind": "error", "error": error.as_json()}
 
 
 class EncodeActor:
@@ -395,13 +393,6 @@ def _messages(batch: list[Clip]) -> Iterator[Any]:
     moving = [clip.rgb_THWC for clip in batch if not clip.is_still]
     if moving:
         yield np.stack(moving)
-
-
-def _decode_error(path: Path, message: dict[str, Any]) -> DecodeError:
-    kind: type[DecodeError] = getattr(vlrlt.errors, message["error"])
-    error = kind(path, stage=message["stage"], reason=message["reason"])
-    error.may_pass = message["may_pass"]
-    return error
 
 
 def _start_ray(address: str | None, *, num_cpus: int | None) -> Any:  # noqa: ANN401

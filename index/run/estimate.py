@@ -15,7 +15,8 @@ from vlrlt.formats import format_time
 from vlrlt.index.library.catalog import Catalog
 from vlrlt.index.library.files import file_stamp, walk_videos
 from vlrlt.types import ClipSpan
-from vlrlt.video.worker import ClipRequest, DecodeProcess
+from vlrlt.video.clip_request import ClipRequest
+from vlrlt.video.worker import DecodeProcess
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from vlrlt.errors import DecodeError, DecodeStage
+from vlrlt.errors import ChangingFileError, DecodeError, DecodeStage
 from vlrlt.index.library.catalog import Segment, Video
 from vlrlt.index.library.failpoints import failpoint
 from vlrlt.index.library.files import file_stamp, quick_hash
@@ -21,8 +21,8 @@ from vlrlt.index.run.encode import Encoder
 from vlrlt.index.run.engine import ClipStream, VideoSource
 from vlrlt.index.run.run_report import Counters
 from vlrlt.types import Clip, ClipSpan, Float32Array
+from vlrlt.video.clip_request import ClipRequest
 from vlrlt.video.sampling import ClipSampling
-from vlrlt.video.worker import ClipRequest
 
 CHUNK_S = 300.0
 """Seconds of video after which a commit is due: at most this much is done again after a kill."""
@@ -30,10 +30,6 @@ CHUNK_S = 300.0
 _RETRY_S = 600.0
 _MAX_ATTEMPTS = 5
 """An error that may pass is tried again by runs that start 10, 40, 160 ... minutes later, so many times."""
-
-
-class ChangingFileError(Exception):
-    """A file changed while it was read."""
 
 
 def clips_per_chunk(sampling: ClipSampling) -> int:
@@ -87,7 +83,7 @@ class VideoIndexer:
     def request(self, candidate: Candidate) -> ClipRequest:
         """What the decoder is to do for a candidate: all of it, or what an earlier run has left."""
         embedder = self._encoder.embedder
-        policy = getattr(embedder, "policy", None)
+        policy = embedder.policy
         known = self._ledger.video_with(candidate.content_hash)
         begun = known if known is not None and known.state == "unfinished" and known.clips_done else None
         return ClipRequest(
@@ -239,7 +235,7 @@ class VideoIndexer:
     def _check_unchanged(self, candidate: Candidate, *, after_error: bool = False) -> None:
         """Raise ChangingFileError if the file is not the one that was chosen, DecodeError if it is out of reach."""
         if file_stamp(candidate.path) != candidate.stamp:
-            raise ChangingFileError
+            raise ChangingFileError(candidate.path)
         if after_error:  # was it the file, or the disk?
             quick_hash(candidate.path, size_bytes=candidate.stamp.size_bytes)
 

@@ -7,12 +7,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from vlrlt.errors import DecodeError
+from vlrlt.errors import DamagedSegmentError, DecodeError
 from vlrlt.index.library.catalog import Segment
 from vlrlt.index.library.failpoints import failpoint
 from vlrlt.index.library.files import full_hash
 from vlrlt.index.library.ledger import Ledger
-from vlrlt.index.library.segments import DamagedSegmentError, quarantine, read_segment, remove_orphans
+from vlrlt.index.library.segments import quarantine, read_segment, remove_orphans
 from vlrlt.index.run.indexer import merge_segments
 from vlrlt.index.vectors.choice import update_store
 
@@ -91,7 +91,7 @@ def open_or_repair(ledger: Ledger) -> None:
             failpoint("before the index is saved")
             update_store(ledger.library_dir, ledger.snapshot())
         except DamagedSegmentError as error:
-            _repair(ledger, error.segment)
+            _repair(ledger, next(one for one in ledger.all_segments() if one.uuid == error.uuid))
         else:
             return
 

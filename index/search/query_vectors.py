@@ -17,6 +17,7 @@ from vlrlt.video.worker import DecodeProcess
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder
+    from vlrlt.tokens.run_length import TokenPolicy
     from vlrlt.video.transforms import Preprocess
 
 
@@ -36,6 +37,11 @@ class TextEmbedder:
         self._text = text
         self._load = load
 
+    @property
+    def policy(self) -> "TokenPolicy | None":
+        """How the whole model drops tokens."""
+        return self.whole.policy
+
     @cached_property
     def preprocess(self) -> "Preprocess":
         """How pictures reach the encoder."""
@@ -45,7 +51,7 @@ class TextEmbedder:
         """Unit vectors of preprocessed clips, by the whole model."""
         return self.whole.embed_clips(rgb_BTHWC)
 
-    def embed_text(self, texts: Sequence[str]) -> Float32Array:
+    def embed_texts(self, texts: Sequence[str]) -> Float32Array:
         """Unit vectors (B, D) of texts."""
         return self._text.embed(texts)
 
@@ -63,7 +69,7 @@ def embed_query(query: TextQuery | ImageQuery | ClipQuery, embedder: "Embedder")
         ConfigError: the piece lies outside its video.
     """
     if isinstance(query, TextQuery):
-        return mean_direction(embedder.embed_text([query.text]))
+        return mean_direction(embedder.embed_texts([query.text]))
     if isinstance(query, ImageQuery):
         square_HWC = embedder.preprocess(_read_image(query.path))
         return mean_direction(embedder.embed_clips(square_HWC[None, None]).vectors_BD)

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from vlrlt.errors import ConfigError
+from vlrlt.errors import ConfigError, NotFoundError
 from vlrlt.index.library.schema import connect_reader, mapped_errors
 from vlrlt.index.search.request import SearchRequest
 
@@ -35,11 +35,11 @@ class SavedSearches:
         """The search of a name.
 
         Raises:
-            ConfigError: there is none.
+            NotFoundError: there is none.
         """
         searches = self.all()
         if name not in searches:
-            raise ConfigError(f"no saved search {name!r}; there are: {', '.join(searches) or 'none'}")
+            raise NotFoundError(f"no saved search {name!r}; there are: {', '.join(searches) or 'none'}")
         return searches[name]
 
     def save(self, name: str, request: SearchRequest) -> None:
@@ -57,7 +57,7 @@ class SavedSearches:
         """Forget a search.
 
         Raises:
-            ConfigError: there is none of that name.
+            NotFoundError: there is none of that name.
         """
         self.get(name)
         self._execute("DELETE FROM saved_searches WHERE name = ?", name)

@@ -154,7 +154,7 @@ class Searcher:
     def embed_texts(self, texts: Sequence[str]) -> Float32Array:
         """Unit vectors of texts, (len(texts), D); those of the last call are kept."""
         if self._texts[0] != tuple(texts):
-            self._texts = (tuple(texts), self._embedder.embed_text(texts))
+            self._texts = (tuple(texts), self._embedder.embed_texts(texts))
         return self._texts[1]
 
     def sample_of(self, video: str) -> Float32Array:
@@ -290,7 +290,7 @@ class Searcher:
     @cached_property
     def _confidence(self) -> Confidence:
         """Made for the first words: some models read none, and find clips and pictures all the same."""
-        return Confidence(self._background(), captions=getattr(self._embedder, "captions", ()))
+        return Confidence(self._background(), captions=self._embedder.captions)
 
     @cached_property
     def _clips_of(self) -> dict[str, Int64Array]:

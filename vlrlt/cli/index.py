@@ -24,7 +24,7 @@ from vlrlt.cli.root import (
     app,
     token_policy,
 )
-from vlrlt.errors import ConfigError
+from vlrlt.errors import ConfigError, StoppedError
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder
@@ -79,7 +79,7 @@ def index(  # noqa: PLR0913  one for each option
     """
     from vlrlt.index.library.ledger import library_models
     from vlrlt.index.run.build import index_paths
-    from vlrlt.index.run.control import StoppedError, is_paused
+    from vlrlt.index.run.control import is_paused
     from vlrlt.index.run.encode import MAX_TOKENS
     from vlrlt.index.run.estimate import estimate
     from vlrlt.progress import index_progress

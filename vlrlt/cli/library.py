@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from vlrlt.cli.root import INTERRUPTED, SOME_FAILED, Device, Exclude, Include, Json, LibraryDir, MaxShift, Model, app
-from vlrlt.errors import ConfigError, LibraryBusyError
+from vlrlt.errors import ConfigError, LibraryBusyError, StoppedError
 
 _Made = TypeVar("_Made")
 
@@ -35,7 +35,6 @@ def watch(
     """
     from vlrlt.cli.index import embedder_for
     from vlrlt.index.run.build import index_paths
-    from vlrlt.index.run.control import StoppedError
     from vlrlt.index.run.watch import changes
     from vlrlt.progress import index_progress
 

@@ -121,7 +121,7 @@ def embed_spans(
 def embed_texts(texts: Sequence[str], embedder: Embedder) -> Float32Array:
     """Unit vectors (len(texts), D)."""
     starts = range(0, len(texts), _TEXT_BATCH)
-    return np.concatenate([embedder.embed_text(texts[start : start + _TEXT_BATCH]) for start in starts])
+    return np.concatenate([embedder.embed_texts(texts[start : start + _TEXT_BATCH]) for start in starts])
 
 
 def _batches(

@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,9 +19,9 @@ from vlrlt.ask.answer import Answer
 from vlrlt.ask.question import Question, parse_question
 from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.ask.vlm import Endpoint, VlmAnswerer
-from vlrlt.errors import ConfigError, EndpointError, VlrltError
+from vlrlt.errors import ConfigError, EndpointError, NotFoundError, VlrltError
 from vlrlt.index.search.language import ClipQuery
-from vlrlt.serve.errors import RESPONSES, NotFoundError, add_errors
+from vlrlt.serve.errors import RESPONSES, add_errors
 from vlrlt.serve.export import ClipIdPath, SecondsQuery, add_take, span_of
 from vlrlt.serve.guard import OPEN_PATHS, Guard
 from vlrlt.serve.jobs import Job, Jobs
@@ -72,7 +71,7 @@ def create_app(
     _add_search(app, service)
     _add_ask(app, service, endpoint)
     _add_media(app, service)
-    add_take(app, service, find_clip=partial(_find_clip, service), show=_result_json)
+    add_take(app, service, show=_result_json)
     _add_jobs(app, jobs)
     _add_health(app, service)
     app.add_middleware(Guard, token=token, hosts=hosts, requests_per_s=requests_per_s)
@@ -138,10 +137,7 @@ def _searched(service: Library, body: SearchBody) -> bytes:
 def _clip_query(service: Library, body: SearchBody) -> list[ClipQuery]:
     if body.clip is None:
         return []
-    clips = service.searcher().clips
-    if body.clip.video_id not in clips.video_ids:
-        raise NotFoundError(f"no video {body.clip.video_id} in this library")
-    path = Path(clips.videos[clips.video_ids.index(body.clip.video_id)])
+    path = Path(service.path_of(body.clip.video_id))
     return [ClipQuery(path, ClipSpan(body.clip.start_s, body.clip.end_s))]
 
 
@@ -208,18 +204,11 @@ def _event(name: str, data: Mapping[str, Any]) -> str:
     return f"event: {name}\ndata: {json.dumps(data)}\n\n"
 
 
-def _find_clip(service: Library, clip_id: str) -> Moment:
-    try:
-        return service.clip(clip_id)
-    except ConfigError as error:
-        raise NotFoundError(str(error)) from error
-
-
 def _add_media(app: FastAPI, service: Library) -> None:
     @app.get("/v1/clips/{clip_id}/thumbnail", tags=["media"], response_class=Response)
     def thumbnail(clip_id: ClipIdPath) -> Response:
         """A JPEG of the middle of a clip."""
-        return Response(service.thumbnail(_find_clip(service, clip_id)), media_type="image/jpeg")
+        return Response(service.thumbnail(service.clip(clip_id)), media_type="image/jpeg")
 
     @app.get("/v1/clips/{clip_id}/preview", tags=["media"], response_class=FileResponse)
     def preview(
@@ -228,14 +217,14 @@ def _add_media(app: FastAPI, service: Library) -> None:
         end_s: SecondsQuery = None,
     ) -> FileResponse:
         """A short mp4 of a clip, or of other seconds of its video; ranges are served."""
-        moment = _find_clip(service, clip_id)
+        moment = service.clip(clip_id)
         film = service.preview(moment.within(span_of(moment, start_s, end_s)))
         return FileResponse(film, media_type="video/mp4")
 
     @app.get("/v1/clips/{clip_id}/animation", tags=["media"], response_class=FileResponse)
     def animation(clip_id: ClipIdPath, start_s: SecondsQuery = None, end_s: SecondsQuery = None) -> FileResponse:
         """The same as an animated WebP."""
-        moment = _find_clip(service, clip_id)
+        moment = service.clip(clip_id)
         film = service.animation(moment.within(span_of(moment, start_s, end_s)))
         return FileResponse(film, media_type="image/webp")
 

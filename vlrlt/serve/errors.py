@@ -15,13 +15,10 @@ from vlrlt.errors import (
     EndpointError,
     IndexMismatchError,
     LibraryError,
+    NotFoundError,
     PageExpiredError,
     VlrltError,
 )
-
-
-class NotFoundError(VlrltError):
-    """There is no such thing here."""
 
 
 class Problem(BaseModel):

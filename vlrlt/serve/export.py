@@ -20,7 +20,6 @@ from vlrlt.export.export import export_file
 from vlrlt.export.piece import piece_of
 from vlrlt.index.search.repeats import THRESHOLD
 from vlrlt.index.search.request import SearchRequest
-from vlrlt.serve.errors import NotFoundError
 from vlrlt.serve.schema import ExportBody, SearchBody
 from vlrlt.service import Library, SearchResult
 from vlrlt.types import ClipSpan, Moment
@@ -56,7 +55,6 @@ def add_take(
     app: FastAPI,
     service: Library,
     *,
-    find_clip: Callable[[str], Moment],
     show: Callable[[SearchResult], dict[str, Any]],
 ) -> None:
     """Add the routes.
@@ -64,11 +62,10 @@ def add_take(
     Args:
         app: gets them.
         service: the open library.
-        find_clip: a clip by its id, or "not found".
         show: a result without paths.
     """
     films = threading.BoundedSemaphore(_NUM_FILMS)
-    _add_films(app, find_clip, films)
+    _add_films(app, service, films)
     _add_searches(app, service, show)
 
     @app.get("/v1/clips/{clip_id}/similar", tags=["search"])
@@ -76,7 +73,6 @@ def add_take(
         clip_id: ClipIdPath, k: Annotated[int, Query(ge=1, le=200)] = SearchRequest.k, page: PageQuery = None
     ) -> dict[str, Any]:
         """Moments that look like a clip, without the one that it is part of."""
-        find_clip(clip_id)
         return show(service.similar(clip_id, k=k, page=page))
 
     @app.get("/v1/duplicates", tags=["search"])
@@ -97,7 +93,7 @@ def add_take(
         return {"total": len(found), "threshold": threshold, "duplicates": shown}
 
 
-def _add_films(app: FastAPI, find_clip: Callable[[str], Moment], films: threading.BoundedSemaphore) -> None:
+def _add_films(app: FastAPI, service: Library, films: threading.BoundedSemaphore) -> None:
     @app.get("/v1/clips/{clip_id}/cut", tags=["media"], response_class=FileResponse)
     def cut(
         clip_id: ClipIdPath,
@@ -109,7 +105,7 @@ def _add_films(app: FastAPI, find_clip: Callable[[str], Moment], films: threadin
 
         `copy` is fast and begins at the key frame before: headers Vlrlt-Start-S and Vlrlt-End-S say what was written.
         """
-        moment = find_clip(clip_id)
+        moment = service.clip(clip_id)
         span = span_of(moment, start_s, end_s)
         if span.duration_s > MAX_CUT_S:
             raise ConfigError(f"a cut may last {MAX_CUT_S:g} s, got {span.duration_s:.1f} s; ask for less")
@@ -138,7 +134,7 @@ def _add_films(app: FastAPI, find_clip: Callable[[str], Moment], films: threadin
         """Clips as a playlist, table, timeline, chapters or storyboard; videos are named without their folders."""
         pieces = []
         for piece in body.pieces:
-            moment = find_clip(piece.clip)
+            moment = service.clip(piece.clip)
             moment = moment.within(span_of(moment, piece.start_s, piece.end_s))
             pieces.append(replace(piece_of(moment, title=body.title), name_only=True))
         with films, tempfile.TemporaryDirectory(prefix="vlrlt-") as folder:
@@ -153,12 +149,6 @@ def _add_searches(
     service: Library,
     show: Callable[[SearchResult], dict[str, Any]],
 ) -> None:
-    def known(name: str) -> SearchRequest:
-        try:
-            return service.saved.get(name)
-        except ConfigError as error:
-            raise NotFoundError(str(error)) from error
-
     @app.get("/v1/searches", tags=["search"])
     def searches() -> dict[str, Any]:
         """The saved searches by name: each is a body of /v1/search."""
@@ -176,11 +166,9 @@ def _add_searches(
     @app.delete("/v1/searches/{name}", tags=["search"], status_code=204)
     def delete(name: NamePath) -> None:
         """Forget a search."""
-        known(name)
         service.saved.delete(name)
 
     @app.get("/v1/searches/{name}/hits", tags=["search"])
     def hits(name: NamePath, page: PageQuery = None) -> dict[str, Any]:
         """Search again for what was saved."""
-        known(name)
         return show(service.search_saved(name, page=page))

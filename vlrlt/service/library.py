@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import xxhash
 
-from vlrlt.errors import ConfigError, LibraryError, PageExpiredError
+from vlrlt.errors import ConfigError, LibraryError, NotFoundError, PageExpiredError
 from vlrlt.export.cut import Cut, CutMode, cut_video
 from vlrlt.export.export import export_file
 from vlrlt.export.output import check_outside
@@ -126,7 +126,7 @@ class Library:
             options: fields of SearchRequest.
 
         Raises:
-            ConfigError: there is no such clip; and as `search`.
+            NotFoundError: there is no such clip; and as `search`.
         """
         known = clip.clip if isinstance(clip, Moment) else clip
         return self.search(SearchRequest(like=(known,), hidden=(known,), duplicates=True), **options)
@@ -135,7 +135,7 @@ class Library:
         """Search again for what was saved under a name.
 
         Raises:
-            ConfigError: there is no such name; and as `search`.
+            NotFoundError: there is no such name; and as `search`.
         """
         return self.search(replace(self.saved.get(name), page=page))
 
@@ -190,11 +190,11 @@ class Library:
         """The file of a searchable video.
 
         Raises:
-            ConfigError: there is no such video.
+            NotFoundError: there is no such video.
         """
         clips = self._refresh().snapshot.clips
         if video_id not in clips.video_ids:
-            raise ConfigError(f"no video {video_id!r} in this library")
+            raise NotFoundError(f"no video {video_id!r} in this library")
         return clips.videos[clips.video_ids.index(video_id)]
 
     def narrations(self, *, limit: int) -> tuple[str, ...]:
@@ -207,7 +207,7 @@ class Library:
         narrations = self.narrations(limit=limit)
         if narrations:
             return narrations
-        return tuple(getattr(self._model.find(self.settings()), "captions", ()))[:limit]
+        return self._model.find(self.settings()).captions[:limit]
 
     def embedder(self) -> "Embedder":
         """The library's model.
@@ -222,7 +222,7 @@ class Library:
         """A clip of the library as a moment, by its id as hits show it.
 
         Raises:
-            ConfigError: there is no such clip.
+            NotFoundError: there is no such clip.
         """
         clips = self._refresh().snapshot.clips
         return clips.moment(clips.position(parse_clip_id(clip)))

@@ -69,14 +69,14 @@ class LibraryModel:
             CheckpointError: the tokenizer is on a hub that cannot be reached.
             ConfigError: the model cannot read text.
         """
-        texts = background_texts(getattr(embedder, "captions", ()))
+        texts = background_texts(embedder.captions)
         name = xxhash.xxh3_128_hexdigest("\n".join((embedder.fingerprint, *texts)).encode())
         path = cached_file(self._library_dir, f"background-{name}.npy")
         with contextlib.suppress(OSError, ValueError):
             vectors_MD: Float32Array = np.load(path, allow_pickle=False)
             if vectors_MD.shape == (len(texts), embedder.embed_dim):
                 return vectors_MD
-        vectors_MD = embedder.embed_text(texts)
+        vectors_MD = embedder.embed_texts(texts)
         with contextlib.suppress(OSError):  # only a copy
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f"{uuid.uuid4()}.npy")

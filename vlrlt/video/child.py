@@ -5,7 +5,7 @@ big-endian uint32, a JSON header of that many bytes and, for a clip, the raw byt
 
     {"kind": "info", ...}  {"kind": "clip", "span", "shape"} ...
     {"kind": "end", "partial_reason", "decode_s", "resize_s"}
-    {"kind": "error", "error", "stage", "reason"} instead of the rest; {"kind": "alive"} when nothing else is ready
+    {"kind": "error", "error"} instead of the rest; {"kind": "alive"} when nothing else is ready
 
 The child decodes ahead of the parent until its queue is full; then the parent's speed holds it back. Every frame is
 decoded and resized once, however many clips share it. The child limits its own memory and CPU time, writes no files,
@@ -32,11 +32,11 @@ import numpy as np
 
 from vlrlt.errors import CorruptVideoError, DecodeError
 from vlrlt.types import Clip, ClipSpan, Float64Array, Frame, UInt8Array
+from vlrlt.video.clip_request import ClipRequest
 from vlrlt.video.frame_skipping import EVERY_FRAME, choose_frame_skipping
 from vlrlt.video.pyav import PyAVDecoder
-from vlrlt.video.sampling import ClipSampling, clip_spans, frame_times
+from vlrlt.video.sampling import frame_times
 from vlrlt.video.still import StillDetector
-from vlrlt.video.transforms import Preprocess
 
 HEADER_LENGTH = struct.Struct(">I")
 
@@ -82,21 +82,21 @@ def _serve(requests: "queue.SimpleQueue[bytes]", answers: int) -> None:
 
 
 def _answer(request: dict[str, Any], answers: int) -> None:
-    clip_bytes = _MAX_AHEAD_BYTES
-    if "sampling" in request:
-        clip_bytes = request["sampling"]["num_frames"] * request["preprocess"]["image_size_px"] ** 2 * 3
+    path = Path(request["path"])
+    wanted = None if request["clips"] is None else ClipRequest.from_json(request["clips"], path=path)
+    clip_bytes = wanted.sampling.num_frames * wanted.preprocess.image_size_px**2 * 3 if wanted else _MAX_AHEAD_BYTES
     outbox = _Outbox(answers, max_messages=max(2, _MAX_AHEAD_BYTES // clip_bytes))
     started_s = time.thread_time()
     try:
         _limit_cpu(_MAX_CPU_S)
-        with PyAVDecoder(Path(request["path"]), on_packet=outbox.stay_alive) as decoder:
+        with PyAVDecoder(path, on_packet=outbox.stay_alive) as decoder:
             info = dataclasses.asdict(decoder.info)
             del info["path"]  # the parent has it as it was given
             outbox.put({"kind": "info", "info": info})
             _limit_cpu(_MAX_CPU_S + _MAX_CPU_S_PER_S * decoder.info.duration_s)
             resize_s = 0.0
-            if "sampling" in request:
-                reader = _ClipReader(decoder, request)
+            if wanted is not None:
+                reader = _ClipReader(decoder, wanted)
                 for clip in reader.clips():
                     span = (clip.span.start_s, clip.span.end_s)
                     outbox.put({"kind": "clip", "span": span, "shape": clip.rgb_THWC.shape}, clip.rgb_THWC, clip.pts_s)
@@ -105,11 +105,10 @@ def _answer(request: dict[str, Any], answers: int) -> None:
             end = {"partial_reason": decoder.partial_reason, "decode_s": decode_s, "resize_s": resize_s}
             outbox.put({"kind": "end", **end})
     except DecodeError as error:
-        fields = {"error": type(error).__name__, "stage": error.stage, "reason": error.reason}
-        outbox.put({"kind": "error", **fields})
+        outbox.put({"kind": "error", "error": error.as_json()})
     except MemoryError:
         reason = f"it needs more than {_MAX_MEMORY_BYTES / 2**30:.0f} GiB of memory"
-        outbox.put({"kind": "error", "error": CorruptVideoError.__name__, "stage": "decode", "reason": reason})
+        outbox.put({"kind": "error", "error": CorruptVideoError(path, stage="decode", reason=reason).as_json()})
     outbox.close()
 
 
@@ -159,58 +158,39 @@ class _Outbox:
             os._exit(1)  # nobody listens any more
 
 
-def clips_within(duration_s: float, sampling: ClipSampling, within: ClipSpan | None) -> tuple[ClipSpan, ...]:
-    """Clips of a video of this length, or of a part of it; none where `within` lies behind its end."""
-    if within is None:
-        return clip_spans(duration_s, sampling)
-    length_s = min(within.end_s, duration_s) - within.start_s
-    spans = clip_spans(length_s, sampling) if length_s > 0 else ()
-    return tuple(ClipSpan(within.start_s + span.start_s, within.start_s + span.end_s) for span in spans)
-
-
 class _ClipReader:
     """The clips that a request asks for; of a damaged video, those that its frames can fill."""
 
-    def __init__(self, decoder: PyAVDecoder, request: dict[str, Any]) -> None:
+    def __init__(self, decoder: PyAVDecoder, request: ClipRequest) -> None:
         self.resize_s = 0.0
         self._decoder = decoder
-        self._sampling = ClipSampling(**request["sampling"])
-        self._preprocess = Preprocess.from_json(request["preprocess"])
-        self._within = None if request["within"] is None else ClipSpan(*request["within"])
-        self._first_clip: int = request["first_clip"]
-        self._stop_clip: int | None = request["stop_clip"]
-        self._seed_start_s: float | None = request["seed_start_s"]
-        self._detector = None if request["still_255"] is None else StillDetector(request["still_255"])
-        spans = self._spans(decoder.info.duration_s)
-        times_s = np.ravel([frame_times(span, self._sampling.num_frames) for span in spans])
-        self._max_shift_s: float = request["max_shift_s"]
+        self._request = request
+        self._detector = None if request.still_255 is None else StillDetector(request.still_255)
+        spans = request.spans(decoder.info.duration_s)
         self._skipping = choose_frame_skipping(
-            times_s,
+            np.ravel([frame_times(span, request.sampling.num_frames) for span in spans]),
             key_times_s=decoder.key_times_s,
             average_fps=decoder.info.average_fps,
-            max_shift_s=self._max_shift_s,
+            max_shift_s=request.max_shift_s,
         )
 
     def clips(self) -> Iterator[Clip]:
-        spans = self._spans(self._decoder.info.duration_s)
-        seed_start_s = self._seed_start_s
+        spans = self._request.spans(self._decoder.info.duration_s)
+        seed_start_s = self._request.seed_start_s
         if seed_start_s is not None and self._detector is not None:
             seed = min(spans, key=lambda span: abs(span.start_s - seed_start_s))
             for clip in self._filled((seed,)):
                 self._detector.is_still(clip.rgb_THWC)
-        num_done = self._first_clip
-        wanted = len(spans[: self._stop_clip])
+        num_done = self._request.first_clip
+        wanted = len(spans[: self._request.stop_clip])
         for skipping in dict.fromkeys((self._skipping, EVERY_FRAME)):  # what key frames do not fill, all frames may
             self._skipping = skipping
             for clip in self._filled(spans[num_done:wanted]) if num_done < wanted else ():
                 num_done += 1
                 yield self._without_the_still(clip)
         if num_done < wanted:
-            decodable = self._spans(self._decoder.decoded_until_s)
-            yield from map(self._without_the_still, self._filled(decodable[num_done : self._stop_clip]))
-
-    def _spans(self, duration_s: float) -> tuple[ClipSpan, ...]:
-        return clips_within(duration_s, self._sampling, self._within)
+            decodable = self._request.spans(self._decoder.decoded_until_s)
+            yield from map(self._without_the_still, self._filled(decodable[num_done : self._request.stop_clip]))
 
     def _without_the_still(self, clip: Clip) -> Clip:
         if self._detector is None or not self._detector.is_still(clip.rgb_THWC):
@@ -219,13 +199,13 @@ class _ClipReader:
 
     def _filled(self, spans: tuple[ClipSpan, ...]) -> Iterator[Clip]:
         """Decode in one pass, resizing each frame once; ends at the first span that cannot be filled."""
-        num_frames, side_px = self._sampling.num_frames, self._preprocess.image_size_px
+        num_frames, side_px = self._request.sampling.num_frames, self._request.preprocess.image_size_px
         times_ST = np.array([frame_times(span, num_frames) for span in spans])
         order = np.argsort(times_ST, axis=None, kind="stable")
         filling: dict[int, tuple[UInt8Array, Float64Array]] = {}
         previous: Frame | None = None
         frames = self._decoder.frames_at(
-            times_ST.ravel()[order], skipping=self._skipping, max_shift_s=self._max_shift_s
+            times_ST.ravel()[order], skipping=self._skipping, max_shift_s=self._request.max_shift_s
         )
         for position, frame in zip(order.tolist(), frames, strict=False):
             if frame is not previous:
@@ -241,7 +221,7 @@ class _ClipReader:
     def _resized(self, frame: Frame) -> UInt8Array:
         started_s = time.thread_time()
         try:
-            return self._preprocess(frame.rgb_HWC)
+            return self._request.preprocess(frame.rgb_HWC)
         except Exception as error:  # Pillow and NumPy on absurd sizes: MemoryError, ValueError, OverflowError
             reason = f"{type(error).__name__}: {error}"
             raise CorruptVideoError(self._decoder.info.path, stage="preprocess", reason=reason) from error

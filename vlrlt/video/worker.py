@@ -4,7 +4,6 @@ DecodeProcess is the parent's side; what the child does and how they talk is in 
 is replaced after so many of them, or when it has grown: decoders leak.
 """
 
-import dataclasses
 import json
 import os
 import select
@@ -20,9 +19,10 @@ from typing import IO, Any, Self, cast
 
 import numpy as np
 
-from vlrlt.errors import ConfigError, CorruptVideoError, DecodeError, DecodeStage, DecodeTimeoutError, NotAVideoError
+from vlrlt.errors import ConfigError, DecodeError, DecodeStage, DecodeTimeoutError
 from vlrlt.types import Clip, ClipSpan, Float64Array, UInt8Array, VideoInfo
-from vlrlt.video.child import HEADER_LENGTH, clips_within
+from vlrlt.video.child import HEADER_LENGTH
+from vlrlt.video.clip_request import ClipRequest
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
 
@@ -38,8 +38,6 @@ _MAX_IDLE_BYTES = 2**30
 
 _FAULTS = frozenset((signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGXCPU))
 """Signals that a child dies of because of the file: the next try would end like this one."""
-
-_ERRORS: dict[str, type[DecodeError]] = {error.__name__: error for error in (NotAVideoError, CorruptVideoError)}
 
 
 class DecodeProcess:
@@ -65,7 +63,7 @@ class DecodeProcess:
         Raises:
             DecodeError: as clips.
         """
-        self._send(path, {}, deadline_s)
+        self._send(path, None, deadline_s)
         answers = cast(_Answers, self._answers)
         info = answers.receive_info()
         answers.receive(stage="probe")
@@ -102,15 +100,15 @@ class DecodeProcess:
         self.start(request, deadline_s=deadline_s)
         return self.open(request)
 
-    def start(self, request: "ClipRequest", *, deadline_s: float = DEADLINE_S) -> None:
+    def start(self, request: ClipRequest, *, deadline_s: float = DEADLINE_S) -> None:
         """Let the child begin, without waiting for it; open() goes on from here."""
-        self._send(request.path, request.as_json(), deadline_s)
+        self._send(request.path, request, deadline_s)
 
-    def open(self, request: "ClipRequest") -> "DecodedVideo":
+    def open(self, request: ClipRequest) -> "DecodedVideo":
         """The video that was started last; raises as clips."""
         answers = cast(_Answers, self._answers)
         info = answers.receive_info()
-        spans = clips_within(info.duration_s, request.sampling, request.within)
+        spans = request.spans(info.duration_s)
         if request.within is not None and not spans:
             raise ConfigError(
                 f"{request.path} lasts {info.duration_s:.2f} s, so nothing of it lies in "
@@ -118,13 +116,13 @@ class DecodeProcess:
             )
         return DecodedVideo(info, spans, answers)
 
-    def _send(self, path: Path, request: dict[str, Any], deadline_s: float) -> None:
+    def _send(self, path: Path, clips: ClipRequest | None, deadline_s: float) -> None:
         if self._child is None or self._answers is None or not self._answers.complete or self._is_worn_out():
             self.close()
             self._child, self._num_served = _start_child(), 0
         self._num_served += 1
         self._answers = _Answers(self._child, path, deadline_s)
-        self._answers.ask({"path": str(path.absolute()), **request})
+        self._answers.ask({"path": str(path.absolute()), "clips": None if clips is None else clips.as_json()})
 
     def _is_worn_out(self) -> bool:
         child = cast("subprocess.Popen[bytes]", self._child)
@@ -143,35 +141,6 @@ class DecodeProcess:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ClipRequest:
-    """Which clips of a video are wanted, and how they are read."""
-
-    path: Path
-    sampling: ClipSampling
-    preprocess: Preprocess
-    within: ClipSpan | None = None
-    """The part that is cut into clips; None: all of the video."""
-    first_clip: int = 0
-    """Begin with this one; those before it are known."""
-    stop_clip: int | None = None
-    """End before this one; None: with the last."""
-    seed_start_s: float | None = None
-    """Where the last clip before first_clip starts that was stored: what begins still is compared with it."""
-    still_255: float | None = None
-    """Threshold in grey levels below which a clip that shows nothing new comes without frames; None: never."""
-    max_shift_s: float = 0.0
-    """How far a frame may lie from the time that is asked for, so that cheaper ones can be taken: key frames, frames
-    that others are predicted from. 0: the one on screen then."""
-
-    def as_json(self) -> dict[str, Any]:
-        """What the child is told beside the path."""
-        fields = dataclasses.asdict(self)
-        del fields["path"]
-        within = None if self.within is None else dataclasses.astuple(self.within)
-        return fields | {"preprocess": self.preprocess.as_json(), "within": within}
 
 
 class DecodePool:
@@ -280,7 +249,7 @@ class _Answers:
             header = json.loads(self._read(*HEADER_LENGTH.unpack(length), stage=stage))
         self.complete = header["kind"] in ("end", "error")
         if header["kind"] == "error":
-            raise _ERRORS[header["error"]](self._path, stage=header["stage"], reason=header["reason"])
+            raise DecodeError.from_json(header["error"], path=self._path)
         return header
 
     def read_into(self, view: memoryview, *, stage: DecodeStage) -> None:
