@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ from typer.testing import CliRunner
 
 from vlrlt.cli import app
 from vlrlt.errors import CheckpointError
-from vlrlt.models.avion import CLIP_MEAN, CLIP_STD, convert_avion, load_avion
+from vlrlt.models.avion import convert_avion, load_avion
 from vlrlt.models.checkpoint import load_checkpoint
 from vlrlt.models.config import OpenClipTextConfig
 from vlrlt.models.open_clip import build_open_clip_text
 from vlrlt.tokens.run_length import DENSE
 
+MEAN_255, STD_255 = (108.3272985, 116.7460125, 104.09373615000001), (68.5005327, 66.6321579, 70.32316305)
+"""As AVION's scripts write them, e.g. scripts/main_lavila_finetune_mir.py line 236, for norm_style openai."""
 WIDTH, DEPTH, PATCH, GRID, FRAMES, EMBED = 128, 2, 8, 2, 3, 24
 
 
@@ -58,7 +61,7 @@ def state_dict(*, flash: bool) -> dict[str, Tensor]:
 def avion_forward(weights: dict[str, Tensor], rgb_BTHWC: Tensor) -> Tensor:
     """Joint attention over CLS and all patches of all frames, exact GELU, epsilon 1e-6."""
     w = {name.removeprefix("visual."): tensor for name, tensor in weights.items()}
-    pixels = (rgb_BTHWC / 255 - torch.tensor(CLIP_MEAN)) / torch.tensor(CLIP_STD)
+    pixels = (rgb_BTHWC - torch.tensor(MEAN_255)) / torch.tensor(STD_255)
     tokens = []
     for row in range(GRID):
         for column in range(GRID):
@@ -128,17 +131,48 @@ def test_the_converted_encoder_equals_avion(flash: bool) -> None:
         torch.testing.assert_close(dual.text(ids_BL), avion_text(weights, ids_BL, num_heads=8), rtol=1e-4, atol=1e-4)
     assert dual.logit_scale.item() == 4.0
     assert dual.inference.sampling.num_frames == FRAMES
+    assert dual.inference.policy == DENSE  # as AVION trains
 
 
-def test_a_checkpoint_file_becomes_a_model_folder(tmp_path: Path) -> None:
+def save_as_avion(path: Path, *, numpy_core: str, **options: object) -> dict[str, Tensor]:
+    """A file as AVION's save_on_master writes it: best_acc1 is a NumPy number, args all options of the script."""
     weights = {f"module.{name}": tensor for name, tensor in state_dict(flash=True).items()}
-    torch.save({"epoch": 3, "state_dict": weights, "args": argparse.Namespace(lr=1e-5)}, tmp_path / "avion.pt")
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(2))])
+    content = {
+        "epoch": 3, "state_dict": weights, "optimizer": optimizer.state_dict(),
+        "scaler": torch.amp.GradScaler("cpu", enabled=False).state_dict(), "best_acc1": np.float64(0.331),
+        "args": argparse.Namespace(lr=3e-5, betas=(0.9, 0.999), grad_clip_norm=None, use_flash_attn=True, **options),
+    }  # fmt: skip
+    torch.save(content, path)
+    with zipfile.ZipFile(path) as archive:
+        files = {item: archive.read(item) for item in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:  # a file that NumPy 1 wrote calls the module by its older name
+        for item, data in files.items():
+            renamed = data.replace(b"numpy._core.multiarray", f"{numpy_core}.multiarray".encode())
+            archive.writestr(item, renamed if item.filename.endswith(".pkl") else data)
+    return weights
+
+
+@pytest.mark.parametrize("numpy_core", ["numpy.core", "numpy._core"])
+def test_a_checkpoint_file_becomes_a_model_folder(tmp_path: Path, numpy_core: str) -> None:
+    weights = save_as_avion(tmp_path / "avion.pt", numpy_core=numpy_core, norm_style="openai")
     result = CliRunner().invoke(app, ["convert", str(tmp_path / "avion.pt"), "--out", str(tmp_path / "model")])
     assert result.exit_code == 0, result.output
     model = load_checkpoint(tmp_path / "model")
+    assert model.inference.policy == DENSE
+    assert 255 * np.array(model.inference.preprocess.mean) == pytest.approx(MEAN_255)
+    assert 255 * np.array(model.inference.preprocess.std) == pytest.approx(STD_255)
     assert torch.equal(
         model.text.state_dict()["model.token_embedding.weight"], weights["module.textual.token_embedding.weight"]
     )
+
+
+def test_the_normalisation_is_that_of_the_run(tmp_path: Path) -> None:
+    save_as_avion(tmp_path / "timm.pt", numpy_core="numpy._core", norm_style="timm")
+    assert load_avion(tmp_path / "timm.pt").inference.preprocess.mean == (0.485, 0.456, 0.406)
+    save_as_avion(tmp_path / "other.pt", numpy_core="numpy._core", norm_style="mine")
+    with pytest.raises(CheckpointError, match=r"other\.pt: norm_style must be one of openai, timm, got 'mine'"):
+        load_avion(tmp_path / "other.pt")
 
 
 class Attack:

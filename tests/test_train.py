@@ -6,7 +6,7 @@ import math
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +26,7 @@ from vlrlt.models.dual_encoder import DualEncoder
 from vlrlt.models.open_clip import build_open_clip_text
 from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.train.cli import main
+from vlrlt.video.transforms import Preprocess
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 QUIET = (
@@ -222,12 +223,12 @@ IMAGE = {"regime": "run_overlap", "num_frames": 1, "tubelet_size": 1, "pooling":
          "temporal_embedding": False, "run_length_embedding": False}  # fmt: skip
 
 
-def save_clip(video: VideoEncoderConfig, folder: Path) -> None:
+def save_clip(video: VideoEncoderConfig, preprocess: Preprocess, folder: Path) -> None:
     """An image tower with the text tower of an open_clip architecture, as the recipes for GPUs start from."""
     torch.manual_seed(0)
     text = build_open_clip_text(OpenClipTextConfig(architecture=TINY_CLIP, embed_dim=video.embed_dim))
-    tower = VideoEncoder(video, mean=INFERENCE.preprocess.mean, std=INFERENCE.preprocess.std)
-    save_checkpoint(DualEncoder(video=tower, text=text, inference=INFERENCE), folder)
+    tower = VideoEncoder(video, mean=preprocess.mean, std=preprocess.std)
+    save_checkpoint(DualEncoder(video=tower, text=text, inference=replace(INFERENCE, preprocess=preprocess)), folder)
 
 
 def shrink(recipe: dict[str, Any], toy_data: Path, tmp_path: Path) -> dict[str, Any]:
@@ -242,7 +243,8 @@ def shrink(recipe: dict[str, Any], toy_data: Path, tmp_path: Path) -> dict[str, 
     recipe["data"].pop("cache_dir", None)
     recipe["model"]["export_dir"] = str(tmp_path / "export")
     if recipe["model"].get("init_from"):  # of an image model: weights are fitted as those of CLIP would be
-        save_clip(VideoEncoderConfig(**recipe["model"]["video"] | IMAGE), tmp_path / "start")
+        preprocess = Preprocess.from_json(recipe["model"]["preprocess"])
+        save_clip(VideoEncoderConfig(**recipe["model"]["video"] | IMAGE), preprocess, tmp_path / "start")
         recipe["model"]["init_from"] = str(tmp_path / "start")
     if "text" in recipe["model"]:
         recipe["model"]["text"] |= {

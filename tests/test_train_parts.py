@@ -2,6 +2,7 @@
 
 import pickle
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -303,8 +304,6 @@ def test_an_image_tower_becomes_a_joint_encoder_that_sees_one_frame_as_before() 
     torch.manual_seed(0)
     mean, std = INFERENCE.preprocess.mean, INFERENCE.preprocess.std
     source = tiny_dual(TINY_RUN_OVERLAP).video
-    from dataclasses import replace
-
     joint = replace(TINY_RUN_OVERLAP, regime="joint", num_frames=6, temporal_embedding=True, run_length_embedding=True)
     target = VideoEncoder(joint, mean=mean, std=std).eval()
     load_weights(target, adapt_video_weights(source, target), source="test")
@@ -314,8 +313,6 @@ def test_an_image_tower_becomes_a_joint_encoder_that_sees_one_frame_as_before() 
 
 
 def test_temporal_embeddings_are_interpolated_or_cut_and_tubelets_share_the_patch_weights() -> None:
-    from dataclasses import replace
-
     mean, std = INFERENCE.preprocess.mean, INFERENCE.preprocess.std
     source = tiny_dual().video  # two steps
     longer = VideoEncoder(replace(TINY, num_frames=8), mean=mean, std=std)
@@ -340,6 +337,9 @@ def test_a_recipe_starts_from_a_checkpoint_folder(tmp_path: Path) -> None:
         assert torch.equal(model.state_dict()[name], tensor)
     same = build_model(video=TINY, text=TINY_TEXT, inference=INFERENCE, captions=list, init_from=str(tmp_path))
     assert torch.equal(same.text.projection.weight, source.text.projection.weight)  # type: ignore[union-attr,arg-type]
+    other = replace(INFERENCE, preprocess=replace(INFERENCE.preprocess, mean=(0.5, 0.5, 0.5)))
+    with pytest.raises(ConfigError, match=r"mean \(0.5, 0.5, 0.5\).* was trained with mean \(0.4, 0.5, 0.6\)"):
+        build_model(video=TINY, text=None, inference=other, captions=list, init_from=str(tmp_path))
     with pytest.raises(ConfigError, match="needs text"):
         build_model(video=TINY, text=None, inference=INFERENCE, captions=list, init_from=None)
 

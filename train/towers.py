@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,6 +19,7 @@ from vlrlt.models.text import SentencePieceText, TextTower
 from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.models.vocabulary import fit_vocabulary
 from vlrlt.models.weights import load_weights
+from vlrlt.video.transforms import Preprocess
 
 Lock = Literal["none", "video", "text"]
 
@@ -50,9 +52,11 @@ def build_model(
 
     Raises:
         CheckpointError: a model cannot be loaded, or its weights do not fit.
-        ConfigError: there is nothing to make a text tower from.
+        ConfigError: there is nothing to make a text tower from, or the recipe normalises unlike init_from.
     """
     source = None if init_from is None else _load(init_from)
+    if source is not None:
+        _check_normalisation(inference.preprocess, source.inference.preprocess, init_from=str(init_from))
     tower = VideoEncoder(video, mean=inference.preprocess.mean, std=inference.preprocess.std)
     if source is not None:
         load_weights(tower, adapt_video_weights(source.video, tower), source=str(init_from))
@@ -104,6 +108,15 @@ def _load(name: str) -> DualEncoder:
     from vlrlt.models.open_clip import load_open_clip  # open_clip takes seconds to import
 
     return load_open_clip(name)
+
+
+def _check_normalisation(ours: Preprocess, theirs: Preprocess, *, init_from: str) -> None:
+    """Weights expect the mean and the standard deviation that they were trained with."""
+    if not np.allclose((ours.mean, ours.std), (theirs.mean, theirs.std), atol=1e-4):
+        raise ConfigError(
+            f"preprocess has mean {ours.mean} and std {ours.std}, but {init_from} was trained with mean {theirs.mean} "
+            f"and std {theirs.std}; write those into the recipe"
+        )
 
 
 def _text(

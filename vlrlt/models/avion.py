@@ -6,7 +6,8 @@ layer for patches in (channel, row, column) order, spatial positions repeated fo
 with its spatial position only. LaViLa's own TimeSformer checkpoints attend differently and are refused.
 
 A .pt or .pth file is a pickle. It is read by torch's restricted unpickler, which makes tensors and plain containers and
-runs no code of the file; argparse.Namespace, where AVION keeps its options, is the one class that is allowed besides.
+runs no code of the file. Allowed besides are argparse.Namespace, where AVION keeps its options, and NumPy's numbers,
+because its best score is one.
 
 Shape legend: D width, K pixels of a patch.
 """
@@ -14,7 +15,9 @@ Shape legend: D width, K pixels of a patch.
 import argparse
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,11 +27,23 @@ from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.open_clip import build_open_clip_text
 from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.models.weights import load_weights
-from vlrlt.tokens.run_length import TokenPolicy
+from vlrlt.tokens.run_length import DENSE
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
 
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""Mean and standard deviation of R, G, B values in [0, 1]."""
+NORM_STYLES: dict[str, Normalisation] = {
+    "openai": ((108.3272985 / 255, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "timm": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+"""By AVION's option norm_style, whose default is openai; its red mean is not OpenAI's 122.77 (its scripts, line 236 of
+main_lavila_finetune_mir.py)."""
+_NUMPY_NUMBERS: list[Any] = [
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8")),
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),  # NumPy 1, 2
+]
 _HEAD_WIDTH = 64
 _TEXT_ARCHITECTURES = {512: "ViT-B-16", 768: "ViT-L-14"}
 """open_clip architectures with AVION's text towers, by width."""
@@ -55,7 +70,7 @@ def load_avion(path: Path) -> DualEncoder:
         CheckpointError: the file is missing, holds more than tensors and options, or is no AVION model.
     """
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace, *_NUMPY_NUMBERS]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever a wrong byte leads to
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -64,15 +79,23 @@ def load_avion(path: Path) -> DualEncoder:
     tensors = {
         str(name).removeprefix("module."): tensor.float() for name, tensor in weights.items() if torch.is_tensor(tensor)
     }
-    return convert_avion(tensors, source=str(path))
+    options = content.get("args") if isinstance(content, dict) else None
+    return convert_avion(tensors, source=str(path), norm_style=getattr(options, "norm_style", "openai"))
 
 
-def convert_avion(weights: dict[str, Tensor], *, source: str) -> DualEncoder:
-    """A state dict as a dual encoder.
+def convert_avion(weights: dict[str, Tensor], *, source: str, norm_style: str = "openai") -> DualEncoder:
+    """A state dict as a dual encoder that keeps every token, as AVION trains.
+
+    Args:
+        weights: by AVION's names.
+        source: for messages.
+        norm_style: AVION's option of that name.
 
     Raises:
         CheckpointError: it is no AVION model; what is missing or unexpected is named.
     """
+    if norm_style not in NORM_STYLES:
+        raise CheckpointError(f"{source}: norm_style must be one of {', '.join(NORM_STYLES)}, got {norm_style!r}")
     missing = [f"{tower}." for tower in ("visual", "textual") if not any(name.startswith(tower) for name in weights)]
     if missing or "visual.conv1.weight" not in weights:
         raise CheckpointError(
@@ -84,7 +107,8 @@ def convert_avion(weights: dict[str, Tensor], *, source: str) -> DualEncoder:
         raise CheckpointError(f"{source}: AVION models have no {', '.join(strays[:5])} ({len(strays)} unknown keys)")
     visual = {name.removeprefix("visual."): tensor for name, tensor in weights.items() if name.startswith("visual.")}
     config = _video_config(visual)
-    preprocess = Preprocess(image_size_px=config.image_size_px, mean=CLIP_MEAN, std=CLIP_STD)
+    mean, std = NORM_STYLES[norm_style]
+    preprocess = Preprocess(image_size_px=config.image_size_px, mean=mean, std=std)
     video = VideoEncoder(config, mean=preprocess.mean, std=preprocess.std)
     load_weights(video, _video_weights(visual), source=source)
 
@@ -98,7 +122,7 @@ def convert_avion(weights: dict[str, Tensor], *, source: str) -> DualEncoder:
     inference = InferenceConfig(
         preprocess=preprocess,
         sampling=ClipSampling(clip_s=4.0, stride_s=2.0, num_frames=config.num_frames),
-        policy=TokenPolicy(),
+        policy=DENSE,
     )
     dual = DualEncoder(video=video, text=text, inference=inference)
     dual.logit_scale.data.copy_(scale)
