@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from vlrlt.errors import DecodeError
 from vlrlt.index.library.catalog import LibrarySettings
 from vlrlt.index.search.language import ClipQuery, ImageQuery, TextQuery
 from vlrlt.models.text_onnx import OnnxText
 from vlrlt.types import ClipEmbeddings, Float32Array, UInt8Array
+from vlrlt.video.picture import read_picture
 from vlrlt.video.worker import DecodeProcess
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class TextEmbedder:
 
 
 def embed_query(query: TextQuery | ImageQuery | ClipQuery, embedder: "Embedder") -> Float32Array:
-    """The unit vector of a query, (D,). Video is read by a process of its own, like the archive.
+    """The unit vector of a query, (D,). Pictures and video are read by processes of their own, like the archive.
 
     Raises:
         DecodeError: the picture or video cannot be read.
@@ -71,7 +70,7 @@ def embed_query(query: TextQuery | ImageQuery | ClipQuery, embedder: "Embedder")
     if isinstance(query, TextQuery):
         return mean_direction(embedder.embed_texts([query.text]))
     if isinstance(query, ImageQuery):
-        square_HWC = embedder.preprocess(_read_image(query.path))
+        square_HWC = read_picture(query.path, embedder.preprocess)
         return mean_direction(embedder.embed_clips(square_HWC[None, None]).vectors_BD)
     with DecodeProcess() as decoder:
         clips = decoder.clips(query.path, sampling=embedder.sampling, preprocess=embedder.preprocess, within=query.span)
@@ -79,15 +78,6 @@ def embed_query(query: TextQuery | ImageQuery | ClipQuery, embedder: "Embedder")
     if not vectors:
         raise DecodeError(query.path, stage="decode", reason=clips.partial_reason or "it has no frames")
     return mean_direction(np.concatenate(vectors))
-
-
-def _read_image(path: Path) -> UInt8Array:
-    """RGB pixels, upright."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise DecodeError(path, stage="open", reason=getattr(error, "strerror", None) or str(error)) from error
 
 
 def mean_direction(vectors_ND: Float32Array) -> Float32Array:

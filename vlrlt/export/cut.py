@@ -11,11 +11,13 @@ import av
 from av.codec.context import Flags
 from av.container import OutputContainer
 
-from vlrlt.errors import ConfigError, CorruptVideoError
+from vlrlt.errors import ConfigError, CorruptVideoError, DecodeError
 from vlrlt.export.output import new_file
 from vlrlt.formats import format_time
 from vlrlt.types import ClipSpan
 from vlrlt.video.container import one_line, open_container
+from vlrlt.video.limited import Limits, call_limited
+from vlrlt.video.media import film_cpu_s
 from vlrlt.video.pyav import PyAVDecoder
 from vlrlt.video.sound import Sound
 
@@ -29,6 +31,9 @@ _X264 = {"preset": "veryfast", "crf": "18", "bf": "0"}
 """Without B-frames the file stores how long the last picture stays."""
 _SEEK_MARGINS_S = (0.0, 2.0, 20.0)
 """How long before the piece to look for its key frame, in turn; then from the beginning of the file."""
+
+_MIN_LARGEST_BYTES = 2**32
+"""A cut may have so many bytes, and four times those of its video on top."""
 
 _Packet = tuple[float, int, "av.Packet[Any]"]
 """Seconds at which it is due, a number that breaks ties, and the packet."""
@@ -85,6 +90,8 @@ def cut_video(path: Path, span: ClipSpan, out: Path, *, mode: CutMode = "exact",
     video's own frame times, upright by the same display matrix. "copy" takes the stored packets from the key frame at
     or before the start: fast and without loss, but more than was asked for.
 
+    A limited child does it.
+
     Args:
         path: the video.
         span: seconds since its first frame; what lies beyond its end is left out.
@@ -101,31 +108,39 @@ def cut_video(path: Path, span: ClipSpan, out: Path, *, mode: CutMode = "exact",
         raise ConfigError(f"{out} is the video itself, which is only read; write to another file")
     if mode == "exact" and out.suffix.lower() not in EXACT_SUFFIXES:
         raise ConfigError(f"a cut is written as {', '.join(EXACT_SUFFIXES)}, got {out.name!r}; try {out.stem}.mp4")
+    limits = Limits(path=path, cpu_s=film_cpu_s(span.duration_s), max_file_bytes=_largest_bytes(path))
+    with new_file(out, force=force) as unfinished:
+        wanted = (span.start_s, span.end_s)
+        start_s, end_s, sound, problem = call_limited(_write_cut, limits, path, wanted, unfinished, out.name, mode)
+    return Cut(video=path, out=out, mode=mode, asked=span, start_s=start_s, end_s=end_s, sound=sound, problem=problem)
+
+
+def _largest_bytes(path: Path) -> int:
+    try:
+        return _MIN_LARGEST_BYTES + 4 * path.stat().st_size
+    except OSError as error:
+        raise DecodeError(path, stage="open", reason=error.strerror or str(error)) from error
+
+
+def _write_cut(
+    path: Path, span_s: tuple[float, float], unfinished: Path, name: str, mode: CutMode
+) -> tuple[float, float, bool, str | None]:
+    """Seconds at which the film really begins and ends, whether it has sound, and what is missing."""
+    span = ClipSpan(*span_s)
     with PyAVDecoder(path) as decoder:
         if span.start_s >= decoder.info.duration_s:
             lasts = f"{path} lasts {format_time(decoder.info.duration_s, decimals=2)}"
             raise ConfigError(f"{lasts}, so nothing of it lies in {_span_text(span)}")
         wanted = ClipSpan(span.start_s, min(span.end_s, decoder.info.duration_s))
-        with new_file(out, force=force) as unfinished:
-            try:
-                with av.open(str(unfinished), "w", container_options=_options(unfinished)) as output:
-                    write = _encode if mode == "exact" else _copy
-                    written, sound, problem = write(decoder, wanted, output)
-            except av.FFmpegError as error:
-                reason = one_line(error)
-                raise ConfigError(f"{out.name}: cannot be written: {reason}; try another suffix, e.g. .mkv") from error
-            except ValueError as error:
-                raise ConfigError(f"{out.name}: {error}; try another suffix, e.g. .mkv") from error
-    return Cut(
-        video=path,
-        out=out,
-        mode=mode,
-        asked=span,
-        start_s=written.start_s,
-        end_s=written.end_s,
-        sound=sound,
-        problem=problem,
-    )
+        try:
+            with av.open(str(unfinished), "w", container_options=_options(unfinished)) as output:
+                write = _encode if mode == "exact" else _copy
+                written, sound, problem = write(decoder, wanted, output)
+        except av.FFmpegError as error:
+            raise ConfigError(f"{name}: cannot be written: {one_line(error)}; try another suffix, e.g. .mkv") from error
+        except ValueError as error:
+            raise ConfigError(f"{name}: {error}; try another suffix, e.g. .mkv") from error
+    return written.start_s, written.end_s, sound, problem
 
 
 def _options(out: Path) -> dict[str, str]:

@@ -1,10 +1,10 @@
 """Where results are written: never over anything unasked, never into the archive, and only when they are complete."""
 
 import contextlib
-import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from vlrlt.atomic import replacing
 from vlrlt.errors import ConfigError
 
 
@@ -21,16 +21,12 @@ def new_file(out: Path, *, force: bool = False) -> Iterator[Path]:
     """
     if out.exists() and not force:
         raise ConfigError(f"{out} exists; choose another name, or replace it with --force (HTTP, Python: force)")
-    unfinished = out.with_name(f".{uuid.uuid4().hex}{out.suffix}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        yield unfinished
-        unfinished.replace(out)
+        with replacing(out) as unfinished:
+            yield unfinished
     except OSError as error:
         raise ConfigError(f"{out} cannot be written: {error.strerror}; try a folder with free space") from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
 
 
 def check_outside(out: Path, archive: Iterable[Path]) -> None:

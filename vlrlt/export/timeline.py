@@ -12,6 +12,7 @@ from vlrlt.export.piece import Piece
 from vlrlt.extras import require
 from vlrlt.video.container import open_container
 from vlrlt.video.decode import probe
+from vlrlt.video.limited import Limits, call_limited
 
 TimelineFormat = Literal["edl", "fcpxml", "otio"]
 _ADAPTERS: dict[TimelineFormat, tuple[str, str | None]] = {
@@ -70,14 +71,19 @@ def as_timeline(pieces: Sequence[Piece], *, title: str, kind: TimelineFormat) ->
 
 
 def _source(video: Path, url: str, kind: TimelineFormat, number: int) -> _Source:
-    info = probe(video)
-    container, _ = open_container(video)
-    with container:
-        sound = bool(container.streams.audio)
+    duration_s, average_fps, sound = call_limited(_look_at, Limits(path=video), video)
     # With a host the FCPXML adapter does not run ffprobe on the file to guess a format's name.
     url = url.replace("file:///", "file://localhost/", 1) if kind == "fcpxml" else url
     reel = re.sub(r"[^A-Za-z0-9]", "", video.stem)[: 8 - len(str(number))] + str(number)
-    return _Source(url, info.duration_s, info.average_fps or 25.0, sound, reel)
+    return _Source(url, duration_s, average_fps or 25.0, sound, reel)
+
+
+def _look_at(video: Path) -> tuple[float, float, bool]:
+    """Length in seconds, frames per second, and whether there is sound. For limited children."""
+    info = probe(video)
+    container, _ = open_container(video)
+    with container:
+        return info.duration_s, info.average_fps, bool(container.streams.audio)
 
 
 def _common_rate(rates: Sequence[float], kind: TimelineFormat) -> float:

@@ -43,7 +43,7 @@ class Pictures:
         middle_s = (moment.start_s + moment.end_s) / 2
 
         def write(out: Path) -> None:
-            media.thumbnail(Path(moment.video), middle_s, width_px=THUMBNAIL_WIDTH_PX).save(out, "JPEG", quality=85)
+            out.write_bytes(media.thumbnail(Path(moment.video), middle_s, width_px=THUMBNAIL_WIDTH_PX))
 
         return self._cached(moment, content_hash, f"{THUMBNAIL_WIDTH_PX}.jpg", write)
 
@@ -53,7 +53,7 @@ class Pictures:
         times_s = [moment.start_s + (part + 0.5) * part_s for part in range(STRIP_FRAMES)]
 
         def write(out: Path) -> None:
-            media.strip(Path(moment.video), times_s, width_px=THUMBNAIL_WIDTH_PX).save(out, "JPEG", quality=80)
+            out.write_bytes(media.strip(Path(moment.video), times_s, width_px=THUMBNAIL_WIDTH_PX))
 
         return self._cached(moment, content_hash, f"strip-{THUMBNAIL_WIDTH_PX}.jpg", write)
 

@@ -17,8 +17,6 @@ import json
 import logging
 import os
 import queue
-import resource
-import signal
 import struct
 import sys
 import threading
@@ -34,6 +32,7 @@ from vlrlt.errors import CorruptVideoError, DecodeError
 from vlrlt.types import Clip, ClipSpan, Float64Array, Frame, UInt8Array
 from vlrlt.video.clip_request import ClipRequest
 from vlrlt.video.frame_skipping import EVERY_FRAME, choose_frame_skipping
+from vlrlt.video.limits import MAX_MEMORY_BYTES, limit_cpu, limit_process
 from vlrlt.video.pyav import PyAVDecoder
 from vlrlt.video.sampling import frame_times
 from vlrlt.video.still import StillDetector
@@ -41,7 +40,6 @@ from vlrlt.video.still import StillDetector
 HEADER_LENGTH = struct.Struct(">I")
 
 _ALIVE_EVERY_S = 1.0
-_MAX_MEMORY_BYTES = 4 * 2**30
 _MAX_CPU_S = 300.0
 """CPU time that any file may take, and per second of video on top:"""
 _MAX_CPU_S_PER_S = 30.0
@@ -51,15 +49,7 @@ _MAX_AHEAD_BYTES = 64 * 2**20
 
 def main() -> None:
     """Answer requests until stdin closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for limit, maximum in (
-        (resource.RLIMIT_AS, _MAX_MEMORY_BYTES),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-    ):
-        _, hard = resource.getrlimit(limit)
-        maximum = maximum if hard == resource.RLIM_INFINITY else min(maximum, hard)
-        resource.setrlimit(limit, (maximum, maximum))
+    limit_process(max_file_bytes=0)
     # FFmpeg's last error line goes into the reason of an exception, and nowhere else.
     av.logging.set_level(av.logging.ERROR)
     logging.getLogger("libav").disabled = True
@@ -88,12 +78,12 @@ def _answer(request: dict[str, Any], answers: int) -> None:
     outbox = _Outbox(answers, max_messages=max(2, _MAX_AHEAD_BYTES // clip_bytes))
     started_s = time.thread_time()
     try:
-        _limit_cpu(_MAX_CPU_S)
+        limit_cpu(_MAX_CPU_S)
         with PyAVDecoder(path, on_packet=outbox.stay_alive) as decoder:
             info = dataclasses.asdict(decoder.info)
             del info["path"]  # the parent has it as it was given
             outbox.put({"kind": "info", "info": info})
-            _limit_cpu(_MAX_CPU_S + _MAX_CPU_S_PER_S * decoder.info.duration_s)
+            limit_cpu(_MAX_CPU_S + _MAX_CPU_S_PER_S * decoder.info.duration_s)
             resize_s = 0.0
             if wanted is not None:
                 reader = _ClipReader(decoder, wanted)
@@ -107,17 +97,9 @@ def _answer(request: dict[str, Any], answers: int) -> None:
     except DecodeError as error:
         outbox.put({"kind": "error", "error": error.as_json()})
     except MemoryError:
-        reason = f"it needs more than {_MAX_MEMORY_BYTES / 2**30:.0f} GiB of memory"
+        reason = f"it needs more than {MAX_MEMORY_BYTES / 2**30:.0f} GiB of memory"
         outbox.put({"kind": "error", "error": CorruptVideoError(path, stage="decode", reason=reason).as_json()})
     outbox.close()
-
-
-def _limit_cpu(seconds: float) -> None:
-    """Let this process use so much CPU time from now on; beyond it, it is killed."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    soft = int(used.ru_utime + used.ru_stime + seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
 class _Outbox:

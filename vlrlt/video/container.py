@@ -35,7 +35,7 @@ _MAGIC_BYTES = 32
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 """Names, at byte 4, of what an MP4 or QuickTime file may begin with."""
 
-_MAX_PIXELS = 2**27
+MAX_PIXELS = 2**27
 """Of a frame: 16,384 x 8,192. A header that claims more is damaged, or a trap for memory."""
 
 
@@ -82,12 +82,12 @@ def open_container(path: Path, *, with_sound: bool = False) -> tuple[av.containe
     reason = None
     if context.codec.name not in _CODECS.split(","):
         reason = f"the decoder {context.codec.name!r} is not among those that may run"
-    elif context.width * context.height > _MAX_PIXELS:
-        reason = f"its pictures of {context.width} x {context.height} pixels are larger than {_MAX_PIXELS} pixels"
+    elif context.width * context.height > MAX_PIXELS:
+        reason = f"its pictures of {context.width} x {context.height} pixels are larger than {MAX_PIXELS} pixels"
     if reason is not None:
         container.close()
         raise CorruptVideoError(path, stage="open", reason=reason)
-    context.options = {"max_pixels": str(_MAX_PIXELS)}
+    context.options = {"max_pixels": str(MAX_PIXELS)}
     # Measured no slower for many files; threads delay errors and hang beside PyTorch (PyAV#1962).
     stream.thread_count = 1
     return container, stream

@@ -1,6 +1,6 @@
 """What people look at: a still of a moment, and a short clip of it that every browser plays."""
 
-import uuid
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import chain, groupby, pairwise
@@ -11,12 +11,20 @@ import numpy as np
 from av.codec.context import Flags
 from PIL import Image
 
+from vlrlt.atomic import replacing
 from vlrlt.errors import ConfigError, CorruptVideoError
 from vlrlt.types import Frame
+from vlrlt.video.limited import Limits, call_limited
 from vlrlt.video.pyav import PyAVDecoder
 
 _PREVIEW_FPS = 30
 """Most frames per second of a preview; a source with fewer keeps its own."""
+
+PICTURE_CPU_S = 120.0
+"""CPU time for a picture: some files must be decoded from their start."""
+_FILM_CPU_S_PER_S = 30.0
+PICTURE_BYTES = 2**28
+"""Of a picture or a preview on disk."""
 
 _TIME_BASE = Fraction(1, 90_000)
 
@@ -24,8 +32,8 @@ _X264 = {"preset": "veryfast", "crf": "23", "bf": "0"}
 """Without B-frames the mp4 stores the length of the last frame, which may be long."""
 
 
-def thumbnail(path: Path, time_s: float, *, width_px: int = 320) -> Image.Image:
-    """The frame on screen at a time, upright, in its own aspect ratio.
+def thumbnail(path: Path, time_s: float, *, width_px: int = 320) -> bytes:
+    """The frame on screen at a time, upright, in its own aspect ratio, as a JPEG; decoded by a limited child.
 
     Args:
         path: the video.
@@ -38,17 +46,16 @@ def thumbnail(path: Path, time_s: float, *, width_px: int = 320) -> Image.Image:
     """
     if width_px < 1:
         raise ConfigError(f"width_px must be 1 or more, got {width_px}; try 320")
-    with PyAVDecoder(path) as decoder:
-        frame = next(decoder.frames_at([time_s]), None)
-        if frame is None:
-            reason = decoder.partial_reason or f"there is no frame at {time_s:.2f} s"
-            raise CorruptVideoError(path, stage="decode", reason=reason)
-    image = Image.fromarray(frame.rgb_HWC)
-    return image.resize((width_px, max(1, round(image.height * width_px / image.width))), Image.Resampling.BICUBIC)
+    return call_limited(_thumbnail, Limits(path=path, cpu_s=PICTURE_CPU_S), path, time_s, width_px)
 
 
-def strip(path: Path, times_s: Sequence[float], *, width_px: int = 320) -> Image.Image:
-    """The frames on screen at some ascending times, side by side, upright.
+def _thumbnail(path: Path, time_s: float, width_px: int) -> bytes:
+    (image,) = images_at(path, [time_s], width_px=width_px)
+    return _jpeg(image, quality=85)
+
+
+def strip(path: Path, times_s: Sequence[float], *, width_px: int = 320) -> bytes:
+    """The frames on screen at some ascending times, side by side, upright, as a JPEG; decoded by a limited child.
 
     Args:
         path: the video.
@@ -58,24 +65,53 @@ def strip(path: Path, times_s: Sequence[float], *, width_px: int = 320) -> Image
     Raises:
         DecodeError: no frame can be decoded there.
     """
+    return call_limited(_strip, Limits(path=path, cpu_s=PICTURE_CPU_S), path, list(times_s), width_px)
+
+
+def _strip(path: Path, times_s: Sequence[float], width_px: int) -> bytes:
+    each_px = width_px // len(times_s)
+    pictures = list(images_at(path, times_s, width_px=each_px))
+    sheet = Image.new("RGB", (each_px * len(pictures), pictures[0].height))
+    for number, picture in enumerate(pictures):
+        sheet.paste(picture, (number * each_px, 0))
+    return _jpeg(sheet, quality=80)
+
+
+def images_at(path: Path, times_s: Iterable[float], *, width_px: int | None) -> Iterator[Image.Image]:
+    """The frames on screen at some ascending times, as far as the video goes. For limited children.
+
+    Args:
+        path: the video.
+        times_s: seconds since its first frame, at least one.
+        width_px: of each picture; None: that of the video.
+
+    Raises:
+        DecodeError: no frame can be decoded there.
+    """
+    times_s = list(times_s)
+    found = False
     with PyAVDecoder(path) as decoder:
-        pictures = [Image.fromarray(frame.rgb_HWC) for frame in decoder.frames_at(times_s)]
-        if not pictures:
+        for frame in decoder.frames_at(times_s):
+            found = True
+            image = Image.fromarray(frame.rgb_HWC)
+            width = width_px or image.width
+            yield image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.BICUBIC)
+        if not found:
             reason = decoder.partial_reason or f"there is no frame at {times_s[0]:.2f} s"
             raise CorruptVideoError(path, stage="decode", reason=reason)
-    each_px = width_px // len(times_s)
-    height_px = max(1, round(pictures[0].height * each_px / pictures[0].width))
-    sheet = Image.new("RGB", (each_px * len(pictures), height_px))
-    for number, picture in enumerate(pictures):
-        sheet.paste(picture.resize((each_px, height_px), Image.Resampling.BICUBIC), (number * each_px, 0))
-    return sheet
+
+
+def _jpeg(image: Image.Image, *, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
 
 
 def cut_preview(path: Path, start_s: float, end_s: float, out: Path, *, height_px: int = 360) -> None:
     """Cut [start_s, end_s) out of a video into a small H.264 mp4 that plays before it is fully loaded.
 
     Pictures are upright and keep their own times, counted from start_s; there is no sound. The file appears under its
-    name only when it is complete.
+    name only when it is complete. A limited child does it.
 
     Args:
         path: the video.
@@ -91,21 +127,28 @@ def cut_preview(path: Path, start_s: float, end_s: float, out: Path, *, height_p
     if not 0 <= start_s < end_s or height_px < 2:
         got = f"got [{start_s}, {end_s}) and {height_px}"
         raise ConfigError(f"a preview needs 0 <= start_s < end_s and height_px >= 2, {got}; try height_px=360")
-    unfinished = out.with_name(f".{uuid.uuid4().hex}.mp4")
+    limits = Limits(path=path, cpu_s=film_cpu_s(end_s - start_s), max_file_bytes=PICTURE_BYTES)
     try:
-        with PyAVDecoder(path) as decoder:
-            end_s = min(end_s, decoder.info.duration_s)
-            frames = decoder.frames_at(np.arange(start_s, end_s, 1 / _PREVIEW_FPS))
-            height_px = min(height_px, decoder.info.height_px)
-            write_mp4(_timed(frames, start_s, end_s), unfinished, height_px=height_px)
-            if not unfinished.exists():
-                reason = decoder.partial_reason or f"it ends at {end_s:.2f} s"
-                raise CorruptVideoError(path, stage="decode", reason=f"no frame from {start_s:.2f} s on: {reason}")
-        unfinished.replace(out)
-    except (av.FFmpegError, OSError) as error:
+        with replacing(out) as unfinished:
+            call_limited(_write_preview, limits, path, start_s, end_s, unfinished, height_px)
+    except OSError as error:
         raise ConfigError(f"{out}: cannot write the preview: {error}; try a folder with free space") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+
+
+def _write_preview(path: Path, start_s: float, end_s: float, out: Path, height_px: int) -> None:
+    with PyAVDecoder(path) as decoder:
+        end_s = min(end_s, decoder.info.duration_s)
+        frames = decoder.frames_at(np.arange(start_s, end_s, 1 / _PREVIEW_FPS))
+        height_px = min(height_px, decoder.info.height_px)
+        write_mp4(_timed(frames, start_s, end_s), out, height_px=height_px)
+        if not out.exists():
+            reason = decoder.partial_reason or f"it ends at {end_s:.2f} s"
+            raise CorruptVideoError(path, stage="decode", reason=f"no frame from {start_s:.2f} s on: {reason}")
+
+
+def film_cpu_s(duration_s: float) -> float:
+    """CPU time for making a film of so many seconds: little at any usual size, enough at the largest."""
+    return PICTURE_CPU_S + _FILM_CPU_S_PER_S * duration_s
 
 
 def _timed(frames: Iterable[Frame], start_s: float, end_s: float) -> Iterator[tuple[Frame, float, float]]:
@@ -130,11 +173,19 @@ def write_mp4(frames: Iterable[tuple[Frame, float, float]], out: Path, *, height
     source_height_px, source_width_px, _ = first[0].rgb_HWC.shape
     height_px = _even(height_px)
     width_px = _even(source_width_px * height_px / source_height_px)
+    try:
+        _encode(chain([first], frames), out, size_px=(width_px, height_px))
+    except av.FFmpegError as error:
+        raise OSError(error.errno, error.strerror) from error
+
+
+def _encode(frames: Iterable[tuple[Frame, float, float]], out: Path, *, size_px: tuple[int, int]) -> None:
+    width_px, height_px = size_px
     with av.open(str(out), "w", format="mp4", container_options={"movflags": "+faststart"}) as output:
         stream = output.add_stream("libx264", rate=_PREVIEW_FPS, options=_X264, time_base=_TIME_BASE)
         stream.width, stream.height, stream.pix_fmt = width_px, height_px, "yuv420p"
         stream.codec_context.flags |= Flags.frame_duration
-        for frame, from_s, until_s in chain([first], frames):
+        for frame, from_s, until_s in frames:
             picture = av.VideoFrame.from_ndarray(frame.rgb_HWC, format="rgb24")
             picture = picture.reformat(width_px, height_px, "yuv420p", interpolation="BICUBIC")
             picture.time_base = _TIME_BASE

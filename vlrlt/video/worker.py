@@ -7,9 +7,7 @@ is replaced after so many of them, or when it has grown: decoders leak.
 import json
 import os
 import select
-import signal
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -23,21 +21,17 @@ from vlrlt.errors import ConfigError, DecodeError, DecodeStage, DecodeTimeoutErr
 from vlrlt.types import Clip, ClipSpan, Float64Array, UInt8Array, VideoInfo
 from vlrlt.video.child import HEADER_LENGTH
 from vlrlt.video.clip_request import ClipRequest
+from vlrlt.video.limits import kill, rss_bytes, start_child, why_it_died
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
 
 DEADLINE_S = 60.0
 """How long the child may be silent; a slow file is not silent, a hanging decoder is."""
 
-_EXIT_S = 5.0
-"""How long a child that closed its pipe may take to exit."""
-
 _MAX_VIDEOS = 50
 _MAX_IDLE_BYTES = 2**30
 """A child that has served so many videos, or is so large between two, is replaced."""
 
-_FAULTS = frozenset((signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGXCPU))
-"""Signals that a child dies of because of the file: the next try would end like this one."""
 
 
 class DecodeProcess:
@@ -119,19 +113,19 @@ class DecodeProcess:
     def _send(self, path: Path, clips: ClipRequest | None, deadline_s: float) -> None:
         if self._child is None or self._answers is None or not self._answers.complete or self._is_worn_out():
             self.close()
-            self._child, self._num_served = _start_child(), 0
+            self._child, self._num_served = start_child("vlrlt.video.child"), 0
         self._num_served += 1
         self._answers = _Answers(self._child, path, deadline_s)
         self._answers.ask({"path": str(path.absolute()), "clips": None if clips is None else clips.as_json()})
 
     def _is_worn_out(self) -> bool:
         child = cast("subprocess.Popen[bytes]", self._child)
-        return child.poll() is not None or self._num_served >= _MAX_VIDEOS or _rss_bytes(child.pid) > _MAX_IDLE_BYTES
+        return child.poll() is not None or self._num_served >= _MAX_VIDEOS or rss_bytes(child.pid) > _MAX_IDLE_BYTES
 
     def close(self) -> None:
         """End the child; calling it twice is fine."""
         if self._child is not None:
-            _kill(self._child)
+            kill(self._child)
             self._child = self._answers = None
 
     def __enter__(self) -> Self:
@@ -271,37 +265,10 @@ class _Answers:
 
     def _lost(self, stage: DecodeStage, *, reason: str | None = None) -> DecodeTimeoutError:
         """Make sure that the child is gone, and say why."""
+        may_pass = True
         if reason is None:
-            with suppress(subprocess.TimeoutExpired):
-                self._child.wait(_EXIT_S)
-        _kill(self._child)
-        if reason is None:
-            code = self._child.returncode
-            reason = f"the decoder process died ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
+            reason, may_pass = why_it_died(self._child)
+        kill(self._child)
         error = DecodeTimeoutError(self._path, stage=stage, reason=reason)
-        error.may_pass = -(self._child.returncode or 0) not in _FAULTS
+        error.may_pass = may_pass
         return error
-
-
-def _start_child() -> subprocess.Popen[bytes]:
-    # -P: nothing in the working directory may stand in for a module of the child.
-    paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-P", "-m", "vlrlt.video.child"]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        command, bufsize=0, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment
-    )
-
-
-def _rss_bytes(pid: int) -> int:
-    """Memory that a process holds; 0 where the system does not tell."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError):
-        return 0
-
-
-def _kill(child: subprocess.Popen[bytes]) -> None:
-    child.kill()
-    child.communicate()
