@@ -19,10 +19,7 @@ from PIL import Image
 
 from vlrlt.errors import DecodeError
 from vlrlt.index.run.build import index_paths
-from vlrlt.index.search.language import ClipQuery, ImageQuery
-from vlrlt.index.search.searcher import SearchOptions
-from vlrlt.service import Service
-from vlrlt.types import ClipSpan
+from vlrlt.service import Library
 from vlrlt.video.limited import MAX_CHILDREN
 from vlrlt.video.limits import MAX_MEMORY_BYTES, rss_bytes
 from vlrlt.video.media import thumbnail
@@ -114,17 +111,17 @@ def test_nothing_foreign_is_decoded_in_the_process_of_a_server(tmp_path: Path, m
     monkeypatch.setattr("vlrlt.video.pyav.PyAVDecoder.__init__", refuse)
     monkeypatch.setattr("av.open", refuse)
     monkeypatch.setattr("PIL.Image.open", refuse)
-    with Service(tmp_path / "library", model=ColourEmbedder()) as service:
-        (hit, *_) = service.search(ImageQuery(tmp_path / "red.png"), k=1, options=SearchOptions(tail=True)).hits
-        service.search(ClipQuery(tmp_path / "archive" / "a.mp4", ClipSpan(0, 1)))
-        assert service.thumbnail(hit)
-        assert service.strip(hit)
-        assert service.preview(hit).stat().st_size > 0
-        assert service.animation(hit).stat().st_size > 0
-        service.cut(hit, tmp_path / "cut.mp4")
-        service.cut(hit, tmp_path / "copy.mp4", mode="copy")
-        service.export([hit], tmp_path / "board.png", title="red")
-        service.export([hit], tmp_path / "list.edl", title="red")
+    with Library(tmp_path / "library", model=ColourEmbedder()) as library:
+        (hit, *_) = library.search(images=tmp_path / "red.png", k=1, tail=True).hits
+        library.search(clips=f"{tmp_path / 'archive' / 'a.mp4'}@0-1")
+        assert library.thumbnail(hit)
+        assert library.strip(hit)
+        assert library.preview(hit).stat().st_size > 0
+        assert library.animation(hit).stat().st_size > 0
+        library.cut(hit, tmp_path / "cut.mp4")
+        library.cut(hit, tmp_path / "copy.mp4", mode="copy")
+        library.export([hit], tmp_path / "board.png", title="red")
+        library.export([hit], tmp_path / "list.edl", title="red")
 
 
 FUZZ = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

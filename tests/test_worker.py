@@ -346,7 +346,7 @@ def cpu_seconds(pid: int | None) -> float:
 @pytest.fixture(autouse=True)
 def _no_limit_for_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The CPU limit is for the child; here it would end the tests."""
-    monkeypatch.setattr(child, "_limit_cpu", lambda _seconds: None)
+    monkeypatch.setattr(child, "limit_cpu", lambda _seconds: None)
 
 
 @dataclass(frozen=True, kw_only=True)

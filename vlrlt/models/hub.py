@@ -19,6 +19,7 @@ import open_clip
 from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+from vlrlt.atomic import replacing
 from vlrlt.errors import CheckpointError
 from vlrlt.models.known import KNOWN_MODELS
 
@@ -186,9 +187,9 @@ def _read_lock(cache_dir: Path) -> dict[str, LockedModel]:
 
 def _write_lock(cache_dir: Path, lock: dict[str, LockedModel]) -> None:
     path = cache_dir / LOCK_FILE
-    new = path.with_suffix(f".{os.getpid()}")
     try:
-        new.write_text(json.dumps({"models": [asdict(model) for model in lock.values()]}, indent=1), encoding="utf-8")
-        new.replace(path)
+        with replacing(path) as unfinished:
+            text = json.dumps({"models": [asdict(model) for model in lock.values()]}, indent=1)
+            unfinished.write_text(text, encoding="utf-8")
     except OSError as error:
         raise CheckpointError(f"{path} cannot be written: {error.strerror}; pull as a user who may write it") from error

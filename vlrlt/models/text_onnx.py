@@ -5,7 +5,6 @@ Shape legend: B texts, L token ids, D embedding.
 
 import base64
 import json
-import uuid
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vlrlt.atomic import replacing
 from vlrlt.errors import ConfigError
 from vlrlt.extras import require
 from vlrlt.models.byte_pairs import BytePairTokenizer, byte_pair_vocabulary
@@ -48,11 +48,10 @@ def export_text(model: "DualEncoder", path: Path, *, captions: Sequence[str] = (
 
     about = {**_vocabulary_of(model.text), "captions": list(captions)}
     onnx = require("onnx", extra="onnx")
-    unfinished = path.with_name(f"{uuid.uuid4()}.onnx")
     fast_path = torch.backends.mha.get_fastpath_enabled()
     try:
         torch.backends.mha.set_fastpath_enabled(value=False)  # one fused operator that ONNX does not have
-        with warnings.catch_warnings():
+        with replacing(path) as unfinished, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter without onnxscript is the old one
             torch.onnx.export(
                 model.text,
@@ -64,14 +63,12 @@ def export_text(model: "DualEncoder", path: Path, *, captions: Sequence[str] = (
                 opset_version=OPSET,
                 dynamo=False,
             )
-        addition = onnx.ModelProto()
-        onnx.helper.set_model_props(addition, {_ABOUT: json.dumps(about)})
-        with unfinished.open("ab") as file:  # protocol buffers one after the other are read as one
-            file.write(addition.SerializeToString())
-        unfinished.rename(path)
+            addition = onnx.ModelProto()
+            onnx.helper.set_model_props(addition, {_ABOUT: json.dumps(about)})
+            with unfinished.open("ab") as file:  # protocol buffers one after the other are read as one
+                file.write(addition.SerializeToString())
     finally:
         torch.backends.mha.set_fastpath_enabled(value=fast_path)
-        unfinished.unlink(missing_ok=True)
 
 
 def _vocabulary_of(text: "TextTower") -> dict[str, Any]:

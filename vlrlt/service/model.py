@@ -5,7 +5,6 @@ Shape legend: M background queries, D embedding.
 
 import contextlib
 import threading
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from vlrlt.index.library.catalog import LibrarySettings, mismatch
 from vlrlt.index.search.confidence import background_texts
 from vlrlt.index.search.query_vectors import TextEmbedder
 from vlrlt.models.text_onnx import OnnxText
-from vlrlt.service.cache import cached_file
+from vlrlt.service.cache import find_cached, forget_cached, new_cached
 from vlrlt.types import Float32Array
 
 if TYPE_CHECKING:
@@ -71,17 +70,16 @@ class LibraryModel:
         """
         texts = background_texts(embedder.captions)
         name = xxhash.xxh3_128_hexdigest("\n".join((embedder.fingerprint, *texts)).encode())
-        path = cached_file(self._library_dir, f"background-{name}.npy")
-        with contextlib.suppress(OSError, ValueError):
-            vectors_MD: Float32Array = np.load(path, allow_pickle=False)
-            if vectors_MD.shape == (len(texts), embedder.embed_dim):
-                return vectors_MD
+        name = f"background-{name}.npy"
+        path = find_cached(self._library_dir, name)
+        with contextlib.suppress(OSError, ValueError, EOFError):
+            if path is not None:
+                vectors_MD: Float32Array = np.load(path, allow_pickle=False)
+                if vectors_MD.shape == (len(texts), embedder.embed_dim):
+                    return vectors_MD
         vectors_MD = embedder.embed_texts(texts)
-        with contextlib.suppress(OSError):  # only a copy
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f"{uuid.uuid4()}.npy")
-            np.save(partial, vectors_MD, allow_pickle=False)
-            partial.rename(path)
+        with contextlib.suppress(OSError), new_cached(self._library_dir, name) as unfinished:  # only a copy
+            np.save(unfinished, vectors_MD, allow_pickle=False)
         return vectors_MD
 
     def _load(self, settings: LibrarySettings) -> "Embedder":
@@ -96,25 +94,25 @@ class LibraryModel:
             policy=bound_policy(settings),
             sampling=settings.sampling,
         )
-        path = self._text_path(settings)
-        if embedder.fingerprint == settings.fingerprint and not path.exists():
-            with contextlib.suppress(CheckpointError, ConfigError, OSError):  # only a copy, to start faster
-                path.parent.mkdir(parents=True, exist_ok=True)
-                embedder.export_text(path)
+        name = _text_name(settings)
+        if embedder.fingerprint == settings.fingerprint and find_cached(self._library_dir, name) is None:
+            # only a copy, to start faster
+            with contextlib.suppress(CheckpointError, ConfigError, OSError), new_cached(self._library_dir, name) as out:
+                embedder.export_text(out)
         return embedder
 
     def _read_text_tower(self, settings: LibrarySettings) -> "Embedder | None":
         """The library's model without torch, if an earlier search has written its text tower down."""
-        path = self._text_path(settings)
-        if not path.exists():
+        path = find_cached(self._library_dir, _text_name(settings))
+        if path is None:
             return None
         try:
             text = OnnxText(path)
         except MissingExtraError:
             return None
-        except Exception:  # a damaged copy; ONNX Runtime has no common error class
+        except Exception:  # of another version; ONNX Runtime has no common error class
             with contextlib.suppress(OSError):
-                path.unlink()
+                forget_cached(path)
             return None
         return TextEmbedder(settings, text=text, load=lambda: self._checked(self._load(settings), settings))
 
@@ -123,8 +121,9 @@ class LibraryModel:
             raise mismatch(self._library_dir, settings, model=embedder.name, fingerprint=embedder.fingerprint)
         return embedder
 
-    def _text_path(self, settings: LibrarySettings) -> Path:
-        return cached_file(self._library_dir, f"text-{settings.fingerprint}.onnx")
+
+def _text_name(settings: LibrarySettings) -> str:
+    return f"text-{settings.fingerprint}.onnx"
 
 
 def bound_policy(settings: LibrarySettings) -> "TokenPolicy | None":

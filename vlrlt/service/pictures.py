@@ -3,7 +3,6 @@
 import contextlib
 import os
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import xxhash
 
 from vlrlt.errors import LibraryError
 from vlrlt.export.pictures import write_animation
-from vlrlt.service.cache import cached_file
+from vlrlt.service.cache import find_cached, forget_cached, new_cached
 from vlrlt.types import ClipSpan, Moment
 from vlrlt.video import media
 
@@ -78,21 +77,20 @@ class Pictures:
     def _cached(self, moment: Moment, content_hash: str, suffix: str, write: Callable[[Path], object]) -> Path:
         """A file of the cache, written first if it is absent."""
         key = xxhash.xxh3_128_hexdigest(f"{content_hash} {moment.start_s:.3f} {moment.end_s:.3f}".encode())
-        path = cached_file(self._library_dir, f"{key}.{suffix}")
-        if path.exists():
+        name = f"{key}.{suffix}"
+        path = find_cached(self._library_dir, name)
+        if path is not None:
             with contextlib.suppress(OSError):
                 os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))  # looked at, not changed
             return path
-        partial = path.with_name(f"{uuid.uuid4()}.{suffix}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write(partial)
-            partial.rename(path)
+            with new_cached(self._library_dir, name) as unfinished:
+                write(unfinished)
         except OSError as error:
-            raise LibraryError(f"{path.parent} cannot be written: {error.strerror}") from error
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink()
+            raise LibraryError(f"{self._library_dir / 'cache'} cannot be written: {error.strerror}") from error
+        path = find_cached(self._library_dir, name)
+        if path is None:
+            raise LibraryError(f"{self._library_dir / 'cache'} does not keep what is written; is its disk failing?")
         self._forget_oldest(kept=path)
         return path
 
@@ -108,5 +106,5 @@ class Pictures:
         for _, size_bytes, path in sorted(found):
             if total_bytes <= self._max_bytes:
                 break
-            path.unlink(missing_ok=True)
+            forget_cached(path)
             total_bytes -= size_bytes

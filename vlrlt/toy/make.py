@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from vlrlt.atomic import replacing
 from vlrlt.errors import ConfigError
 from vlrlt.toy.annotations import AnnotatedVideo, NarratedAction, write_annotations
 from vlrlt.toy.kitchen import make_kitchen
@@ -149,9 +150,8 @@ def _make_video(videos_dir: Path, seed: int, video_index: int) -> AnnotatedVideo
     renderer = make_renderer(script, seed=seed, video_index=video_index)
     path = videos_dir / f"{script.video_id}.mp4"
     # Renamed when complete: an interrupted run never leaves half a video under a valid name.
-    partial = path.with_suffix(".partial")
-    _encode(partial, script, renderer)
-    partial.replace(path)
+    with replacing(path) as unfinished:
+        _encode(unfinished, script, renderer)
     rng = _rng(seed, _SPEECH, video_index)
     actions = tuple(
         NarratedAction(

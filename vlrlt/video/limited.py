@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar, cast
 
-from vlrlt.errors import ConfigError, CorruptVideoError, DecodeError, DecodeTimeoutError, NotAVideoError
+from vlrlt.errors import ConfigError, DecodeError, DecodeTimeoutError
 from vlrlt.video.limited_child import HEADER_LENGTH
 from vlrlt.video.limits import kill, rss_bytes, start_child, why_it_died
 
@@ -32,15 +32,13 @@ _MAX_IDLE_BYTES = 2**29
 """A child that has served so many calls, or is so large between two, is replaced."""
 _MAX_HEADER_BYTES = 2**20
 _MAX_RESULT_BYTES = 2**28
+_START_S = 20.0
+"""A child needs half a second to start, on a busy machine more."""
 _TICK_S = 0.1
 """How soon it is noticed that nobody waits for a call any more."""
 
 nobody_waits: ContextVar[threading.Event | None] = ContextVar("nobody_waits", default=None)
 """Set by who works for somebody that may leave, such as an HTTP client: the call is given up and its child ends."""
-
-_ERRORS: dict[str, type[DecodeError]] = {
-    error.__name__: error for error in (DecodeError, NotAVideoError, CorruptVideoError, DecodeTimeoutError)
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +48,7 @@ class Limits:
     path: Path
     """The file that is read, for messages."""
     cpu_s: float = 60.0
-    """CPU time; in wall-clock time a call may take four times as long."""
+    """CPU time; a call may take four times as long by the clock, and the time to start a child."""
     max_file_bytes: int = 0
     """Of a file that is written; 0: none is."""
 
@@ -74,6 +72,7 @@ def call_limited(function: Callable[P, T], limits: Limits, *args: P.args, **kwar
         "function": f"{function.__module__}:{function.__qualname__}",
         "args": args,
         "kwargs": kwargs,
+        "path": limits.path,
         "cpu_s": limits.cpu_s,
         "max_file_bytes": limits.max_file_bytes,
     }
@@ -104,11 +103,9 @@ class _Child:
         answer = _Answer(self._process, limits)
         header, payload = answer.ask(line)
         self.is_ready = True
-        if header["kind"] == "bytes":
-            return payload
-        if header["kind"] == "value":
-            return header["value"]
-        raise _error(header, limits.path)
+        if "error" in header:
+            raise _error(header["error"], limits.path)
+        return payload if "size" in header else header["value"]
 
     @property
     def is_worn_out(self) -> bool:
@@ -127,7 +124,8 @@ class _Answer:
         self._process = process
         self._limits = limits
         self._given_up = nobody_waits.get()
-        self._ends_s = time.monotonic() + 4 * limits.cpu_s
+        self._deadline_s = _START_S + 4 * limits.cpu_s
+        self._ends_s = time.monotonic() + self._deadline_s
         self._stdout = cast(IO[bytes], process.stdout).fileno()
         self._readable = select.poll()
         self._readable.register(self._stdout, select.POLLIN)
@@ -140,7 +138,7 @@ class _Answer:
         (length,) = HEADER_LENGTH.unpack(self._read(HEADER_LENGTH.size))
         self._bound(length, _MAX_HEADER_BYTES)
         header: dict[str, Any] = json.loads(self._read(length))
-        if header["kind"] != "bytes":
+        if "size" not in header:
             return header, b""
         self._bound(header["size"], _MAX_RESULT_BYTES)
         return header, self._read(header["size"])
@@ -162,7 +160,7 @@ class _Answer:
         if self._given_up is not None and self._given_up.is_set():
             raise self._ended("nobody waits for it any more")
         if time.monotonic() > self._ends_s:
-            raise self._ended(f"it took longer than {4 * self._limits.cpu_s:g} s")
+            raise self._ended(f"it took longer than {self._deadline_s:g} s")
 
     def _bound(self, num_bytes: int, maximum: int) -> None:
         """What a child says is not believed: something in it may run that was in the file."""
@@ -182,12 +180,11 @@ class _Answer:
 
 def _error(header: dict[str, Any], path: Path) -> Exception:
     """The error that a child has sent."""
-    if header["error"] == "OSError":
+    if header["kind"] == "OSError":
         return OSError(header["errno"], header["reason"])
-    if header["error"] == ConfigError.__name__:
+    if header["kind"] == ConfigError.__name__:
         return ConfigError(header["reason"])
-    kind = _ERRORS.get(header["error"], DecodeError)
-    return kind(path, stage=header["stage"], reason=header["reason"])
+    return DecodeError.from_json(header, path=path)
 
 
 class _Pool:

@@ -1,10 +1,10 @@
 """The child that calls functions for limited.py, under limits.
 
-The parent writes one JSON line per call to the child's stdin: {"function": "module:name", "args", "kwargs", "cpu_s",
-"max_file_bytes"}; a path is {"path": text}. The child answers on stdout with a big-endian uint32, a JSON header of that
-many bytes and, for bytes, the bytes themselves:
+The parent writes one JSON line per call to the child's stdin: {"function": "module:name", "args", "kwargs", "path",
+"cpu_s", "max_file_bytes"}; a path is {"path": text}. The child answers on stdout with a big-endian uint32, a
+JSON header of that many bytes and, for bytes, the bytes themselves:
 
-    {"kind": "value", "value"}    {"kind": "bytes", "size"}    {"kind": "error", "error", "stage", "reason", "errno"}
+    {"value"}  or  {"size"} of the bytes that follow  or  {"error": {"kind", "reason", ...}}
 
 It leaves Ctrl-C to its parent and ends with it.
 """
@@ -27,6 +27,7 @@ import av
 from vlrlt.errors import ConfigError, CorruptVideoError, DecodeError
 from vlrlt.video.limits import MAX_MEMORY_BYTES, limit_cpu, limit_files, limit_process
 
+_MAX_REASON_CHARS = 1000
 HEADER_LENGTH = struct.Struct(">I")
 
 
@@ -69,10 +70,10 @@ def _answer(call: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     try:
         result = _function(call["function"])(*call["args"], **call["kwargs"])
     except Exception as error:  # decoders and encoders raise dozens of unrelated types on damaged files
-        return _error(error), b""
+        return {"error": _error_as_json(error, call["path"])}, b""
     if isinstance(result, bytes):
-        return {"kind": "bytes", "size": len(result)}, result
-    return {"kind": "value", "value": result}, b""
+        return {"size": len(result)}, result
+    return {"value": result}, b""
 
 
 def _function(name: str) -> Callable[..., object]:
@@ -81,18 +82,19 @@ def _function(name: str) -> Callable[..., object]:
     return found
 
 
-def _error(error: Exception) -> dict[str, Any]:
-    kind, stage, reason, errno = DecodeError.__name__, "decode", f"{type(error).__name__}: {error}", 0
-    if isinstance(error, DecodeError):
-        kind, stage, reason = type(error).__name__, error.stage, error.reason
-    elif isinstance(error, ConfigError):
-        kind, reason = ConfigError.__name__, str(error)
-    elif isinstance(error, MemoryError):
-        kind, reason = CorruptVideoError.__name__, f"it needs more than {MAX_MEMORY_BYTES / 2**30:.0f} GiB of memory"
-    elif type(error).__module__ == "builtins" and isinstance(error, OSError) and error.errno:
-        kind, reason, errno = "OSError", error.strerror or str(error), error.errno
-    reason = " ".join(reason.split())
-    return {"kind": "error", "error": kind, "stage": stage, "reason": reason[:1000], "errno": errno}
+def _error_as_json(error: Exception, path: Path) -> dict[str, Any]:
+    """ConfigError and OSError as they are; every other error is one of the file."""
+    if isinstance(error, ConfigError):
+        return {"kind": ConfigError.__name__, "reason": str(error)}
+    if type(error).__module__ == "builtins" and isinstance(error, OSError) and error.errno:
+        return {"kind": "OSError", "reason": error.strerror, "errno": error.errno}
+    if isinstance(error, MemoryError):
+        reason = f"it needs more than {MAX_MEMORY_BYTES / 2**30:.0f} GiB of memory"
+        error = CorruptVideoError(path, stage="decode", reason=reason)
+    if not isinstance(error, DecodeError):
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        error = DecodeError(path, stage="decode", reason=reason[:_MAX_REASON_CHARS])
+    return error.as_json()
 
 
 if __name__ == "__main__":

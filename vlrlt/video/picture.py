@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vlrlt.errors import CorruptVideoError, DecodeError
 from vlrlt.types import UInt8Array
@@ -29,7 +29,7 @@ def read_picture(path: Path, preprocess: Preprocess) -> UInt8Array:
     side_px = preprocess.image_size_px
     if len(square) != 3 * side_px**2:
         raise DecodeError(path, stage="preprocess", reason=f"it gave {len(square)} bytes instead of {3 * side_px**2}")
-    return np.frombuffer(square, np.uint8).reshape(side_px, side_px, 3)
+    return np.frombuffer(bytearray(square), np.uint8).reshape(side_px, side_px, 3)
 
 
 def _read(path: Path, preprocess: dict[str, Any]) -> bytes:
@@ -42,7 +42,7 @@ def _read(path: Path, preprocess: dict[str, Any]) -> bytes:
                     reason=f"its {image.width} x {image.height} pixels are more than {MAX_PIXELS}; try a smaller copy",
                 )
             rgb_HWC = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         reason = f"it is no picture of the formats {', '.join(FORMATS)}, or damaged"
         raise DecodeError(path, stage="open", reason=reason) from error
     except OSError as error:

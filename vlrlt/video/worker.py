@@ -33,7 +33,6 @@ _MAX_IDLE_BYTES = 2**30
 """A child that has served so many videos, or is so large between two, is replaced."""
 
 
-
 class DecodeProcess:
     """A child process that decodes videos one after another; a context manager.
 
