@@ -19,7 +19,7 @@ from vlrlt.datasets.epic import EpicData
 from vlrlt.datasets.msrvtt import MsrVtt
 from vlrlt.datasets.relevancy import ActionTable
 from vlrlt.errors import AnnotationError, ConfigError, NotAVideoError
-from vlrlt.video.chunks import open_video
+from vlrlt.video.chunks import list_chunks, open_video
 from vlrlt.video.decode import DecoderName
 
 EGOCLIP_HEADER = "clip_idx\tvideo_uid\tvideo_dur\tnarration_source\tnarration_ind\tnarration_time\tclip_start\tclip_end"
@@ -281,6 +281,54 @@ def test_a_folder_of_chunks_is_one_video(chunked: Path, backend: DecoderName) ->
         with pytest.raises(ConfigError, match="ascend"):
             list(video.frames_at([4.0, 1.0]))
         video.close()
+
+
+def chunks(folder: Path, **durations_s: float) -> Path:
+    """Chunks _NAME=SECONDS."""
+    folder.mkdir(parents=True)
+    for name, duration_s in durations_s.items():
+        write_video(folder / f"{name[1:]}.mp4", Recipe(num_frames=round(10 * duration_s), fps=10))
+    return folder
+
+
+def test_numbered_chunks_are_told_from_those_named_by_their_first_second(tmp_path: Path) -> None:
+    """EgoVLP's utils/video_chunk.py numbers its chunks of 600 s; here they last 3 s."""
+    for folder, starts_s in (
+        (chunks(tmp_path / "uid", _0=3, _1=3, _2=1.5), (0, 3, 6)),  # clip_start 4 lies in 1.mp4, as in EgoVLP's loader
+        (chunks(tmp_path / "seconds", _0=1, _1=1, _2=0.4), (0, 1, 2)),
+        (chunks(tmp_path / "short", _0=2), (0,)),
+        (chunks(tmp_path / "avion", _0=3, _3=3, _6=0.5), (0, 3, 6)),
+    ):
+        assert tuple(chunk.start_s for chunk in list_chunks(folder)) == starts_s
+    with open_video(tmp_path / "uid") as video:
+        assert video.info.duration_s == pytest.approx(7.5, abs=0.05)
+        assert [shown_index(frame.rgb_HWC) for frame in video.frames_at([1.05, 4.05, 6.05])] == [10, 10, 0]
+    for folder, message in (
+        (chunks(tmp_path / "odd", _0=2.5, _1=2.5), "named 0, 1, 2, ... but last 2.50 s"),
+        (chunks(tmp_path / "hole", _0=3, _1=3, _3=3), r"0\.mp4 lasts 3.00 s, but the next file is 1\.mp4"),
+        (chunks(tmp_path / "long", _0=6, _3=3), r"0\.mp4 lasts 6.00 s, but the next file is 3\.mp4"),
+    ):
+        with pytest.raises(NotAVideoError, match=message):
+            list_chunks(folder)
+    write_video(tmp_path / "uid" / "3.mp4")
+    assert [chunk.start_s for chunk in list_chunks(tmp_path / "uid")] == [0, 3, 6, 9]  # a new file is seen
+
+
+def test_the_last_chunk_is_opened_for_those_who_ask_for_the_duration(tmp_path: Path) -> None:
+    (chunks(tmp_path / "a.mp4", _0=3) / "3.mp4").write_bytes(b"broken")
+    with open_video(tmp_path / "a.mp4") as video:
+        assert [shown_index(frame.rgb_HWC) for frame in video.frames_at([1.05])] == [10]
+        with pytest.raises(NotAVideoError, match=r"3\.mp4"):
+            _ = video.info
+
+
+def test_chunks_that_overlap_are_a_problem(tmp_path: Path) -> None:
+    chunks(tmp_path / "a.mp4", _0=3, _3=6, _6=3)
+    annotations = write(tmp_path / "captions.csv", "video,start_s,end_s,caption", "a.mp4,0,2,x")
+    dataset = CaptionFile(tmp_path, train_file=annotations)
+    (problem,) = check_dataset(dataset, dataset.spans("train"))
+    assert problem.kind == "overlap"
+    assert "3.mp4 ends at 9.00 s, the next chunk begins at 6 s" in problem.what
 
 
 def test_a_folder_without_its_first_chunk_is_no_video(chunked: Path) -> None:

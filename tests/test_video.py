@@ -186,6 +186,31 @@ def test_times_have_to_ascend(media: Media, backend: DecoderName, times_s: list[
         list(decoder.frames_at(times_s))
 
 
+def test_a_file_is_checked_before_its_first_opening_with_decord_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+
+    class Counting(PyAVDecoder):
+        def __init__(self, path: Path) -> None:
+            opened.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr("vlrlt.video.decord.PyAVDecoder", Counting)
+    path = write_video(tmp_path / "a.mp4", Recipe(num_frames=10))
+    for _ in range(3):
+        with open_decoder(path, backend="decord") as video:
+            assert video.info.duration_s == pytest.approx(1.0)
+    assert len(opened) == 1
+    write_video(path, Recipe(num_frames=20))
+    with open_decoder(path, backend="decord") as video:
+        assert video.info.duration_s == pytest.approx(2.0)
+    assert len(opened) == 2
+    path.write_bytes(b"no video any more")
+    with pytest.raises(NotAVideoError):
+        open_decoder(path, backend="decord")
+
+
 @pytest.mark.parametrize("name", PYAV_ONLY)
 def test_decord_refuses_what_it_mistimes(media: Media, name: str) -> None:
     with pytest.raises(CorruptVideoError, match=r"decord.*; try backend='pyav'"):

@@ -4,7 +4,7 @@ Shape legend: B clips, T frames, H x W picture, C = 3.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
@@ -172,7 +172,7 @@ class SpanClips(Dataset[Sample]):
         index, random = draw.index, None if draw.seed is None else np.random.default_rng(draw.seed)
         action, caption = int(self._action_N[index]), int(self._caption_N[index])
         rgb_THWC = self._source.frames(
-            self._paths[int(self._video_N[index])], lambda duration_s: self._times(index, duration_s, random)
+            self._paths[int(self._video_N[index])], lambda duration: self._times(index, duration, random)
         )
         if random is not None and self._positive_relevancy is not None:
             caption = int(random.choice(self._fitting(action)))
@@ -183,9 +183,9 @@ class SpanClips(Dataset[Sample]):
         clip_THWC = torch.from_numpy(np.ascontiguousarray(rgb_THWC))
         return Sample(clip_THWC, augment_params, self._captions[caption], action, text_action)
 
-    def _times(self, index: int, duration_s: float, random: np.random.Generator | None) -> Float64Array:
+    def _times(self, index: int, duration: Callable[[], float], random: np.random.Generator | None) -> Float64Array:
         start_s, stop_s = float(self._start_N[index]), float(self._stop_N[index])
-        clip = ClipSpan(start_s, max(duration_s if math.isnan(stop_s) else stop_s, start_s + 1e-3))
+        clip = ClipSpan(start_s, max(duration() if math.isnan(stop_s) else stop_s, start_s + 1e-3))
         if random is None:
             return frame_times(clip, self._num_frames)
         return draw_times(clip, self._num_frames, self._augmentation, random)

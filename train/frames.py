@@ -15,8 +15,11 @@ from vlrlt.types import Float64Array, UInt8Array
 from vlrlt.video.chunks import open_video
 from vlrlt.video.decode import DecoderName
 
-TimesOf = Callable[[float], Float64Array]
-"""Duration of the video in seconds -> ascending times (T,) in seconds."""
+TimesOf = Callable[[Callable[[], float]], Float64Array]
+"""What tells the duration of the video in seconds, if it is wanted -> ascending times (T,) in seconds.
+
+Of a video in chunks only the last chunk knows the duration, and few clips need it.
+"""
 
 
 class FrameSource(Protocol):
@@ -46,7 +49,7 @@ class DecodedFrames:
     def frames(self, video: Path, times_of: TimesOf) -> UInt8Array:
         """See FrameSource."""
         with open_video(video, backend=self._backend) as decoder:
-            times_T = times_of(decoder.info.duration_s)
+            times_T = times_of(lambda: decoder.info.duration_s)
             pictures = [shrink(frame.rgb_HWC, self._short_side_px) for frame in decoder.frames_at(times_T)]
         if len(pictures) < len(times_T):
             reason = f"only {len(pictures)} of the {len(times_T)} frames from {times_T[0]:.2f} s on"
@@ -76,7 +79,7 @@ class CachedFrames:
     def frames(self, video: Path, times_of: TimesOf) -> UInt8Array:
         """See FrameSource."""
         rgb_FHWC, pts_s = self.video(video)
-        on_screen = np.searchsorted(pts_s[:-1], times_of(float(pts_s[-1])), side="right") - 1
+        on_screen = np.searchsorted(pts_s[:-1], times_of(lambda: float(pts_s[-1])), side="right") - 1
         clip_THWC: UInt8Array = rgb_FHWC[on_screen.clip(0, len(rgb_FHWC) - 1)]
         return clip_THWC
 

@@ -8,10 +8,10 @@ from typing import Literal
 
 from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos
 from vlrlt.errors import AnnotationError, CorruptVideoError, DecodeError
-from vlrlt.video.chunks import Chunk, list_chunks
+from vlrlt.video.chunks import OVERLAP_TOLERANCE_S, Chunk, list_chunks
 from vlrlt.video.decode import DecoderName, open_decoder
 
-ProblemKind = Literal["missing", "unreadable", "past the end", "gap"]
+ProblemKind = Literal["missing", "unreadable", "past the end", "gap", "overlap"]
 END_TOLERANCE_S = 0.5
 """Annotated ends are rounded, and the last frame's own duration is often lost."""
 
@@ -73,6 +73,8 @@ def _check_video(
             end_s = following_s
         if math.isfinite(following_s) and following_s - end_s > END_TOLERANCE_S:
             yield Problem("gap", f"{chunk.path} ends at {end_s:.2f} s, the next chunk begins at {following_s} s")
+        if end_s - following_s > OVERLAP_TOLERANCE_S:
+            yield Problem("overlap", f"{chunk.path} ends at {end_s:.2f} s, the next chunk begins at {following_s} s")
     for span in spans:
         last_s = span.start_s if span.stop_s is None else span.stop_s
         if span.start_s >= end_s or last_s > end_s + END_TOLERANCE_S:

@@ -18,7 +18,10 @@ DecoderName = Literal["pyav", "decord"]
 class Decoder(Protocol):
     """An open video file; a context manager."""
 
-    info: VideoInfo
+    @property
+    def info(self) -> VideoInfo:
+        """What the file holds."""
+        ...
 
     def frames_at(self, times_s: Iterable[float]) -> Iterator[Frame]:
         """The frame on screen at each time: the last with pts_s <= time, or the first frame before that.

@@ -1,8 +1,10 @@
 """The training decoder: decord (the decord2 distribution), quick at many frames of healthy files.
 
-PyAV opens the file first: it tells what decord does not (codec, start, rotation) and turns away files on which decord's
-C++ aborts the process. Pixels and times are decord's own; decord already turns rotated videos upright. It counts frames
-wrongly where a container has no index (mpegts, flv, fragmented mp4), so its first frame is checked against PyAV's.
+Before a file is opened for the first time, PyAV looks at it: it tells what decord does not (codec, start, rotation) and
+turns away files on which decord's C++ aborts the process. Pixels and times are decord's own; decord already turns
+rotated videos upright. It counts frames wrongly where a container has no index (mpegts, flv, fragmented mp4), so its
+first frame is checked against PyAV's. A process remembers which files it has looked at: training opens them again and
+again.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from vlrlt.errors import ConfigError, CorruptVideoError
-from vlrlt.types import Float32Array, Frame, UInt8Array
+from vlrlt.types import Float32Array, Frame, UInt8Array, VideoInfo
 from vlrlt.video.pyav import PyAVDecoder
 
 if TYPE_CHECKING:
@@ -30,6 +32,10 @@ _MAX_DIFFERENCE_255 = 8.0
 """Mean grey levels between two decoders' pictures of one frame; rounding and dithering stay below 3."""
 
 
+_LOOKED_AT: dict[tuple[Path, tuple[int, int]], VideoInfo] = {}
+"""Files of this process that PyAV has looked at, by their path, size and time of change."""
+
+
 class DecordDecoder:
     """A video file opened with decord; a Decoder.
 
@@ -41,15 +47,19 @@ class DecordDecoder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with PyAVDecoder(path) as checked:
-            self.info = checked.info
-            first = next(checked.frames_at([0.0]))
+        version = _version(path)
+        looked_at = _LOOKED_AT.get((path, version))
+        if looked_at is None:
+            with PyAVDecoder(path) as checked:
+                self.info = checked.info
+                first = next(checked.frames_at([0.0]))
+        else:
+            self.info = looked_at
         self._reader = _open(path)
         self._starts_N = self._checked_starts()
-        rgb_HWC = next(self.frames_at([0.0])).rgb_HWC
-        if rgb_HWC.shape != first.rgb_HWC.shape or _difference_255(rgb_HWC, first.rgb_HWC) > _MAX_DIFFERENCE_255:
-            reason = "decord's first frame is not the file's first frame; try backend='pyav'"
-            raise CorruptVideoError(path, stage="probe", reason=reason)
+        if looked_at is None:
+            self._check_first(first)
+            _LOOKED_AT[path, version] = self.info
 
     def frames_at(self, times_s: Iterable[float]) -> Iterator[Frame]:
         """The frame on screen at each time; see vlrlt.video.decode.Decoder.frames_at."""
@@ -87,6 +97,12 @@ class DecordDecoder:
     ) -> None:
         self.close()
 
+    def _check_first(self, first: Frame) -> None:
+        rgb_HWC = next(self.frames_at([0.0])).rgb_HWC
+        if rgb_HWC.shape != first.rgb_HWC.shape or _difference_255(rgb_HWC, first.rgb_HWC) > _MAX_DIFFERENCE_255:
+            reason = "decord's first frame is not the file's first frame; try backend='pyav'"
+            raise CorruptVideoError(self._path, stage="probe", reason=reason)
+
     def _checked_starts(self) -> Float32Array:
         """(N,) ascending seconds since the first frame."""
         try:
@@ -99,6 +115,15 @@ class DecordDecoder:
             raise CorruptVideoError(self._path, stage="probe", reason=f"{reason}; try backend='pyav'")
         starts_N -= starts_N[0]
         return starts_N
+
+
+def _version(path: Path) -> tuple[int, int]:
+    """Size and time of change; (0, 0) of what is not there, which PyAV refuses in its own words."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def _open(path: Path) -> "decord.VideoReader":
