@@ -21,8 +21,8 @@ from vlrlt.index.run.control import RunControl, view_run
 from vlrlt.index.run.run_report import IndexProgress
 from vlrlt.index.search.request import DEFAULTS, SearchRequest
 from vlrlt.models.checkpoint import save_checkpoint
-from vlrlt.serve.jobs import Jobs, below
 from vlrlt.service import Library
+from vlrlt.service.jobs import Jobs, below
 from vlrlt.types import ClipSpan
 from vlrlt.ui import launch
 from vlrlt.ui.links import chips, from_params, to_params

@@ -21,8 +21,9 @@ from vlrlt.errors import ConfigError
 from vlrlt.index.run.build import index_paths
 from vlrlt.serve.app import create_app
 from vlrlt.serve.guard import MAX_BODY_BYTES, Guard, check_exposure
-from vlrlt.serve.listen import launch_server, parse_root
+from vlrlt.serve.listen import launch_server
 from vlrlt.service import Library
+from vlrlt.service.network import parse_root
 
 TOKEN = "t" * 32
 

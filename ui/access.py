@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from vlrlt.errors import ConfigError
 from vlrlt.extras import require
-from vlrlt.serve.guard import LOOPBACK
+from vlrlt.service.network import LOOPBACK
 
 MIN_SECRET_CHARS = 32
 _NEEDED = ("redirect_uri", "cookie_secret", "client_id", "client_secret", "server_metadata_url")

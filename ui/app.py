@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from vlrlt.errors import ConfigError, VlrltError
-from vlrlt.serve.guard import LOOPBACK
+from vlrlt.service.network import LOOPBACK
 from vlrlt.ui import page
 from vlrlt.ui.access import read_allow_list
 from vlrlt.ui.launch import AUTH_VARIABLE

@@ -10,8 +10,8 @@ from pathlib import Path
 import vlrlt
 from vlrlt.errors import ConfigError
 from vlrlt.extras import require
-from vlrlt.serve.listen import listen, parse_root
 from vlrlt.service import Library
+from vlrlt.service.network import listen, parse_root
 from vlrlt.ui.access import check_access
 
 LIBRARY_VARIABLE = "VLRLT_UI_LIBRARY"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import apsw
 import numpy as np
@@ -24,6 +24,9 @@ from vlrlt.index.library.files import FileStamp
 from vlrlt.index.library.schema import check_written_here, connect_reader, mapped_errors, stamp_at_rest
 from vlrlt.types import ClipSpan, Float64Array, Moment
 from vlrlt.video.sampling import ClipSampling
+
+if TYPE_CHECKING:
+    from vlrlt.tokens.run_length import TokenPolicy
 
 _CLIP_ROW = np.dtype(
     [(name, "i8") for name in ("id", "segment", "row", "video")]
@@ -44,6 +47,12 @@ class LibrarySettings:
     sampling: ClipSampling
     policy: dict[str, Any] | None
     """Fields of the token policy; None: the model's own."""
+
+    def token_policy(self) -> "TokenPolicy | None":
+        """How tokens were dropped; None: as the model has it."""
+        from vlrlt.tokens.run_length import TokenPolicy  # brings torch, which status does not need
+
+        return None if self.policy is None else TokenPolicy(**self.policy)
 
     def __str__(self) -> str:
         """What tells it from others of the same name."""

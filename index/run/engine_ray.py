@@ -362,10 +362,9 @@ class EncodeActor:
         import torch
 
         from vlrlt.embed import load_embedder
-        from vlrlt.tokens.run_length import TokenPolicy
 
         torch.set_num_threads(threads)
-        policy = None if settings.policy is None else TokenPolicy(**settings.policy)
+        policy = settings.token_policy()
         embedder = load_embedder(settings.model, device=device, policy=policy, sampling=settings.sampling)
         if embedder.fingerprint != settings.fingerprint:
             raise ConfigError(f"a Ray worker has another model {settings.model!r}: {embedder.fingerprint[:12]}")

@@ -10,9 +10,9 @@ from rich.filesize import decimal as format_bytes
 
 from vlrlt.errors import VlrltError
 from vlrlt.index.run.control import RunView, ask_run, view_run
-from vlrlt.serve.jobs import Jobs
-from vlrlt.serve.listen import parse_root
 from vlrlt.service import Library, LibraryStatus
+from vlrlt.service.jobs import Jobs
+from vlrlt.service.network import parse_root
 from vlrlt.ui import page
 from vlrlt.ui.charts import charted
 from vlrlt.ui.launch import ROOTS_VARIABLE

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vlrlt.cli.root import Device, Json, LibraryDir, Model, app
+from vlrlt.cli.root import Device, Json, LibraryDir, Model, app, notify
 from vlrlt.errors import ConfigError
 
 
@@ -57,7 +57,7 @@ def ask(  # noqa: PLR0913  every option is one of the question's
             answer = RetrievalAnswerer(service, vocabulary=words).answer(parsed, within=within)
         else:
             answerer = VlmAnswerer(service, endpoint)
-            typer.echo(f"vlrlt: {answerer.notice()}", err=True)
+            notify(answerer.notice())
             shape = _read_json(schema) if schema else None
             for part in answerer.stream(parsed, within=within, schema=shape):
                 if isinstance(part, Answer):

@@ -2,7 +2,6 @@
 
 import json
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,6 +21,7 @@ from vlrlt.cli.root import (
     Policy,
     Threshold,
     app,
+    notify,
     token_policy,
 )
 from vlrlt.errors import ConfigError, StoppedError
@@ -29,7 +29,6 @@ from vlrlt.errors import ConfigError, StoppedError
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder
     from vlrlt.index.run.engine import Engine
-    from vlrlt.tokens.run_length import TokenPolicy
 
 
 @app.command()
@@ -82,15 +81,17 @@ def index(  # noqa: PLR0913  one for each option
     from vlrlt.index.run.control import is_paused
     from vlrlt.index.run.encode import MAX_TOKENS
     from vlrlt.index.run.estimate import estimate
+    from vlrlt.index.run.model import choose_embedder
     from vlrlt.progress import index_progress
 
     sampling = {"clip_s": clip_seconds, "stride_s": stride_seconds, "num_frames": frames}
-    embedder = embedder_for(
+    embedder = choose_embedder(
         library,
         model=model,
         device=device,
         policy=token_policy(policy, threshold_255, budget_tokens),
         sampling={name: value for name, value in sampling.items() if value is not None},
+        notify=notify,
     )
     options: dict[str, Any] = {
         "library_dir": library,
@@ -104,7 +105,7 @@ def index(  # noqa: PLR0913  one for each option
         typer.echo(json.dumps(forecast.as_json()) if as_json else forecast.as_text())
         return
     if is_paused(library):
-        typer.echo(f"vlrlt: paused; go on with: vlrlt resume --library {library}", err=True)
+        notify(f"paused; go on with: vlrlt resume --library {library}")
     try:
         with _engine(engine, workers, ray_address, shared, embedder, device) as chosen, index_progress() as show:
             report = index_paths(
@@ -117,7 +118,7 @@ def index(  # noqa: PLR0913  one for each option
                 on_progress=show,
             )
     except (KeyboardInterrupt, StoppedError):
-        typer.echo("vlrlt: interrupted; what is committed is kept, run the same command again to go on", err=True)
+        notify("interrupted; what is committed is kept, run the same command again to go on")
         raise typer.Exit(INTERRUPTED) from None
     typer.echo(report.as_text(), err=True)
     active = library_models(library)[0]
@@ -175,28 +176,3 @@ def status(
         typer.echo(prometheus_text(found), nl=False)
     else:
         typer.echo(json.dumps(found.as_json()) if as_json else found.as_text())
-
-
-def embedder_for(
-    library: Path, *, model: str | None, device: str, policy: "TokenPolicy | None", sampling: dict[str, Any]
-) -> "Embedder":
-    """The library's own model, or the one that is asked for, with the options that were given."""
-    from vlrlt.embed import DEFAULT_MODEL, load_embedder
-    from vlrlt.index.library.ledger import library_models
-    from vlrlt.index.run.build import model_source
-    from vlrlt.service import bound_policy
-
-    known = library_models(library)
-    bound = next((one for one in known if model is None or model_source(model) == one.model), None)
-    if bound is not None:
-        model, own_sampling, policy = bound.model, bound.sampling, policy or bound_policy(bound)
-    else:
-        if model is None:
-            typer.echo("vlrlt: 'default' knows only the toy kitchen; for real videos see: vlrlt models list", err=True)
-        model, own_sampling = model or DEFAULT_MODEL, None
-    embedder = load_embedder(model, device=device, policy=policy, sampling=own_sampling)
-    if not sampling:
-        return embedder
-    stride_s = min(embedder.sampling.stride_s, sampling.get("clip_s", embedder.sampling.clip_s))
-    changed = replace(embedder.sampling, **{"stride_s": stride_s} | sampling)
-    return load_embedder(model, device=device, policy=policy, sampling=changed)

@@ -9,8 +9,20 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from vlrlt.cli.root import INTERRUPTED, SOME_FAILED, Device, Exclude, Include, Json, LibraryDir, MaxShift, Model, app
-from vlrlt.errors import ConfigError, LibraryBusyError, StoppedError
+from vlrlt.cli.root import (
+    INTERRUPTED,
+    SOME_FAILED,
+    Device,
+    Exclude,
+    Include,
+    Json,
+    LibraryDir,
+    MaxShift,
+    Model,
+    app,
+    notify,
+)
+from vlrlt.errors import LibraryBusyError, StoppedError
 
 _Made = TypeVar("_Made")
 
@@ -33,13 +45,13 @@ def watch(
 
     Example: vlrlt watch /mnt/camera --library lib
     """
-    from vlrlt.cli.index import embedder_for
     from vlrlt.index.run.build import index_paths
+    from vlrlt.index.run.model import choose_embedder
     from vlrlt.index.run.watch import changes
     from vlrlt.progress import index_progress
 
     wait_s = max(1.0, settle_seconds)
-    load = partial(embedder_for, library, model=model, device=device, policy=None, sampling={})
+    load = partial(choose_embedder, library, model=model, device=device, notify=notify)
     try:
         embedder = _when_free(load, wait_s=wait_s)
         for _ in changes(paths, library_dir=library, settle_s=settle_seconds):
@@ -92,29 +104,10 @@ def use(
 
     Example: vlrlt index ~/Videos --library lib --model ViT-B-16/openai && vlrlt use ViT-B-16/openai --library lib
     """
-    from vlrlt.index.library.ledger import Ledger
-    from vlrlt.index.run.build import model_source
-    from vlrlt.index.run.maintain import open_or_repair
+    from vlrlt.index.run.model import use_model
 
-    with Ledger.open_existing(library) as ledger:
-        models = ledger.models()
-        fitting = [one for one in models if one.model == model_source(model) or one.fingerprint.startswith(model)]
-        if len(fitting) != 1:
-            known = "; ".join(map(str, models)) or "none"
-            raise ConfigError(
-                f"{model!r} fits {len(fitting)} models of {library}; give the start of a fingerprint: {known}"
-            )
-        lacking = ledger.num_videos_missing_from(fitting[0])
-        if lacking:
-            raise ConfigError(
-                f"{lacking} videos are not indexed with {fitting[0]} yet; give the vlrlt index command of it once more"
-            )
-        ledger.use(fitting[0])
-        for other in models if forget_others else ():
-            if other != fitting[0]:
-                ledger.forget_model(other)
-        open_or_repair(ledger)
-    typer.echo(f"{fitting[0].model} answers searches now")
+    chosen = use_model(library, model, forget_others=forget_others)
+    typer.echo(f"{chosen.model} answers searches now")
 
 
 @app.command()
@@ -222,5 +215,5 @@ def _when_free(act: Callable[[], _Made], *, wait_s: float) -> _Made:
         try:
             return act()
         except LibraryBusyError as error:
-            typer.echo(f"vlrlt: {error}", err=True)
+            notify(str(error))
             time.sleep(wait_s)

@@ -29,11 +29,11 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except VlrltError as error:
-            typer.echo(f"vlrlt: {error}", err=True)
+            notify(str(error))
             usage = isinstance(error, ConfigError) and not isinstance(error, MissingExtraError)
             raise typer.Exit(2 if usage else 1) from error
         except KeyboardInterrupt:
-            typer.echo("vlrlt: interrupted", err=True)
+            notify("interrupted")
             raise typer.Exit(INTERRUPTED) from None
 
 
@@ -96,6 +96,11 @@ def _vlrlt(
 
     Example: vlrlt index ~/Videos --library lib && vlrlt search "open the fridge" --library lib
     """
+
+
+def notify(message: str) -> None:
+    """Tell people something, beside the results."""
+    typer.echo(f"vlrlt: {message}", err=True)
 
 
 def check_new(out: Path, *, force: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlrlt.cli.request import takes_request
-from vlrlt.cli.root import SOME_FAILED, Device, Json, LibraryDir, Model, app
+from vlrlt.cli.root import SOME_FAILED, Device, Json, LibraryDir, Model, app, notify
 
 if TYPE_CHECKING:
     from vlrlt.service import SearchResult
@@ -46,7 +46,7 @@ def search(
         result = service.search(request)
         if save:
             service.saved.save(save, request)
-            typer.echo(f"vlrlt: saved as {save!r}; vlrlt searches --run searches for it again", err=True)
+            notify(f"saved as {save!r}; vlrlt searches --run searches for it again")
     _show(result, as_json=as_json)
 
 

@@ -24,10 +24,10 @@ from vlrlt.index.search.language import ClipQuery
 from vlrlt.serve.errors import RESPONSES, add_errors
 from vlrlt.serve.export import ClipIdPath, SecondsQuery, add_take, span_of
 from vlrlt.serve.guard import OPEN_PATHS, Guard
-from vlrlt.serve.jobs import Job, Jobs
 from vlrlt.serve.meter import Meter, Metrics
 from vlrlt.serve.schema import AskBody, IndexBody, SearchBody
 from vlrlt.service import Library, SearchResult
+from vlrlt.service.jobs import Job, Jobs
 from vlrlt.types import ClipSpan, Moment
 
 REQUESTS_PER_S = 100.0

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from vlrlt.errors import ConfigError
+from vlrlt.service.network import LOOPBACK
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -21,7 +22,6 @@ BODY_DEADLINE_S = 20.0
 MIN_TOKEN_CHARS = 32
 OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/healthz", "/readyz"})
 """Asked for without a token: whether the server works, and how it is used. Neither says anything of the library."""
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _MAX_CLIENTS = 10_000
 
 

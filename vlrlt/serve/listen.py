@@ -1,16 +1,15 @@
 """Starts the server: checks who could reach it, loads the model, listens."""
 
 import os
-import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from vlrlt.ask.vlm import Endpoint
-from vlrlt.errors import ConfigError
 from vlrlt.extras import require
-from vlrlt.serve.guard import LOOPBACK, check_exposure
+from vlrlt.serve.guard import check_exposure
 from vlrlt.service import Library
+from vlrlt.service.network import LOOPBACK, listen, parse_root
 
 TOKEN_VARIABLE = "VLRLT_SERVE_TOKEN"  # noqa: S105  the name of a variable
 _SLOW_CLIENT_S = 10
@@ -50,28 +49,3 @@ def launch_server(
         sys.stderr.write(f"http://{shown}:{port}/v1, described at http://{shown}:{port}/docs; Ctrl-C ends it\n")
         config = uvicorn.Config(app, log_level="warning", timeout_keep_alive=_SLOW_CLIENT_S)
         uvicorn.Server(config).run(sockets=[listening])
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Before anything is loaded: an address that cannot be had is said at once.
-
-    Raises:
-        ConfigError: it is in use, or not one of this machine.
-    """
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        reason = (error.strerror or str(error)).partition(" (while")[0]
-        raise ConfigError(f"cannot listen on {host}, port {port}: {reason}; try another --port") from error
-
-
-def parse_root(text: str) -> tuple[str, Path]:
-    """Read NAME=DIR.
-
-    Raises:
-        ConfigError: it is malformed, or there is no such folder.
-    """
-    name, separator, folder = text.partition("=")
-    if not separator or not name or not Path(folder).is_dir():
-        raise ConfigError(f"a root is NAME=DIR with an existing folder, got {text!r}")
-    return name, Path(folder).resolve()

@@ -1,7 +1,6 @@
 """The application without a face: open a library once, search it, look at what was found."""
 
 from vlrlt.service.library import KEPT_RANKINGS, Library
-from vlrlt.service.model import bound_policy
 from vlrlt.service.pictures import PREVIEW_MAX_S, STRIP_FRAMES, THUMBNAIL_WIDTH_PX
 from vlrlt.service.results import LibraryStatus, SearchResult
 
@@ -13,5 +12,4 @@ __all__ = [
     "Library",
     "LibraryStatus",
     "SearchResult",
-    "bound_policy",
 ]

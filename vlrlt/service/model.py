@@ -21,7 +21,6 @@ from vlrlt.types import Float32Array
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder  # brings torch, which takes seconds to import
-    from vlrlt.tokens.run_length import TokenPolicy
 
 
 class LibraryModel:
@@ -91,7 +90,7 @@ class LibraryModel:
         embedder = load_embedder(
             self._model or settings.model,
             device=self._device,
-            policy=bound_policy(settings),
+            policy=settings.token_policy(),
             sampling=settings.sampling,
         )
         name = _text_name(settings)
@@ -124,10 +123,3 @@ class LibraryModel:
 
 def _text_name(settings: LibrarySettings) -> str:
     return f"text-{settings.fingerprint}.onnx"
-
-
-def bound_policy(settings: LibrarySettings) -> "TokenPolicy | None":
-    """The token policy that a library was indexed with; None: the model's own."""
-    from vlrlt.tokens.run_length import TokenPolicy
-
-    return None if settings.policy is None else TokenPolicy(**settings.policy)
