@@ -4,7 +4,7 @@ Shape legend: B clips, T frames, H x W picture, C = 3.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
@@ -17,9 +17,11 @@ from torch.utils.data import Dataset
 
 from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.relevancy import ActionTable
+from vlrlt.errors import DecodeError
 from vlrlt.train.augment import Augmentation, AugmentParams, draw_augment_params, draw_times
 from vlrlt.train.frames import FrameSource
 from vlrlt.train.sampler import Draw
+from vlrlt.train.unreadable import UnreadableClip, unreadable_error
 from vlrlt.types import ClipSpan, Float64Array
 from vlrlt.video.sampling import frame_times
 
@@ -36,6 +38,8 @@ class Sample:
     """Place in the dataset's ActionTable of what the clip shows."""
     text_action: int
     """Of what the caption says: the same, unless captions of similar actions are drawn."""
+    unreadable: tuple[UnreadableClip, ...] = ()
+    """What could not be read before this clip took its place."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Batch:
     captions: list[str]
     clip_action_B: Tensor
     text_action_B: Tensor
+    unreadable: tuple[UnreadableClip, ...] = ()
     rgb_BTHWC: Tensor | None = None
     """Squares of the model's size: made on the device, when the batch is there."""
 
@@ -76,6 +81,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         captions=[sample.caption for sample in samples],
         clip_action_B=torch.tensor([sample.clip_action for sample in samples]),
         text_action_B=torch.tensor([sample.text_action for sample in samples]),
+        unreadable=tuple(clip for sample in samples for clip in sample.unreadable),
     )
 
 
@@ -87,7 +93,12 @@ def join(parts: Sequence[Batch]) -> Batch:
         captions=[caption for part in parts for caption in part.captions],
         clip_action_B=torch.cat([part.clip_action_B for part in parts]),
         text_action_B=torch.cat([part.text_action_B for part in parts]),
+        unreadable=tuple(clip for part in parts for clip in part.unreadable),
     )
+
+
+_MAX_CANDIDATES = 50
+"""Spans that are tried in the place of one that cannot be read: of its own action, then of any."""
 
 
 class Texts:
@@ -152,6 +163,7 @@ class SpanClips(Dataset[Sample]):
         self._start_N = torch.tensor([span.start_s for span in spans], dtype=torch.float64)
         ends = (math.nan if span.stop_s is None else span.stop_s for span in spans)
         self._stop_N = torch.tensor(list(ends), dtype=torch.float64)
+        self._unreadable: set[int] = set()
         self._fitting = lru_cache(maxsize=None)(self._find_fitting)
 
     def __getstate__(self) -> dict[str, object]:
@@ -168,8 +180,40 @@ class SpanClips(Dataset[Sample]):
         return len(self._start_N)
 
     def __getitem__(self, draw: Draw) -> Sample:
-        """One look at one span; everything random comes from the draw's seed."""
-        index, random = draw.index, None if draw.seed is None else np.random.default_rng(draw.seed)
+        """One look at one span; everything random comes from the draw's seed.
+
+        Another span takes the place of one that cannot be read; a span that is to be seen as it is turns black instead.
+
+        Raises:
+            UnreadableClipsError: no other can be read either.
+        """
+        found: list[UnreadableClip] = []
+        for index in self._candidates(draw):
+            if index in self._unreadable:
+                continue
+            try:
+                return replace(self._sample(index, draw.seed), unreadable=tuple(found))
+            except DecodeError as error:
+                self._unreadable.add(index)
+                found.append(UnreadableClip(index, f"clip at {float(self._start_N[index]):.2f} s of {error}"))
+        if draw.seed is not None:
+            raise unreadable_error([clip.reason for clip in found], f"{_MAX_CANDIDATES} clips in a row")
+        action, caption = int(self._action_N[draw.index]), int(self._caption_N[draw.index])
+        black_THWC = torch.zeros((self._num_frames, 8, 8, 3), dtype=torch.uint8)
+        return Sample(black_THWC, AugmentParams(), self._captions[caption], action, action, tuple(found))
+
+    def _candidates(self, draw: Draw) -> Iterator[int]:
+        """The span that is drawn, then others of the same action, then any: always the same ones for one seed."""
+        yield draw.index
+        if draw.seed is None:
+            return
+        random = np.random.default_rng((draw.seed, 1))
+        same = torch.nonzero(self._action_N == self._action_N[draw.index]).flatten().numpy()
+        yield from random.permutation(same[same != draw.index])[:_MAX_CANDIDATES].tolist()
+        yield from random.integers(len(self), size=_MAX_CANDIDATES).tolist()
+
+    def _sample(self, index: int, seed: int | None) -> Sample:
+        random = None if seed is None else np.random.default_rng(seed)
         action, caption = int(self._action_N[index]), int(self._caption_N[index])
         rgb_THWC = self._source.frames(
             self._paths[int(self._video_N[index])], lambda duration: self._times(index, duration, random)

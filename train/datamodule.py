@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos
 from vlrlt.datasets.relevancy import ActionTable
-from vlrlt.errors import ConfigError
+from vlrlt.errors import ConfigError, DecodeError
 from vlrlt.train.augment import Augmentation, cut_clips
 from vlrlt.train.clips import Batch, Sample, SpanClips, collate, join
 from vlrlt.train.frames import CachedFrames, DecodedFrames, FrameSource
 from vlrlt.train.sampler import BatchKind, BatchSampler, DistinctActions, Draw, MicroBatches, Share, Shuffled
+from vlrlt.train.unreadable import UnreadableClips
 from vlrlt.video.decode import DecoderName
 
 MICRO_BATCH_CLIPS = 16
@@ -133,7 +135,8 @@ class ClipDataModule(L.LightningDataModule):
         else:
             source = CachedFrames(self.cache_dir, short_side_px=short_side_px, backend=self.backend)
             for path in paths.values():
-                source.video(path)
+                with suppress(DecodeError):  # its clips are counted when they are drawn
+                    source.video(path)
         shared: dict[str, Any] = {
             "paths": paths,
             "table": self.table,
@@ -143,6 +146,7 @@ class ClipDataModule(L.LightningDataModule):
         }
         self.train_clips = SpanClips(train, positive_relevancy=self.positive_relevancy, **shared)
         self.val_clips = SpanClips(val, **shared)
+        self.unreadable = UnreadableClips(len(train))
 
     def train_dataloader(self) -> ClipLoader:
         """Batches as configured."""
@@ -157,7 +161,7 @@ class ClipDataModule(L.LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002 - Lightning's
         """Cut, resize and light the clips where the model is."""
         rgb_BTHWC = cut_clips(batch.clips, batch.augment_params, size_px=self.image_size_px)
-        return Batch([], [], batch.captions, batch.clip_action_B, batch.text_action_B, rgb_BTHWC)
+        return replace(batch, clips=[], augment_params=[], rgb_BTHWC=rgb_BTHWC)
 
     def _divide(self) -> tuple[tuple[CaptionedSpan, ...], tuple[CaptionedSpan, ...]]:
         train = self.dataset.spans("train")

@@ -3,7 +3,6 @@
 Shape legend: T frames of a clip, F frames of a video, HWC one picture.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -12,14 +11,8 @@ from PIL import Image
 
 from vlrlt.errors import CorruptVideoError
 from vlrlt.types import Float64Array, UInt8Array
-from vlrlt.video.chunks import open_video
+from vlrlt.video.chunks import TimesOf, open_video, read_frames
 from vlrlt.video.decode import DecoderName
-
-TimesOf = Callable[[Callable[[], float]], Float64Array]
-"""What tells the duration of the video in seconds, if it is wanted -> ascending times (T,) in seconds.
-
-Of a video in chunks only the last chunk knows the duration, and few clips need it.
-"""
 
 
 class FrameSource(Protocol):
@@ -48,13 +41,8 @@ class DecodedFrames:
 
     def frames(self, video: Path, times_of: TimesOf) -> UInt8Array:
         """See FrameSource."""
-        with open_video(video, backend=self._backend) as decoder:
-            times_T = times_of(lambda: decoder.info.duration_s)
-            pictures = [shrink(frame.rgb_HWC, self._short_side_px) for frame in decoder.frames_at(times_T)]
-        if len(pictures) < len(times_T):
-            reason = f"only {len(pictures)} of the {len(times_T)} frames from {times_T[0]:.2f} s on"
-            raise CorruptVideoError(video, stage="decode", reason=reason)
-        return np.stack(pictures)
+        frames = read_frames(video, times_of, backend=self._backend)
+        return np.stack([shrink(frame.rgb_HWC, self._short_side_px) for frame in frames])
 
 
 class CachedFrames:
@@ -101,12 +89,18 @@ class CachedFrames:
         pts_s: list[float] = []
         with open_video(video, backend=self._backend) as decoder:
             step_s = 1 / decoder.info.average_fps
-            for frame in decoder.frames_at(np.arange(step_s / 2, decoder.info.duration_s, step_s)):
+            times_s = np.arange(step_s / 2, decoder.info.duration_s, step_s)
+            num_shown = 0
+            for frame in decoder.frames_at(times_s):
+                num_shown += 1
                 if pts_s and frame.pts_s == pts_s[-1]:
                     continue
                 pictures.append(shrink(frame.rgb_HWC, self._short_side_px))
                 pts_s.append(frame.pts_s)
             pts_s.append(decoder.info.duration_s)
+        if num_shown < len(times_s):
+            reason = f"its frames end at {times_s[max(0, num_shown - 1)]:.2f} s of {pts_s[-1]:.2f} s"
+            raise CorruptVideoError(video, stage="decode", reason=reason)
         np.save(rgb_path, np.stack(pictures))
         np.save(pts_path, np.array(pts_s))  # last: its presence says that the cache of this video is whole
 

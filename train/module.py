@@ -118,7 +118,12 @@ class ContrastiveModule(L.LightningModule):
         return self
 
     def training_step(self, batch: Batch, _batch_index: int) -> Tensor:
-        """Loss of the batches of all processes together."""
+        """Loss of the batches of all processes together.
+
+        Raises:
+            UnreadableClipsError: too many clips cannot be read.
+        """
+        num_unreadable = self._count_unreadable(batch)
         video_BE, text_BE, kept = self._embed(batch)
         video_GE, text_GE = self._gather(video_BE), self._gather(text_BE)
         clip_action_G, text_action_G = self._gather(batch.clip_action_B), self._gather(batch.text_action_B)
@@ -135,7 +140,7 @@ class ContrastiveModule(L.LightningModule):
         nearest_G = (video_GE.detach() @ text_GE.detach().T).argmax(1)
         correct_G = nearest_G == torch.arange(len(nearest_G), device=nearest_G.device)
         values: dict[str, Tensor | float] = {"loss": loss, "accuracy": correct_G.float().mean()}
-        values |= {"kept": kept, "logit_scale": scale}
+        values |= {"kept": kept, "logit_scale": scale, "unreadable_clips": num_unreadable}
         self.log_dict(
             {f"train/{name}": value for name, value in values.items()}, prog_bar=True, batch_size=len(video_BE)
         )
@@ -213,6 +218,13 @@ class ContrastiveModule(L.LightningModule):
         )
         keep_BShw = keep_mask(patches, tubelet_size=config.tubelet_size, policy=self._inference.policy)
         return keep_BShw.flatten(1).sum(1)
+
+    def _count_unreadable(self, batch: Batch) -> float:
+        """Of all processes so far: all of them stop at the same step if there are too many."""
+        self._data.unreadable.add(batch.unreadable)
+        num_all = int(self._gather(torch.tensor([len(self._data.unreadable)], device=self.device)).sum())
+        self._data.unreadable.check(num_all)
+        return float(num_all)
 
     def _gather(self, local: Tensor) -> Tensor:
         """The rows of all processes; their gradient comes back to each."""

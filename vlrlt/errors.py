@@ -10,6 +10,7 @@ VlrltError
 │   ├── DecodeTimeoutError          the decoder did not answer before its deadline, or died
 │   └── UnreachableFileError        the file cannot be read now; the next try may work
 ├── ChangingFileError               a video is still being written
+├── UnreadableClipsError            more clips of a dataset than a run may leave out cannot be read
 ├── CheckpointError                 a model folder, file or name cannot be loaded
 ├── AnnotationError                 an annotation file is missing or has a bad line
 ├── EndpointError                   a vision-language model's server cannot be used
@@ -105,6 +106,10 @@ class ChangingFileError(VlrltError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path} changes while it is read; index it when it is complete")
+
+
+class UnreadableClipsError(VlrltError):
+    """More clips of a dataset cannot be read than a run may leave out; lists them."""
 
 
 class CheckpointError(VlrltError):

@@ -24,6 +24,9 @@ def data_check(
         Literal["train", "test"] | None, typer.Option(help="Only this split; else all that the dataset has.")
     ] = None,
     decoder: Annotated[Literal["decord", "pyav"], typer.Option(help="Which library shall read the videos.")] = "decord",
+    decode: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Decode inside N clips of each video, to find damage in its middle.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Compare annotations with the videos on disk and name every problem; exit code 3 if there is one.
@@ -41,7 +44,7 @@ def data_check(
         spans += dataset.spans(name)
         repairs.merge(dataset.repairs)
     with count_progress("videos") as show:
-        problems = check_dataset(dataset, spans, decoder=decoder, on_progress=show)
+        problems = check_dataset(dataset, spans, decoder=decoder, num_decoded=decode, on_progress=show)
     num_videos = len({span.video_id for span in spans})
     if as_json:
         found = [asdict(problem) for problem in problems]

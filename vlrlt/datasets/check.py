@@ -3,12 +3,16 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos
 from vlrlt.errors import AnnotationError, CorruptVideoError, DecodeError
-from vlrlt.video.chunks import OVERLAP_TOLERANCE_S, Chunk, list_chunks
+from vlrlt.types import Float64Array
+from vlrlt.video.chunks import OVERLAP_TOLERANCE_S, Chunk, list_chunks, read_frames
 from vlrlt.video.decode import DecoderName, open_decoder
 
 ProblemKind = Literal["missing", "unreadable", "past the end", "gap", "overlap"]
@@ -30,16 +34,19 @@ def check_dataset(
     spans: Sequence[CaptionedSpan],
     *,
     decoder: DecoderName = "decord",
+    num_decoded: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Problem, ...]:
     """Look for every video, decode the first and the last frame of every file and chunk, compare spans with durations.
 
-    An unreadable chunk hides no other problem of its video.
+    An unreadable chunk hides no other problem of its video. Damage between the first and the last frame is found by
+    decoding inside the spans.
 
     Args:
         dataset: where the videos are.
         spans: of the splits that matter.
         decoder: the one that training will use; what only another can open is a problem.
+        num_decoded: spans of each video, spread over it, of which the start, the middle and the end are decoded.
         on_progress: called with (videos done, videos in all).
     """
     by_video: dict[str, list[CaptionedSpan]] = {}
@@ -48,6 +55,7 @@ def check_dataset(
     problems: list[Problem] = []
     for done, (video_id, of_video) in enumerate(by_video.items(), start=1):
         problems += _check_video(dataset, video_id, of_video, decoder)
+        problems += _check_spans(dataset, of_video, decoder, num_decoded)
         if on_progress:
             on_progress(done, len(by_video))
     return tuple(problems)
@@ -82,6 +90,28 @@ def _check_video(
                 "past the end",
                 f"{span.span_id}: [{span.start_s}, {span.stop_s}) s of {path}, which lasts {end_s:.2f} s",
             )
+
+
+def _check_spans(
+    dataset: CaptionedVideos, spans: Sequence[CaptionedSpan], decoder: DecoderName, num_decoded: int
+) -> Iterator[Problem]:
+    """Decode inside some spans of a video; what is wrong with the file itself has been said already."""
+    in_order = sorted(spans, key=lambda span: span.start_s)
+    for place in np.linspace(0, len(spans) - 1, min(num_decoded, len(spans))).round().astype(int):
+        span = in_order[place]
+        try:
+            path = dataset.video_path(span.video_id)
+            read_frames(path, partial(_three_times, span), backend=decoder)
+        except CorruptVideoError as error:
+            if error.stage == "decode":
+                yield Problem("unreadable", f"{span.span_id}: [{span.start_s}, {span.stop_s}) s of {error}")
+        except (AnnotationError, DecodeError):
+            return
+
+
+def _three_times(span: CaptionedSpan, duration: Callable[[], float]) -> Float64Array:
+    stop_s = duration() if span.stop_s is None else span.stop_s
+    return np.linspace(span.start_s, stop_s, 3) - [0.0, 0.0, min(0.05, 0.5 * (stop_s - span.start_s))]
 
 
 def _meets(span: CaptionedSpan, start_s: float, stop_s: float) -> bool:

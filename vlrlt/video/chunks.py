@@ -7,7 +7,7 @@ How long the files last tells the two apart. A folder is a Decoder like any file
 A chunk that ends a few frames before the next begins shows its last frame until then.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import groupby
@@ -17,8 +17,8 @@ from typing import Self
 
 import numpy as np
 
-from vlrlt.errors import ConfigError, DecodeError, NotAVideoError
-from vlrlt.types import Frame, VideoInfo
+from vlrlt.errors import ConfigError, CorruptVideoError, DecodeError, NotAVideoError
+from vlrlt.types import Float64Array, Frame, VideoInfo
 from vlrlt.video.decode import Decoder, DecoderName, open_decoder, probe
 
 OVERLAP_TOLERANCE_S = 0.5
@@ -43,6 +43,40 @@ def open_video(path: Path, *, backend: DecoderName = "pyav") -> Decoder:
         DecodeError: as `open_decoder` and `list_chunks`.
     """
     return ChunkedDecoder(path, backend=backend) if path.is_dir() else open_decoder(path, backend=backend)
+
+
+TimesOf = Callable[[Callable[[], float]], Float64Array]
+"""What tells the duration of the video in seconds, if it is wanted -> ascending times (T,) in seconds.
+
+Of a video in chunks only the last chunk knows the duration, and few clips need it.
+"""
+
+
+def read_frames(path: Path, times_of: TimesOf, *, backend: DecoderName) -> list[Frame]:
+    """The frames of one clip: all of them, or an error.
+
+    decord decodes ahead of what is asked for, so it fails near damage and not always at the same place; PyAV has the
+    last word on what it fails to decode.
+
+    Raises:
+        DecodeError: the file cannot be opened, or a frame of the clip cannot be decoded.
+    """
+    try:
+        return _read_frames(path, times_of, backend)
+    except CorruptVideoError as error:
+        if backend == "pyav" or error.stage != "decode":
+            raise
+        return _read_frames(path, times_of, "pyav")
+
+
+def _read_frames(path: Path, times_of: TimesOf, backend: DecoderName) -> list[Frame]:
+    with open_video(path, backend=backend) as decoder:
+        times_T = times_of(lambda: decoder.info.duration_s)
+        frames = list(decoder.frames_at(times_T))
+    if len(frames) < len(times_T):
+        reason = f"only {len(frames)} of the {len(times_T)} frames from {times_T[0]:.2f} s on"
+        raise CorruptVideoError(path, stage="decode", reason=reason)
+    return frames
 
 
 def list_chunks(folder: Path) -> tuple[Chunk, ...]:

@@ -1,0 +1,65 @@
+"""Clips that cannot be read: another takes the place of each, and too many of them end the run."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vlrlt.errors import UnreadableClipsError
+
+ALLOWED_SHARE = 0.01
+"""Of the training clips; one is always allowed."""
+_SHOWN = 20
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class UnreadableClip:
+    """A span whose frames cannot be decoded."""
+
+    index: int
+    """Of the span."""
+    reason: str
+    """Names the file."""
+
+
+class UnreadableClips:
+    """Those that this process has met; each is logged once.
+
+    Args:
+        num_clips: of the training split.
+    """
+
+    def __init__(self, num_clips: int) -> None:
+        self._allowed = max(1, int(ALLOWED_SHARE * num_clips))
+        self._reasons: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        """How many so far."""
+        return len(self._reasons)
+
+    def add(self, found: Iterable[UnreadableClip]) -> None:
+        """Count what a batch has met."""
+        for clip in found:
+            if clip.index not in self._reasons:
+                self._reasons[clip.index] = clip.reason
+                _LOG.warning("another clip takes the place of one that cannot be read: %s", clip.reason)
+
+    def check(self, num_all: int) -> None:
+        """End the run if there are too many.
+
+        Args:
+            num_all: unreadable clips of all processes together.
+
+        Raises:
+            UnreadableClipsError: lists those of this process.
+        """
+        if num_all > self._allowed:
+            raise unreadable_error(self._reasons.values(), f"{num_all} training clips, {self._allowed} are allowed")
+
+
+def unreadable_error(reasons: Iterable[str], count: str) -> UnreadableClipsError:
+    """What to raise: the first reasons, and what to do."""
+    listed = list(reasons)
+    more = [f"... and {len(listed) - _SHOWN} more"] if len(listed) > _SHOWN else []
+    advice = f"{count}, cannot be read; `vlrlt data check --decode 1000` lists all of them"
+    return UnreadableClipsError("\n  ".join([advice, *listed[:_SHOWN], *more]))
