@@ -14,6 +14,7 @@ VlrltError
 ├── CheckpointError                 a model folder, file or name cannot be loaded
 ├── AnnotationError                 an annotation file is missing or has a bad line
 ├── EndpointError                   a vision-language model's server cannot be used
+├── ServerBusyError                 the HTTP API has too much to do already
 ├── StoppedError                    an index run was asked to stop
 └── LibraryError                    a library folder is absent, damaged or locked
     ├── LibraryBusyError            another process writes to it
@@ -122,6 +123,10 @@ class AnnotationError(VlrltError):
 
 class EndpointError(VlrltError):
     """A vision-language model's server cannot be reached, takes too long, or replies with what is no answer."""
+
+
+class ServerBusyError(VlrltError):
+    """The HTTP API has more requests of this kind than it can answer soon."""
 
 
 class StoppedError(VlrltError):

@@ -83,7 +83,9 @@ def index(  # noqa: PLR0913  one for each option
     from vlrlt.index.run.estimate import estimate
     from vlrlt.index.run.model import choose_embedder
     from vlrlt.progress import index_progress
+    from vlrlt.service.jobs import end_with_the_server
 
+    end_with_the_server()
     sampling = {"clip_s": clip_seconds, "stride_s": stride_seconds, "num_frames": frames}
     embedder = choose_embedder(
         library,

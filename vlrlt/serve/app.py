@@ -1,16 +1,17 @@
 """The application: routes over one open library."""
 
+import asyncio
 import contextlib
 import json
-import os
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-from anyio import CapacityLimiter, to_thread
-from fastapi import FastAPI, Header, Query, Response
+from anyio import to_thread
+from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, StreamingResponse
 
@@ -19,11 +20,12 @@ from vlrlt.ask.answer import Answer
 from vlrlt.ask.question import Question, parse_question
 from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.ask.vlm import Endpoint, VlmAnswerer
-from vlrlt.errors import ConfigError, EndpointError, NotFoundError, VlrltError
+from vlrlt.errors import ConfigError, EndpointError, NotFoundError, ServerBusyError, VlrltError
 from vlrlt.index.search.language import ClipQuery
 from vlrlt.serve.errors import RESPONSES, add_errors
 from vlrlt.serve.export import ClipIdPath, SecondsQuery, add_take, span_of
 from vlrlt.serve.guard import OPEN_PATHS, Guard
+from vlrlt.serve.lanes import Lanes
 from vlrlt.serve.meter import Meter, Metrics
 from vlrlt.serve.schema import AskBody, IndexBody, SearchBody
 from vlrlt.service import Library, SearchResult
@@ -31,8 +33,9 @@ from vlrlt.service.jobs import Job, Jobs
 from vlrlt.types import ClipSpan, Moment
 
 REQUESTS_PER_S = 100.0
-SEARCHES_AT_ONCE = max(2, os.cpu_count() or 1)
-"""More threads would only wait for each other; the other searches stand in line."""
+MAX_STREAMS = 64
+"""Streams of events that are open at once."""
+_EVENT_EVERY_S = 0.3
 JobIdPath = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{32}$")]
 
 
@@ -44,6 +47,7 @@ def create_app(
     hosts: tuple[str, ...] = (),
     endpoint: Endpoint | None = None,
     requests_per_s: float = REQUESTS_PER_S,
+    stopping: threading.Event | None = None,
 ) -> FastAPI:
     """The API over a library.
 
@@ -55,25 +59,27 @@ def create_app(
             its own.
         endpoint: of a vision-language model; None: clients cannot ask for one.
         requests_per_s: of one client.
+        stopping: is set when the server is told to stop: then streams of events end.
     """
+    lanes = Lanes()
     jobs = Jobs(service.library_dir, roots or {})
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
-        jobs.close()
+        await to_thread.run_sync(jobs.close)
 
     app = FastAPI(title="vlrlt", version=__version__, lifespan=lifespan, redoc_url=None, responses=RESPONSES)
     if token is not None:
         _describe_token(app)
     _add_metrics(app)
     add_errors(app)
-    _add_search(app, service)
-    _add_ask(app, service, endpoint)
-    _add_media(app, service)
-    add_take(app, service, show=_result_json)
-    _add_jobs(app, jobs)
-    _add_health(app, service)
+    _add_search(app, service, lanes)
+    _add_ask(app, service, endpoint, lanes)
+    _add_media(app, service, lanes)
+    add_take(app, service, lanes, show=_result_json)
+    _add_jobs(app, jobs, lanes, stopping or threading.Event())
+    _add_health(app, service, lanes)
     app.add_middleware(Guard, token=token, hosts=hosts, requests_per_s=requests_per_s)
     return app
 
@@ -100,21 +106,20 @@ def _add_metrics(app: FastAPI) -> None:
     app.add_middleware(Meter, metrics=measured)
 
     @app.get("/metrics", tags=["operation"])
-    def metrics() -> Response:
+    async def metrics() -> Response:
         """Counters in Prometheus' text format."""
         return Response(measured.as_text(), media_type=measured.content_type)
 
 
-def _add_search(app: FastAPI, service: Library) -> None:
-    at_once = CapacityLimiter(SEARCHES_AT_ONCE)
-
+def _add_search(app: FastAPI, service: Library, lanes: Lanes) -> None:
     @app.post("/v1/search", tags=["search"], response_model=dict[str, Any])
-    async def search(body: SearchBody) -> Response:
+    @lanes.searches
+    def search(body: SearchBody) -> Response:
         """Find the moments that fit words, a picture, a piece of video, or clips of earlier hits."""
-        content = await to_thread.run_sync(_searched, service, body, limiter=at_once)
-        return Response(content, media_type="application/json")
+        return Response(_searched(service, body), media_type="application/json")
 
     @app.get("/v1/videos", tags=["search"])
+    @lanes.lookups
     def videos(
         limit: Annotated[int, Query(ge=1, le=1000)] = 100, offset: Annotated[int, Query(ge=0, le=10**9)] = 0
     ) -> dict[str, Any]:
@@ -157,9 +162,9 @@ def _moment_json(moment: Moment) -> dict[str, Any]:
     }
 
 
-def _add_ask(app: FastAPI, service: Library, endpoint: Endpoint | None) -> None:
+def _add_ask(app: FastAPI, service: Library, endpoint: Endpoint | None, lanes: Lanes) -> None:
     @app.post("/v1/ask", tags=["ask"], response_model=None)
-    def ask(body: AskBody) -> dict[str, Any] | StreamingResponse:
+    async def ask(body: AskBody, request: Request) -> dict[str, Any] | Response:
         """Answer a question with citations; with `stream` as server-sent events: piece, then answer or error."""
         question = parse_question(body.question, options=tuple(body.options))
         within = body.filter.as_filter()
@@ -170,10 +175,10 @@ def _add_ask(app: FastAPI, service: Library, endpoint: Endpoint | None) -> None:
             parts = VlmAnswerer(service, endpoint).stream(question, within=within, schema=body.json_schema)
         else:
             parts = _retrieved(service, question, body)
+        lane = lanes.models if body.vlm else lanes.searches
         if body.stream:
-            return StreamingResponse(_ask_events(parts), media_type="text/event-stream")
-        *_, answer = parts
-        return _answer_json(answer)
+            return StreamingResponse(lane.stream(_ask_events(parts)), media_type="text/event-stream")
+        return await lane.run(request, lambda: _last_answer(parts))
 
 
 def _retrieved(service: Library, question: Question, body: AskBody) -> Iterator[str | Answer]:
@@ -191,6 +196,11 @@ def _ask_events(parts: Iterator[str | Answer]) -> Iterator[str]:
         yield _event("error", {"type": type(error).__name__.removesuffix("Error"), "message": str(error)})
 
 
+def _last_answer(parts: Iterator[str | Answer]) -> dict[str, Any]:
+    *_, answer = parts
+    return _answer_json(answer)
+
+
 def _answer_json(answer: str | Answer) -> dict[str, Any]:
     if not isinstance(answer, Answer):
         raise EndpointError("the stream ended without an answer")
@@ -204,13 +214,15 @@ def _event(name: str, data: Mapping[str, Any]) -> str:
     return f"event: {name}\ndata: {json.dumps(data)}\n\n"
 
 
-def _add_media(app: FastAPI, service: Library) -> None:
+def _add_media(app: FastAPI, service: Library, lanes: Lanes) -> None:
     @app.get("/v1/clips/{clip_id}/thumbnail", tags=["media"], response_class=Response)
+    @lanes.pictures
     def thumbnail(clip_id: ClipIdPath) -> Response:
         """A JPEG of the middle of a clip."""
         return Response(service.thumbnail(service.clip(clip_id)), media_type="image/jpeg")
 
     @app.get("/v1/clips/{clip_id}/preview", tags=["media"], response_class=FileResponse)
+    @lanes.films
     def preview(
         clip_id: ClipIdPath,
         start_s: SecondsQuery = None,
@@ -222,6 +234,7 @@ def _add_media(app: FastAPI, service: Library) -> None:
         return FileResponse(film, media_type="video/mp4")
 
     @app.get("/v1/clips/{clip_id}/animation", tags=["media"], response_class=FileResponse)
+    @lanes.films
     def animation(clip_id: ClipIdPath, start_s: SecondsQuery = None, end_s: SecondsQuery = None) -> FileResponse:
         """The same as an animated WebP."""
         moment = service.clip(clip_id)
@@ -229,7 +242,9 @@ def _add_media(app: FastAPI, service: Library) -> None:
         return FileResponse(film, media_type="image/webp")
 
 
-def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
+def _add_jobs(app: FastAPI, jobs: Jobs, lanes: Lanes, stopping: threading.Event) -> None:
+    open_streams: set[object] = set()
+
     def job_of(job_id: str) -> Job:
         job = jobs.get(job_id)
         if job is None:
@@ -237,22 +252,26 @@ def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
         return job
 
     @app.post("/v1/jobs/index", status_code=202, tags=["jobs"])
+    @lanes.lookups
     def start(body: IndexBody, idempotency_key: Annotated[str | None, Header(max_length=200)] = None) -> dict[str, Any]:
         """Index one of the server's folders; the same Idempotency-Key gives the same job."""
         return jobs.start(body.root, retry_failed=body.retry_failed, key=idempotency_key).as_json()
 
     @app.get("/v1/jobs/{job_id}", tags=["jobs"])
-    def show(job_id: JobIdPath) -> dict[str, Any]:
+    async def show(job_id: JobIdPath) -> dict[str, Any]:
         """How a job stands."""
         return job_of(job_id).as_json()
 
     @app.get("/v1/jobs/{job_id}/events", tags=["jobs"], response_class=StreamingResponse)
-    def events(job_id: JobIdPath) -> StreamingResponse:
+    async def events(job_id: JobIdPath) -> StreamingResponse:
         """Server-sent events until the job has ended."""
-        stream = (_event("job", event) for event in jobs.events(job_of(job_id)))
-        return StreamingResponse(stream, media_type="text/event-stream")
+        job = job_of(job_id)
+        if len(open_streams) >= MAX_STREAMS:
+            raise ServerBusyError(f"{MAX_STREAMS} streams of events are open already; ask for the job itself")
+        return StreamingResponse(_job_events(job, open_streams, stopping), media_type="text/event-stream")
 
     @app.post("/v1/jobs/{job_id}/cancel", tags=["jobs"])
+    @lanes.lookups
     def cancel(job_id: JobIdPath) -> dict[str, Any]:
         """Stop a job; what it has committed stays."""
         job = job_of(job_id)
@@ -260,18 +279,35 @@ def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
         return job.as_json()
 
 
-def _add_health(app: FastAPI, service: Library) -> None:
+async def _job_events(job: Job, open_streams: set[object], stopping: threading.Event) -> AsyncIterator[str]:
+    """The job now and after every change, until it has ended or the server stops."""
+    stream, shown = object(), None
+    open_streams.add(stream)
+    try:
+        while not stopping.is_set():
+            if (now := job.as_json()) != shown:
+                shown = now
+                yield _event("job", now)
+            if now["state"] != "running":
+                return
+            await asyncio.sleep(_EVENT_EVERY_S)
+    finally:
+        open_streams.discard(stream)
+
+
+def _add_health(app: FastAPI, service: Library, lanes: Lanes) -> None:
     @app.get("/", include_in_schema=False)
-    def index() -> dict[str, str]:
+    async def index() -> dict[str, str]:
         """Where to go from here."""
         return {"name": "vlrlt", "version": __version__, "docs": "/docs", "openapi": "/openapi.json"}
 
     @app.get("/healthz", tags=["operation"])
-    def health() -> dict[str, str]:
+    async def health() -> dict[str, str]:
         """The process answers."""
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["operation"])
+    @lanes.lookups
     def ready() -> dict[str, Any]:
         """The library is open and its model is loaded."""
         return {"status": "ok", "model": service.searcher().model}

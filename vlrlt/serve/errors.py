@@ -17,6 +17,7 @@ from vlrlt.errors import (
     LibraryError,
     NotFoundError,
     PageExpiredError,
+    ServerBusyError,
     VlrltError,
 )
 
@@ -45,6 +46,7 @@ _STATUS: tuple[tuple[type[VlrltError], int], ...] = (
     (ConfigError, 422),
     (DecodeError, 422),
     (EndpointError, 502),
+    (ServerBusyError, 503),
     (LibraryError, 503),
 )
 _HTTP_TYPES = {404: "NotFound", 405: "MethodNotAllowed"}
@@ -56,7 +58,8 @@ def add_errors(app: FastAPI) -> None:
     @app.exception_handler(VlrltError)
     async def ours(_request: Request, error: VlrltError) -> JSONResponse:
         status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-        return _response(status, type(error).__name__.removesuffix("Error"), str(error))
+        headers = {"Retry-After": "1"} if isinstance(error, ServerBusyError) else None
+        return _response(status, type(error).__name__.removesuffix("Error"), str(error), headers)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_request: Request, error: RequestValidationError) -> JSONResponse:

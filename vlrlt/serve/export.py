@@ -2,10 +2,8 @@
 
 import shutil
 import tempfile
-import threading
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,12 +12,13 @@ from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
-from vlrlt.errors import ConfigError
+from vlrlt.errors import ConfigError, ServerBusyError
 from vlrlt.export.cut import cut_video
 from vlrlt.export.export import export_file
 from vlrlt.export.piece import piece_of
 from vlrlt.index.search.repeats import THRESHOLD
 from vlrlt.index.search.request import SearchRequest
+from vlrlt.serve.lanes import Lanes
 from vlrlt.serve.schema import ExportBody, SearchBody
 from vlrlt.service import Library, SearchResult
 from vlrlt.types import ClipSpan, Moment
@@ -27,8 +26,8 @@ from vlrlt.types import ClipSpan, Moment
 MAX_CUT_S = 600.0
 MAX_DUPLICATE_CLIPS = 100_000
 """Finding repeated scenes takes seconds up to here; beyond, `vlrlt duplicates` does it."""
-_NUM_FILMS = 2
-"""Films and boards that are made at the same time: more would only slow each other, and all searches, down."""
+MAX_UNFETCHED = 16
+"""Films that lie on the disk until their clients have read them."""
 _KINDS = {
     "m3u": "audio/x-mpegurl",
     "csv": "text/csv",
@@ -54,6 +53,7 @@ def span_of(moment: Moment, start_s: float | None, end_s: float | None) -> ClipS
 def add_take(
     app: FastAPI,
     service: Library,
+    lanes: Lanes,
     *,
     show: Callable[[SearchResult], dict[str, Any]],
 ) -> None:
@@ -62,13 +62,14 @@ def add_take(
     Args:
         app: gets them.
         service: the open library.
+        lanes: in which the work is done.
         show: a result without paths.
     """
-    films = threading.BoundedSemaphore(_NUM_FILMS)
-    _add_films(app, service, films)
-    _add_searches(app, service, show)
+    _add_films(app, service, lanes)
+    _add_searches(app, service, lanes, show)
 
     @app.get("/v1/clips/{clip_id}/similar", tags=["search"])
+    @lanes.searches
     def similar(
         clip_id: ClipIdPath, k: Annotated[int, Query(ge=1, le=200)] = SearchRequest.k, page: PageQuery = None
     ) -> dict[str, Any]:
@@ -76,6 +77,7 @@ def add_take(
         return show(service.similar(clip_id, k=k, page=page))
 
     @app.get("/v1/duplicates", tags=["search"])
+    @lanes.films
     def duplicates(
         threshold: Annotated[float, Query(gt=0, le=1)] = THRESHOLD,
         min_s: Annotated[float, Query(ge=0, le=1e7)] = 0.0,
@@ -85,16 +87,22 @@ def add_take(
         """Scenes that different videos have in common, the longest first."""
         if service.counts().clips > MAX_DUPLICATE_CLIPS:
             raise ConfigError(f"this library has more than {MAX_DUPLICATE_CLIPS} clips; run: vlrlt duplicates")
-        with films:
-            found = service.duplicates(threshold=threshold, min_s=min_s)
+        found = service.duplicates(threshold=threshold, min_s=min_s)
         shown = [repetition.as_json() for repetition in found[offset : offset + limit]]
         for stretch in (stretch for one in shown for stretch in one["stretches"]):
             stretch["video"] = Path(stretch["video"]).name.encode(errors="replace").decode()
         return {"total": len(found), "threshold": threshold, "duplicates": shown}
 
 
-def _add_films(app: FastAPI, service: Library, films: threading.BoundedSemaphore) -> None:
+def _add_films(app: FastAPI, service: Library, lanes: Lanes) -> None:
+    unfetched: set[Path] = set()
+
+    def remove(folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        unfetched.discard(folder)
+
     @app.get("/v1/clips/{clip_id}/cut", tags=["media"], response_class=FileResponse)
+    @lanes.films
     def cut(
         clip_id: ClipIdPath,
         start_s: SecondsQuery = None,
@@ -110,13 +118,14 @@ def _add_films(app: FastAPI, service: Library, films: threading.BoundedSemaphore
         if span.duration_s > MAX_CUT_S:
             raise ConfigError(f"a cut may last {MAX_CUT_S:g} s, got {span.duration_s:.1f} s; ask for less")
         suffix = Path(moment.video).suffix if mode == "copy" else ".mp4"
+        if len(unfetched) >= MAX_UNFETCHED:
+            raise ServerBusyError(f"{MAX_UNFETCHED} films wait for their clients to read them; try again later")
         folder = Path(tempfile.mkdtemp(prefix="vlrlt-"))
-        remove = partial(shutil.rmtree, folder, ignore_errors=True)
+        unfetched.add(folder)
         try:
-            with films:
-                film = cut_video(Path(moment.video), span, folder / f"cut{suffix}", mode=mode)
+            film = cut_video(Path(moment.video), span, folder / f"cut{suffix}", mode=mode)
         except BaseException:
-            remove()
+            remove(folder)
             raise
         return FileResponse(
             film.out,
@@ -126,10 +135,11 @@ def _add_films(app: FastAPI, service: Library, films: threading.BoundedSemaphore
                 "Vlrlt-Start-S": f"{film.start_s:.3f}",
                 "Vlrlt-End-S": f"{film.end_s:.3f}",
             },
-            background=BackgroundTask(remove),
+            background=BackgroundTask(remove, folder),
         )
 
     @app.post("/v1/export", tags=["media"], response_class=Response)
+    @lanes.films
     def export(body: ExportBody) -> Response:
         """Clips as a playlist, table, timeline, chapters or storyboard; videos are named without their folders."""
         pieces = []
@@ -137,7 +147,7 @@ def _add_films(app: FastAPI, service: Library, films: threading.BoundedSemaphore
             moment = service.clip(piece.clip)
             moment = moment.within(span_of(moment, piece.start_s, piece.end_s))
             pieces.append(replace(piece_of(moment, title=body.title), name_only=True))
-        with films, tempfile.TemporaryDirectory(prefix="vlrlt-") as folder:
+        with tempfile.TemporaryDirectory(prefix="vlrlt-") as folder:
             (written,) = export_file(pieces, Path(folder) / f"export.{body.format}", title=body.title)
             content = written.read_bytes()
         disposition = {"Content-Disposition": f'attachment; filename="export.{body.format}"'}
@@ -147,14 +157,17 @@ def _add_films(app: FastAPI, service: Library, films: threading.BoundedSemaphore
 def _add_searches(
     app: FastAPI,
     service: Library,
+    lanes: Lanes,
     show: Callable[[SearchResult], dict[str, Any]],
 ) -> None:
     @app.get("/v1/searches", tags=["search"])
+    @lanes.lookups
     def searches() -> dict[str, Any]:
         """The saved searches by name: each is a body of /v1/search."""
         return {"searches": {name: request.as_json() for name, request in service.saved.all().items()}}
 
     @app.put("/v1/searches/{name}", tags=["search"])
+    @lanes.lookups
     def save(name: NamePath, body: SearchBody) -> dict[str, Any]:
         """Keep a search; an older one of that name is replaced."""
         if body.image is not None or body.clip is not None:
@@ -164,11 +177,13 @@ def _add_searches(
         return request.as_json()
 
     @app.delete("/v1/searches/{name}", tags=["search"], status_code=204)
+    @lanes.lookups
     def delete(name: NamePath) -> None:
         """Forget a search."""
         service.saved.delete(name)
 
     @app.get("/v1/searches/{name}/hits", tags=["search"])
+    @lanes.searches
     def hits(name: NamePath, page: PageQuery = None) -> dict[str, Any]:
         """Search again for what was saved."""
         return show(service.search_saved(name, page=page))

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,13 +40,21 @@ def launch_server(
     uvicorn = require("uvicorn", extra="serve")
     require("fastapi", extra="serve")
     from vlrlt.serve.app import create_app
+    from vlrlt.serve.connections import GRACE_S, BoundedConnection, StoppableServer
 
     endpoint = Endpoint.from_environment() if "VLRLT_VLM_URL" in os.environ else None
     hosts = ("127.0.0.1", "localhost", "[::1]") if host in LOOPBACK else ()
     with listen(host, port) as listening, Library(library_dir, model=model, device=device) as service:
         service.searcher()  # fails here rather than at the first request
-        app = create_app(service, roots=folders, token=token, hosts=hosts, endpoint=endpoint)
+        stopping = threading.Event()
+        app = create_app(service, roots=folders, token=token, hosts=hosts, endpoint=endpoint, stopping=stopping)
         shown = f"[{host}]" if ":" in host else host
         sys.stderr.write(f"http://{shown}:{port}/v1, described at http://{shown}:{port}/docs; Ctrl-C ends it\n")
-        config = uvicorn.Config(app, log_level="warning", timeout_keep_alive=_SLOW_CLIENT_S)
-        uvicorn.Server(config).run(sockets=[listening])
+        config = uvicorn.Config(
+            app,
+            http=BoundedConnection,
+            log_level="warning",
+            timeout_keep_alive=_SLOW_CLIENT_S,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+        StoppableServer(config, stopping=stopping).run(sockets=[listening])

@@ -3,13 +3,14 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,13 @@ NICENESS = 10
 """Of index jobs, and so of all that they start."""
 MAX_JOBS = 100
 """Finished ones that are remembered."""
+STDIN_VARIABLE = "VLRLT_ENDS_WITH_STDIN"
+"""Tells an index run that it must not outlive who has started it."""
+_STOP_S = 10.0
+"""How long a run may take to stop."""
+_REPORTED_CODES = (0, 3)
+"""Exit codes of a run that has printed its report."""
+_SECRET_NAMES = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD|CREDENTIALS?)$", re.IGNORECASE)
 
 
 @dataclass
@@ -33,18 +41,10 @@ class Job:
     """The latest line for people."""
     report: dict[str, Any] | None = None
     error: str | None = None
-    changed: threading.Condition = field(default_factory=threading.Condition, repr=False)
 
     def as_json(self) -> dict[str, Any]:
         """What clients see."""
-        return {
-            "id": self.id,
-            "root": self.root,
-            "state": self.state,
-            "progress": self.progress,
-            "report": self.report,
-            "error": self.error,
-        }
+        return asdict(self)
 
 
 class Jobs:
@@ -93,7 +93,10 @@ class Jobs:
             job = Job(id=uuid.uuid4().hex, root=root)
             command = [sys.executable, "-m", "vlrlt", "index", str(path), "--json"]
             command += ["--library", str(self._library_dir), *(["--retry-failed"] if retry_failed else [])]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
+            pipe = subprocess.PIPE
+            process = subprocess.Popen(  # noqa: S603  our own command
+                command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace", env=_environment()
+            )
             with contextlib.suppress(OSError):  # searches go first
                 os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
             self._jobs[job.id], self._processes[job.id] = job, process
@@ -114,57 +117,74 @@ class Jobs:
     def cancel(self, job: Job) -> None:
         """Stop a job; what it has committed stays, and the next one goes on from there."""
         process = self._processes.get(job.id)
-        with job.changed:
+        with self._lock:
             if job.state == "running" and process is not None:
                 job.state = "cancelled"
                 process.send_signal(signal.SIGINT)
-                job.changed.notify_all()
-
-    def events(self, job: Job) -> Iterator[dict[str, Any]]:
-        """The job now and after every change, until it has ended."""
-        seen = None
-        while True:
-            with job.changed:
-                if job.as_json() == seen:
-                    job.changed.wait(timeout=15)
-                seen = job.as_json()
-            yield seen
-            if seen["state"] != "running":
-                return
 
     def close(self) -> None:
-        """Stop what is running."""
+        """Stop what is running; what does not stop is killed: what it has committed stays too."""
         for job in list(self._jobs.values()):
             self.cancel(job)
         for process in self._processes.values():
-            process.wait(timeout=30)
+            try:
+                process.wait(timeout=_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def _follow(self, job: Job, process: "subprocess.Popen[str]") -> None:
         """Read what the child says until it ends."""
         stdout: list[str] = []
         reader = threading.Thread(target=lambda: stdout.append(process.stdout.read() if process.stdout else ""))
         reader.start()
-        last = ""
         for line in process.stderr or ():
-            last = line.strip() or last
-            with job.changed:
-                job.progress = last
-                job.changed.notify_all()
+            job.progress = line.strip() or job.progress
         reader.join()
-        with process:  # closes its pipes
-            code = process.wait()
-        with job.changed:
-            if code in (0, 3):
-                job.report, job.state = json.loads(stdout[0].splitlines()[-1]), "done"
-            elif job.state != "cancelled":
-                job.error, job.state = last.removeprefix("vlrlt: "), "failed"
-            job.changed.notify_all()
+        code = process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+        with self._lock:
+            if job.state == "running":
+                job.state, job.report, job.error = _outcome(code, stdout[0], job.progress)
 
     def _forget_old(self) -> None:
         ended = [job for job in self._jobs.values() if job.state != "running"]
         for job in ended[:-MAX_JOBS]:
             del self._jobs[job.id], self._processes[job.id]
             self._keys = {key: known for key, known in self._keys.items() if known is not job}
+
+
+def _outcome(code: int, stdout: str, last_line: str) -> tuple[JobState, dict[str, Any] | None, str | None]:
+    """State, report and error of a run that has ended."""
+    if code in _REPORTED_CODES:
+        with contextlib.suppress(ValueError, IndexError):
+            return "done", json.loads(stdout.splitlines()[-1]), None
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = ": the system may have run out of memory" if name == "SIGKILL" else ""
+        return "failed", None, f"the index process was ended by {name}{hint}; what it has committed is kept"
+    return "failed", None, last_line.removeprefix("vlrlt: ") or f"the index process ended with exit code {code}"
+
+
+def _environment() -> dict[str, str]:
+    """Of a job: no token or key of the server's, and told that it must not outlive the server."""
+    inherited = {name: value for name, value in os.environ.items() if not _SECRET_NAMES.search(name)}
+    return inherited | {STDIN_VARIABLE: "1"}
+
+
+def end_with_the_server() -> None:
+    """In a job: ask this process to stop as soon as its stdin closes, which it does however the server ends."""
+    if STDIN_VARIABLE not in os.environ:
+        return
+
+    def wait() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            os.read(sys.stdin.fileno(), 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def below(root: Path, folder: str) -> Path:

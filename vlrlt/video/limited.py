@@ -104,7 +104,8 @@ class _Child:
         header, payload = answer.ask(line)
         self.is_ready = True
         if "error" in header:
-            raise _error(header["error"], limits.path)
+            error = _error(header["error"], limits.path)
+            raise error
         return payload if "size" in header else header["value"]
 
     @property
