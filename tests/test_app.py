@@ -27,7 +27,7 @@ from vlrlt.ask.question import parse_question
 from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.embed import load_embedder
 from vlrlt.errors import ConfigError, LibraryError, MissingExtraError
-from vlrlt.formats import format_time
+from vlrlt.formats import format_span
 from vlrlt.index.library.ledger import Ledger
 from vlrlt.index.run.build import index_paths
 from vlrlt.index.search.language import ClipQuery
@@ -109,11 +109,13 @@ def search(page: AppTest, query: str, **query_params: str) -> AppTest:
 
 def cards(page: AppTest) -> list[str]:
     """The times of the moments that are shown."""
-    return [element.value.strip("*") for element in page.markdown if re.fullmatch(r"\*\*.+ - .+\*\*", element.value)]
+    return [
+        element.value.strip("*") for element in page.markdown if re.fullmatch(r"\*\*[\d:.]+-[\d:.]+\*\*", element.value)
+    ]
 
 
 def time_range(hit: Moment) -> str:
-    return f"{format_time(hit.start_s, decimals=1)} - {format_time(hit.end_s, decimals=1)}"
+    return format_span(hit.start_s, hit.end_s)
 
 
 def button(page: AppTest, label: str) -> Button:

@@ -117,8 +117,8 @@ def test_an_open_question_says_so_and_shows_where_to_look(answerer: RetrievalAns
 def test_one_state_of_the_library_answers_a_question(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Library(folder / "library", model=ColourEmbedder()) as service:
         states = [service.searcher()]
-        monkeypatch.setattr(service, "_open_searcher", lambda: (states.pop(), "state"))
-        monkeypatch.setattr(service, "_refresh", states.pop)  # a second look fails: nothing is left
+        monkeypatch.setattr(service, "searcher", states.pop)
+        monkeypatch.setattr(service._reader, "now", states.pop)  # a second look fails: nothing is left
         answer = RetrievalAnswerer(service, vocabulary=VOCABULARY).answer(parse_question("What happens after red?"))
     assert answer.value == "blue"
 

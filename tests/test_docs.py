@@ -1,5 +1,6 @@
 """What the documentation says can be typed, followed and built."""
 
+import doctest
 import re
 import shlex
 import subprocess
@@ -87,6 +88,60 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     commands = (tmp_path / "reference" / "commands.html").read_text(encoding="utf-8")
     assert all(f'id="vlrlt-{name}"' in commands for name in ("index", "search", "models-pull"))
     assert "load_embedder" in (tmp_path / "reference" / "python.html").read_text(encoding="utf-8")
+
+
+# Examples in Python
+
+
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+class NearlyEqual(doctest.OutputChecker):
+    """Output that differs in the last decimal of its numbers, as that of another processor may, is right."""
+
+    def check_output(self, want: str, got: str, optionflags: int) -> bool:
+        pairs = list(zip(NUMBER.findall(want), NUMBER.findall(got), strict=False))
+        near = all(one == two or _differ_in_last_decimal(one, two) for one, two in pairs)
+        return super().check_output(NUMBER.sub("#", want), NUMBER.sub("#", got), optionflags) and near
+
+
+def _differ_in_last_decimal(one: str, two: str) -> bool:
+    return "." in one and abs(float(one) - float(two)) < 1.5 * 10.0 ** -len(one.partition(".")[2])
+
+
+def example_blocks(path: Path) -> str:
+    """All that a page types at Python's prompt, with what comes back; lines keep their numbers."""
+    lines, inside = [], False
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("```"):
+            inside = line == "```python"
+            line = ""
+        lines.append(line if inside else "")
+    return "\n".join(lines) + "\n"
+
+
+def test_examples_in_python_give_what_is_shown(toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every page with a prompt, each in a folder of its own with the toy kitchen."""
+    pages = [path for path in PAGES if ">>>" in example_blocks(path)]
+    assert ROOT / "docs" / "reference" / "python.md" in pages
+    for number, path in enumerate(pages):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "toy").symlink_to(toy_data)
+        monkeypatch.chdir(folder)
+        test = doctest.DocTestParser().get_doctest(example_blocks(path), {}, path.name, str(path), 0)
+        said: list[str] = []
+        runner = doctest.DocTestRunner(checker=NearlyEqual(), optionflags=doctest.ELLIPSIS)
+        runner.run(test, out=said.append)
+        assert said == [], "".join(said)
+
+
+def test_the_checker_of_examples_refuses_what_is_wrong() -> None:
+    check = NearlyEqual().check_output
+    assert check("0.866  00:41.5\n", "0.867  00:41.4\n", 0)
+    assert not check("0.866\n", "0.868\n", 0)
+    assert not check("4 videos\n", "5 videos\n", 0)
+    assert not check("once\n", "twice\n", 0)
 
 
 # Files that other programs read

@@ -113,7 +113,7 @@ def test_negatives_and_weights_move_the_best_answer(service: Library) -> None:
 
 def test_combined_parts_count_by_their_own_spread(service: Library) -> None:
     """A part whose scores hardly differ over the library is not drowned by one whose scores differ much."""
-    searcher, _ = service._open_searcher()
+    searcher = service.searcher()
     vectors = [searcher.vector(TextQuery(text)) for text in ("red", "yellow")]
     combined_D = searcher.vector(CombinedQuery((Part(TextQuery("red"), 1), Part(TextQuery("yellow"), 2))))
     expected_D = sum(
@@ -149,7 +149,7 @@ def test_what_follows_at_once_is_found_in_overlapping_clips(tmp_path: Path) -> N
 
 
 def test_a_sequence_of_three_equals_brute_force(service: Library) -> None:
-    searcher, _ = service._open_searcher()
+    searcher = service.searcher()
     clips, num_clips = searcher.clips, len(searcher.clips.ids_N)
     steps = [searcher.score(TextQuery(text)) for text in ("red", "green", "red")]
     z_TN = np.array([[(step.of(clip) - step.mean) / step.std for clip in range(num_clips)] for step in steps])

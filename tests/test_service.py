@@ -201,7 +201,7 @@ def test_a_change_is_loaded_beside_what_is_searched(
         assert go_on.wait(60)
         return open_store(*args)
 
-    monkeypatch.setattr("vlrlt.service.library.open_store", slow_store)
+    monkeypatch.setattr("vlrlt.service.reader.open_store", slow_store)
     write_colours(archive / "flower.mp4", [("magenta", 2)])
     index_paths([archive], library_dir=library_dir, embedder=ColourEmbedder())
     with ThreadPoolExecutor(1) as pool:

@@ -44,7 +44,9 @@ def answerer(library: Path, server: ChatServer) -> Iterator[VlmAnswerer]:
         yield VlmAnswerer(service, endpoint, deadline_s=2)
 
 
-def test_frames_go_out_and_a_cited_answer_comes_back_piece_by_piece(answerer: VlmAnswerer, server: ChatServer) -> None:
+def test_frames_go_out_and_a_cited_answer_comes_back_piece_by_piece(
+    library: Path, answerer: VlmAnswerer, server: ChatServer
+) -> None:
     server.say(chunk("Blue is "), chunk("shown [2]. "), chunk("It lasts [1]."), DONE)
     *pieces, answer = answerer.stream(QUESTION)
     assert pieces == ["Blue is ", "shown [2]. ", "It lasts [1]."]
@@ -60,13 +62,9 @@ def test_frames_go_out_and_a_cited_answer_comes_back_piece_by_piece(answerer: Vl
     assert blue > 200 > 60 > red
     times = [part["text"] for part in parts if part["type"] == "text"][1:]
     assert times[0] == "Moment [1], a.mp4 at 00:02.5"
-    assert str(library_path(answerer)) not in json.dumps(body), "names only, never paths"
+    assert str(library.parent) not in json.dumps(body), "names only, never paths"
     assert "secret" not in answerer.notice()
     assert f"127.0.0.1:{server.server_port}" in answerer.notice()
-
-
-def library_path(answerer: VlmAnswerer) -> Path:
-    return answerer._service.library_dir.parent
 
 
 @pytest.mark.parametrize(

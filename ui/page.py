@@ -10,7 +10,7 @@ from pathlib import Path
 import streamlit as st
 
 from vlrlt.errors import CheckpointError, IndexMismatchError, LibraryError, VlrltError
-from vlrlt.formats import format_time
+from vlrlt.formats import format_span
 from vlrlt.service import Library
 from vlrlt.types import Moment
 from vlrlt.ui.launch import ACCENT, LIBRARY_VARIABLE, MODEL_VARIABLE
@@ -92,8 +92,8 @@ def video_name(moment: Moment) -> str:
 
 
 def time_range(moment: Moment) -> str:
-    """For example 00:12.0 - 00:14.5."""
-    return f"{format_time(moment.start_s, decimals=1)} - {format_time(moment.end_s, decimals=1)}"
+    """For example 00:12.0-00:14.5."""
+    return format_span(moment.start_s, moment.end_s)
 
 
 def duration(seconds: float) -> str:

@@ -103,7 +103,7 @@ def pad(moment: Moment, seconds: float) -> Moment:
 def _show_neighbours(service: Library, moment: Moment, hits: tuple[Moment, ...]) -> None:
     """The video's other hits on its timeline, and the ways to the next and the one before."""
     own = [hit for hit in hits if hit.video_id == moment.video_id] or [moment]
-    length_s = next(v["duration_s"] for v in service.videos() if v["video_id"] == moment.video_id)
+    length_s = next(video.duration_s for video in service.videos() if video.video_id == moment.video_id)
     show_timeline(own, length_s=length_s, current=moment)
 
 

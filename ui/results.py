@@ -32,7 +32,7 @@ STYLE = """
 def show_results(service: Library, hits: Sequence[Moment], request: SearchRequest) -> None:
     """Cards, the video with the best hit first."""
     st.html(STYLE)
-    ends_s = {video["video_id"]: video["duration_s"] for video in service.videos()}
+    ends_s = {video.video_id: video.duration_s for video in service.videos()}
     with st.container(key="results", horizontal=True, gap="medium"):
         for number, (video_id, group) in enumerate(groupby(_by_video(hits), key=lambda hit: hit.video_id)):
             shown = tuple(group)

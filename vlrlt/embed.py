@@ -3,8 +3,9 @@
 Shape legend: B clips or texts, T frames, H = W image size, C = 3, D embedding.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,9 +18,10 @@ from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.text_onnx import export_text
 from vlrlt.tokens.patches import patchify
 from vlrlt.tokens.run_length import TokenPolicy, keep_mask
-from vlrlt.types import BoolArray, ClipEmbeddings, Float32Array, UInt8Array
+from vlrlt.types import BoolArray, ClipEmbeddings, ClipSpan, Float32Array, UInt8Array
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
+from vlrlt.video.worker import DecodeProcess
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,6 +63,19 @@ class Embedder(Protocol):
     def embed_texts(self, texts: Sequence[str]) -> Float32Array:
         """Unit vectors (B, D) of texts."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoVectors:
+    """The clips of a video as vectors."""
+
+    path: Path
+    spans: tuple[ClipSpan, ...]
+    """Seconds of each clip."""
+    vectors_ND: Float32Array
+    """(len(spans), D), unit vectors."""
+    partial_reason: str | None
+    """Why frames that the file promises are missing; None: all of it was decoded."""
 
 
 class DualEncoderEmbedder:
@@ -116,6 +131,31 @@ class DualEncoderEmbedder:
         if not texts:
             return np.zeros((0, self.embed_dim), np.float32)
         return _to_numpy(self._model.encode_text(self._model.text.tokenize(texts).to(self._device)))
+
+    def embed_videos(self, paths: Iterable[str | Path], *, batch_clips: int = 8) -> tuple[VideoVectors, ...]:
+        """Vectors of whole videos, clip by clip. They are decoded by a process of their own, like an archive.
+
+        Args:
+            paths: video files.
+            batch_clips: so many clips are encoded at once.
+
+        Raises:
+            DecodeError: a video cannot be read at all; of a damaged one, what can be decoded is there.
+        """
+        with DecodeProcess() as decoder:
+            return tuple(self._embed_video(Path(path).expanduser(), decoder, batch_clips) for path in paths)
+
+    def _embed_video(self, path: Path, decoder: DecodeProcess, batch_clips: int) -> VideoVectors:
+        decoded = decoder.clips(path, sampling=self.sampling, preprocess=self.preprocess)
+        clips = iter(decoded)
+        spans: list[ClipSpan] = []
+        vectors: list[Float32Array] = [np.empty((0, self.embed_dim), np.float32)]
+        while batch := list(islice(clips, batch_clips)):
+            spans += [clip.span for clip in batch]
+            vectors.append(self.embed_clips(np.stack([clip.rgb_THWC for clip in batch])).vectors_BD)
+        return VideoVectors(
+            path=path, spans=tuple(spans), vectors_ND=np.concatenate(vectors), partial_reason=decoded.partial_reason
+        )
 
     def export_text(self, path: Path) -> None:
         """Write the text tower as a file that search can use without torch; raises as text_onnx.export_text."""

@@ -12,6 +12,11 @@ def parse_time(text: str) -> float:
     return seconds
 
 
+def format_span(start_s: float, end_s: float) -> str:
+    """Both to a tenth: "01:15.0-01:17.5"."""
+    return f"{format_time(start_s, decimals=1)}-{format_time(end_s, decimals=1)}"
+
+
 def format_time(seconds: float, *, decimals: int = 0) -> str:
     """The inverse of parse_time: "01:15", with one decimal "01:15.5", and from an hour on "1:01:15"."""
     ticks_per_s = 10**decimals

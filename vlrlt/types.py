@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlrlt.errors import ConfigError
+from vlrlt.formats import format_span
 
 BoolArray = npt.NDArray[np.bool_]
 UInt8Array = npt.NDArray[np.uint8]
@@ -125,6 +126,21 @@ class Moment:
     def clip(self) -> str:
         """The clip's id as clients know it, 16 hexadecimal digits: many readers of JSON round numbers of 63 bits."""
         return f"{self.clip_id:016x}"
+
+    @property
+    def span(self) -> ClipSpan:
+        """Its seconds."""
+        return ClipSpan(self.start_s, self.end_s)
+
+    def __str__(self) -> str:
+        """One line: rank, score, percentile, how sure, video, when, and what was said or seen step by step."""
+        confidence = "" if self.confidence is None else f"  {self.confidence:4.0%} sure"
+        said = f"  {self.text!r}" if self.text else ""
+        steps = " then ".join(format_span(step.start_s, step.end_s) for step in self.steps)
+        return (
+            f"#{self.rank:<3} {self.score:6.3f}  p{self.percentile:<5.1f}{confidence}  {Path(self.video).name}  "
+            f"{format_span(self.start_s, self.end_s)}{said}{f': {steps}' if steps else ''}"
+        )
 
     def within(self, span: ClipSpan) -> "Moment":
         """Other seconds of the same video."""

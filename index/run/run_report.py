@@ -76,6 +76,9 @@ class IndexReport:
     failures: tuple[Video, ...]
     """The failed and the partial ones, with stage and reason."""
 
+    def __str__(self) -> str:
+        return self.as_text()
+
     def as_json(self) -> dict[str, Any]:
         """The documented JSON shape of `vlrlt index --json`."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}

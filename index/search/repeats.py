@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlrlt.errors import ConfigError
-from vlrlt.formats import format_time
+from vlrlt.formats import format_span
 from vlrlt.index.library.catalog import ClipTable
 from vlrlt.index.vectors.protocol import evenly
 from vlrlt.types import Float32Array, Int64Array, Moment
@@ -51,6 +51,9 @@ class Repetition:
     num_clips: int
     """Of the shorter stretch."""
 
+    def __str__(self) -> str:
+        return self.as_text()
+
     def as_json(self) -> dict[str, Any]:
         """The documented JSON shape of one entry of `vlrlt duplicates --json`."""
         return {
@@ -63,8 +66,7 @@ class Repetition:
     def as_text(self) -> str:
         """One line."""
         stretches = (
-            f"{Path(one.video).name} {format_time(one.start_s, decimals=1)}-{format_time(one.end_s, decimals=1)}"
-            for one in (self.first, self.second)
+            f"{Path(one.video).name} {format_span(one.start_s, one.end_s)}" for one in (self.first, self.second)
         )
         return f"{self.similarity:.3f}  {self.duration_s:6.1f} s  {'  =  '.join(stretches)}"
 

@@ -51,18 +51,18 @@ def show() -> None:
 
 
 def _show_tokens(service: Library) -> None:
-    videos = {video["video_id"]: video for video in service.videos()}
+    videos = {video.video_id: video for video in service.videos()}
     if CLIP in st.query_params:
         _choose_linked(service, st.query_params[CLIP])
     left, right = st.columns((2, 3))
     video = left.selectbox(
         "Video",
         tuple(videos),
-        format_func=lambda video: videos[video]["video"],
+        format_func=lambda video: videos[video].name,
         key="inside-video",
         on_change=_forget_link,
     )
-    latest_s = max(1.0, videos[video]["duration_s"] - 1.0)
+    latest_s = max(1.0, videos[video].duration_s - 1.0)
     start_s = right.slider("From second", 0.0, latest_s, step=0.5, key=f"inside-start-{video}", on_change=_forget_link)
     path = Path(service.path_of(video))
     try:

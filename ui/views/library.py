@@ -158,7 +158,7 @@ def _show_videos(service: Library) -> None:
     videos = service.videos()
     with st.expander("Videos", icon=":material/movie:"):
         rows = [
-            {"Video": video["video"], "Minutes": round(video["duration_s"] / 60, 1), "Clips": video["clips"]}
+            {"Video": video.name, "Minutes": round(video.duration_s / 60, 1), "Clips": video.num_clips}
             for video in videos[:MAX_VIDEOS]
         ]
         st.dataframe(rows, hide_index=True, alt="Searchable videos with their lengths and clips")

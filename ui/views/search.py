@@ -202,7 +202,7 @@ def _show_filters(service: Library, request: SearchRequest) -> None:
 
 def _show_video_filter(service: Library, request: SearchRequest) -> None:
     """By name, in libraries in which names can be listed."""
-    names = {video["video_id"]: video["video"] for video in service.videos()}
+    names = {video.video_id: video.name for video in service.videos()}
     if len(names) <= MAX_LISTED_VIDEOS:
         options = _bound(request, "videos", show=lambda chosen: [video for video in chosen if video in names])
         st.multiselect("Videos", tuple(names), format_func=lambda video: names[video], placeholder="All", **options)

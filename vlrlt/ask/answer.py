@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vlrlt.ask.grammar import Kind
-from vlrlt.formats import format_time
+from vlrlt.formats import format_span, format_time
+from vlrlt.notebook import Thumbnail, moments_html
 from vlrlt.types import Moment
 
 SHOWN_CITATIONS = 5
@@ -47,6 +48,15 @@ class Answer:
     searched_videos: int
     searched_video_s: float
     engine: Engine = "retrieval"
+    thumbnail: Thumbnail | None = field(default=None, repr=False, compare=False)
+    """For notebooks."""
+
+    def __str__(self) -> str:
+        return self.as_text()
+
+    def _repr_html_(self) -> str:
+        title = f"{self.question}\n{self.text}" + ("\nclosest moments:" if self.closest else "")
+        return moments_html(title, self.citations or self.closest, self.thumbnail)
 
     def as_text(self) -> str:
         """The answer, what it rests on, and how much was searched."""
@@ -82,5 +92,4 @@ class Answer:
 
 def where_and_when(moment: Moment) -> str:
     """File name, start and end."""
-    start, end = (format_time(time_s, decimals=1) for time_s in (moment.start_s, moment.end_s))
-    return f"{Path(moment.video).name} {start}-{end}"
+    return f"{Path(moment.video).name} {format_span(moment.start_s, moment.end_s)}"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
@@ -21,11 +21,8 @@ from vlrlt.index.search.confidence import CONFIDENT
 from vlrlt.index.search.filters import Filter
 from vlrlt.index.search.language import TextQuery
 from vlrlt.index.search.request import SearchRequest
-from vlrlt.index.search.searcher import is_match
+from vlrlt.index.search.searcher import Searcher, is_match
 from vlrlt.types import Float32Array, Moment
-
-if TYPE_CHECKING:
-    from vlrlt.service import Library
 
 NUM_CITATIONS = 5
 MAX_MOMENTS = 1000
@@ -37,6 +34,22 @@ OWN_SHARE = 0.25
 NO_CONFIDENCE = 0.2
 """The best moment below this says "no" rather than "not found"."""
 MAX_LABELS = 5000
+
+
+class Archive(Protocol):
+    """Where answers are looked for."""
+
+    def searcher(self) -> Searcher:
+        """One state of it."""
+        ...
+
+    def vocabulary(self, *, limit: int) -> tuple[str, ...]:
+        """What actions may be called."""
+        ...
+
+    def thumbnail(self, moment: Moment) -> bytes:
+        """A JPEG of the middle of a moment."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -52,12 +65,12 @@ class RetrievalAnswerer:
     """Answers questions over one library.
 
     Args:
-        service: the library.
+        archive: the library.
         vocabulary: what actions may be called in answers; empty: the library's narrations, else the model's captions.
     """
 
-    def __init__(self, service: "Library", *, vocabulary: Sequence[str] = ()) -> None:
-        self._service = service
+    def __init__(self, archive: Archive, *, vocabulary: Sequence[str] = ()) -> None:
+        self._archive = archive
         self._vocabulary = tuple(vocabulary)
 
     def answer(self, question: Question, *, within: Filter = Filter()) -> Answer:  # noqa: B008  it is immutable
@@ -73,15 +86,15 @@ class RetrievalAnswerer:
         """
         if question.video is not None:
             within = replace(within, paths=(*within.paths, question.video, f"{question.video}.*"))
-        return _Answering(self._service, question, within, self._vocabulary).run()
+        return _Answering(self._archive, question, within, self._vocabulary).run()
 
 
 class _Answering:
     """One question on its way to an answer, from one state of the library."""
 
-    def __init__(self, service: "Library", question: Question, within: Filter, vocabulary: tuple[str, ...]) -> None:
-        self._service = service
-        self._searcher = service.searcher()
+    def __init__(self, archive: Archive, question: Question, within: Filter, vocabulary: tuple[str, ...]) -> None:
+        self._archive = archive
+        self._searcher = archive.searcher()
         self._question = question
         self._within = within
         self._vocabulary = vocabulary
@@ -253,7 +266,7 @@ class _Answering:
         return (), self._searcher.rank(replace(request, tail=True))[:NUM_CITATIONS]
 
     def _labels(self) -> tuple[str, ...]:
-        labels = self._vocabulary or self._service.vocabulary(limit=MAX_LABELS)
+        labels = self._vocabulary or self._archive.vocabulary(limit=MAX_LABELS)
         if not labels:
             raise ConfigError("naming what happens needs a vocabulary; import narrations, or give a list of actions")
         return labels
@@ -323,6 +336,7 @@ class _Answering:
             searched_clips=coverage.clips,
             searched_videos=coverage.videos,
             searched_video_s=coverage.video_s,
+            thumbnail=self._archive.thumbnail,
         )
 
 

@@ -12,19 +12,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from vlrlt.ask.answer import Answer
 from vlrlt.ask.question import Question
-from vlrlt.ask.retrieval import RetrievalAnswerer
+from vlrlt.ask.retrieval import Archive, RetrievalAnswerer
 from vlrlt.errors import ConfigError, EndpointError
 from vlrlt.extras import require
 from vlrlt.formats import format_time
 from vlrlt.index.search.filters import Filter
 from vlrlt.types import Moment
-
-if TYPE_CHECKING:
-    from vlrlt.service import Library
 
 NUM_MOMENTS = 6
 FRAMES_PER_MOMENT = 3
@@ -65,16 +62,16 @@ class VlmAnswerer:
     """Answers questions by a model that looks at retrieved moments.
 
     Args:
-        service: the library.
+        archive: the library.
         endpoint: where the model is.
         deadline_s: for a whole reply.
     """
 
-    def __init__(self, service: "Library", endpoint: Endpoint, *, deadline_s: float = _DEADLINE_S) -> None:
-        self._service = service
+    def __init__(self, archive: Archive, endpoint: Endpoint, *, deadline_s: float = _DEADLINE_S) -> None:
+        self._archive = archive
         self._endpoint = endpoint
         self._deadline_s = deadline_s
-        self._retrieval = RetrievalAnswerer(service)
+        self._retrieval = RetrievalAnswerer(archive)
 
     def notice(self) -> str:
         """One line that says what leaves the machine, for before it does."""
@@ -137,7 +134,7 @@ class VlmAnswerer:
         for number, moment in enumerate(moments, start=1):
             for time_s in _frame_times(moment):
                 label = f"Moment [{number}], {Path(moment.video).name} at {format_time(time_s, decimals=1)}"
-                jpeg = self._service.thumbnail(replace(moment, start_s=time_s, end_s=time_s))
+                jpeg = self._archive.thumbnail(replace(moment, start_s=time_s, end_s=time_s))
                 url = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
                 content += [{"type": "text", "text": label}, {"type": "image_url", "image_url": {"url": url}}]
         rules = _RULES

@@ -41,12 +41,10 @@ def ask(  # noqa: PLR0913  every option is one of the question's
     """
     from vlrlt.ask.answer import Answer
     from vlrlt.ask.question import parse_question
-    from vlrlt.ask.retrieval import RetrievalAnswerer
     from vlrlt.ask.vlm import Endpoint, VlmAnswerer
     from vlrlt.index.search.filters import Filter
     from vlrlt.service import Library
 
-    parsed = parse_question(question, options=tuple(option or ()))
     within = Filter(paths=tuple(path or ()))
     if schema is not None and not vlm:
         raise ConfigError("--schema is for --vlm: without a language model every answer has the documented shape")
@@ -54,11 +52,12 @@ def ask(  # noqa: PLR0913  every option is one of the question's
     with Library(library, model=model, device=device) as service:
         if endpoint is None:
             words = _read(vocabulary).splitlines() if vocabulary else []
-            answer = RetrievalAnswerer(service, vocabulary=words).answer(parsed, within=within)
+            answer = service.ask(question, options=option or (), within=within, vocabulary=words)
         else:
             answerer = VlmAnswerer(service, endpoint)
             notify(answerer.notice())
             shape = _read_json(schema) if schema else None
+            parsed = parse_question(question, options=tuple(option or ()))
             for part in answerer.stream(parsed, within=within, schema=shape):
                 if isinstance(part, Answer):
                     answer = part

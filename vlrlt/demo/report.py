@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from vlrlt import __version__
 from vlrlt.datasets.epic import Narration
 from vlrlt.evaluate.epic_mir import EpicMirReport
-from vlrlt.formats import format_time
+from vlrlt.formats import format_span, format_time
 from vlrlt.index.run.run_report import IndexReport
 from vlrlt.types import Moment
 
@@ -39,7 +39,7 @@ class Answer:
     @property
     def times(self) -> str:
         """For example 00:12.0 - 00:14.5."""
-        return f"{format_time(self.moment.start_s, decimals=1)} - {format_time(self.moment.end_s, decimals=1)}"
+        return format_span(self.moment.start_s, self.moment.end_s)
 
     @property
     def video_name(self) -> str:

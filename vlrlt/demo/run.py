@@ -30,7 +30,7 @@ from vlrlt.demo.report import Answer, DemoReport, Question, Variant, draw_contac
 from vlrlt.embed import DEFAULT_MODEL, Embedder, load_embedder
 from vlrlt.errors import ConfigError, LibraryError
 from vlrlt.evaluate.epic_mir import evaluate_epic_mir
-from vlrlt.formats import format_time
+from vlrlt.formats import format_span
 from vlrlt.index.run.build import index_paths
 from vlrlt.index.run.run_report import IndexReport
 from vlrlt.index.search.request import SearchRequest
@@ -250,7 +250,7 @@ def _show_questions(questions: Sequence[Question], console: Console) -> None:
             table.add_row(
                 Text(question.text if answer.moment.rank == 1 else "", style="bold"),
                 Path(answer.moment.video).stem,
-                f"{format_time(answer.moment.start_s, decimals=1)}-{format_time(answer.moment.end_s, decimals=1)}",
+                format_span(answer.moment.start_s, answer.moment.end_s),
                 Text(answer.annotated, style="" if answer.right else "dim"),
                 Text("right" if answer.right else "-", style="green" if answer.right else "dim"),
                 f"{answer.moment.score:.3f}",

@@ -55,6 +55,9 @@ class Cut:
     problem: str | None
     """What is missing and why; None: nothing."""
 
+    def __str__(self) -> str:
+        return self.as_text()
+
     def as_json(self) -> dict[str, Any]:
         """The documented JSON shape of one piece of `vlrlt cut --json`."""
         return {

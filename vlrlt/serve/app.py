@@ -125,7 +125,7 @@ def _add_search(app: FastAPI, service: Library, lanes: Lanes) -> None:
     ) -> dict[str, Any]:
         """The searchable videos."""
         listed = service.videos()
-        return {"total": len(listed), "videos": listed[offset : offset + limit]}
+        return {"total": len(listed), "videos": [video.as_json() for video in listed[offset : offset + limit]]}
 
 
 def _searched(service: Library, body: SearchBody) -> bytes:

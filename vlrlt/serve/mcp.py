@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from vlrlt import __version__
-from vlrlt.ask.question import parse_question
-from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.errors import VlrltError
 from vlrlt.extras import require
 from vlrlt.index.search.request import SearchRequest
@@ -72,7 +70,7 @@ def create_server(service: Library) -> "MCPServer":
         options: Annotated[list[str] | None, Field(description="Answers to choose from.")] = None,
     ) -> dict[str, Any]:
         """Answer a question over the archive with the moments that the answer rests on, or found=false."""
-        return RetrievalAnswerer(service).answer(parse_question(question, options=tuple(options or ()))).as_json()
+        return service.ask(question, options=options or ()).as_json()
 
     @server.tool()
     @told()

@@ -1,15 +1,18 @@
 """The application without a face: open a library once, search it, look at what was found."""
 
-from vlrlt.service.library import KEPT_RANKINGS, Library
+from vlrlt.service.library import Library, open_library
 from vlrlt.service.pictures import PREVIEW_MAX_S, STRIP_FRAMES, THUMBNAIL_WIDTH_PX
-from vlrlt.service.results import LibraryStatus, SearchResult
+from vlrlt.service.results import IndexedVideo, LibraryStatus, SearchResult
+from vlrlt.service.searches import KEPT_RANKINGS
 
 __all__ = [
     "KEPT_RANKINGS",
     "PREVIEW_MAX_S",
     "STRIP_FRAMES",
     "THUMBNAIL_WIDTH_PX",
+    "IndexedVideo",
     "Library",
     "LibraryStatus",
     "SearchResult",
+    "open_library",
 ]

@@ -4,55 +4,47 @@ The CLI, the Streamlit page and any other front end stand on this. Safe to use f
 """
 
 import contextlib
-import re
-import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import xxhash
 
-from vlrlt.errors import ConfigError, LibraryError, NotFoundError, PageExpiredError
+from vlrlt.ask.answer import Answer
+from vlrlt.ask.question import parse_question
+from vlrlt.ask.retrieval import RetrievalAnswerer
+from vlrlt.errors import NotFoundError
 from vlrlt.export.cut import Cut, CutMode, cut_video
 from vlrlt.export.export import export_file
 from vlrlt.export.output import check_outside
 from vlrlt.export.piece import piece_of
-from vlrlt.index.library.annotations import TextHit
-from vlrlt.index.library.catalog import Catalog, LibraryCounts, LibrarySettings, Snapshot, Video
+from vlrlt.index.library.catalog import LibraryCounts, LibrarySettings
 from vlrlt.index.run.control import is_paused, view_run
+from vlrlt.index.search.filters import Filter
 from vlrlt.index.search.language import parse_clip_id
 from vlrlt.index.search.repeats import THRESHOLD, Repetition, find_repetitions
 from vlrlt.index.search.request import SearchRequest
 from vlrlt.index.search.saved import SavedSearches
-from vlrlt.index.search.searcher import Ranking, Searcher, is_match
-from vlrlt.index.vectors.choice import open_store, store_info
-from vlrlt.index.vectors.protocol import VectorStore
+from vlrlt.index.search.searcher import Searcher
+from vlrlt.index.vectors.choice import store_info
+from vlrlt.notebook import moments_html
 from vlrlt.service.model import LibraryModel
 from vlrlt.service.pictures import Pictures
-from vlrlt.service.results import LibraryStatus, SearchResult
-from vlrlt.types import ClipSpan, Moment
+from vlrlt.service.reader import LibraryReader
+from vlrlt.service.results import IndexedVideo, LibraryStatus, SearchResult
+from vlrlt.service.searches import Searches
+from vlrlt.types import Moment
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder  # brings torch, which takes seconds to import and status does not need
 
-KEPT_RANKINGS = 32
-"""So many searches can be paged through while the library changes."""
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    snapshot: Snapshot
-    store: VectorStore
-    state: str
-    """Names vectors and annotations: the same query gives the same ranking for the same state."""
+SHOWN_VIDEOS = 6
+"""In a notebook."""
 
 
 class Library:
-    """An open library.
+    """An open library: search it, ask it, look at what was found, take it away. A context manager.
 
     Args:
         library_dir: the library.
@@ -68,16 +60,10 @@ class Library:
         self.library_dir = library_dir
         self.saved = SavedSearches(library_dir)
         """Searches that were given a name."""
-        self._reader = Catalog.open_reader(library_dir)
+        self._reader = LibraryReader(library_dir)
         self._model = LibraryModel(library_dir, model=model, device=device)
         self._pictures = Pictures(library_dir)
-        self._loaded: _Loaded | None = None
-        self._data_version: int | None = None
-        self._searcher: Searcher | None = None
-        self._searcher_state: _Loaded | None = None
-        self._rankings: dict[tuple[str, str], Ranking] = {}
-        self._lock = threading.RLock()
-        self._loading = threading.Lock()
+        self._searches = Searches(self._reader, self._model, thumbnail=self.thumbnail)
 
     def search(self, asked: str | SearchRequest = "", **options: Any) -> SearchResult:  # noqa: ANN401
         """Find the moments that fit best. Pages of one search come from one ranking, whatever is indexed meanwhile.
@@ -95,28 +81,30 @@ class Library:
         """
         request = asked if isinstance(asked, SearchRequest) else SearchRequest(text=(asked,) if asked else ())
         request = request.replaced(**options)
-        query, key, k = request.query(), request.ranking_key(), request.k
-        searcher, state = self._open_searcher()
-        state, first = (state, 0) if request.page is None else self._parse_page(request.page, key, state)
-        started_s = time.perf_counter()
-        ranking = self._rankings.get((state, key)) or searcher.rank(request)
-        moments = ranking[first : first + k + 1]
-        took_ms = 1000 * (time.perf_counter() - started_s)
-        with self._lock:
-            self._rankings[state, key] = ranking
-            while len(self._rankings) > KEPT_RANKINGS:
-                del self._rankings[next(iter(self._rankings))]
-        return SearchResult(
-            query=str(query),
-            model=searcher.model,
-            took_ms=took_ms,
-            found=any(map(is_match, moments)),
-            unknown_words=searcher.unknown_words(query),
-            num_searched=ranking.num_searched,
-            hits=moments[:k],
-            next_page=f"{state}-{key}-{first + k}" if len(moments) > k else None,
-            group_by=request.group_by,
-        )
+        return self._searches.search(request)
+
+    def ask(
+        self,
+        question: str,
+        *,
+        options: Sequence[str] = (),
+        within: Filter = Filter(),  # noqa: B008  it is immutable
+        vocabulary: Sequence[str] = (),
+    ) -> Answer:
+        """Answer a question from what searches find, with the moments that the answer rests on; no language model.
+
+        Args:
+            question: in English.
+            options: answers to choose from.
+            within: which part of the library to look at.
+            vocabulary: what actions may be called; empty: the library's narrations, else the model's captions.
+
+        Raises:
+            ConfigError: the question is empty or too long, there is one option only, or naming what happens needs a
+                vocabulary and there is none; and as `search`.
+        """
+        answerer = RetrievalAnswerer(self, vocabulary=vocabulary)
+        return answerer.answer(parse_question(question, options=tuple(options)), within=within)
 
     def similar(self, clip: str | Moment, **options: Any) -> SearchResult:  # noqa: ANN401  as SearchRequest.replaced
         """Find moments that look like a clip of the library, also copies, without the one that it is part of.
@@ -156,7 +144,7 @@ class Library:
         Raises:
             ConfigError: the threshold is out of range.
         """
-        loaded = self._refresh()
+        loaded = self._reader.now()
         return find_repetitions(
             loaded.snapshot.clips, loaded.store.vectors, threshold=threshold, min_s=min_s, on_progress=on_progress
         )
@@ -168,23 +156,18 @@ class Library:
             IndexMismatchError: the library belongs to another model.
             LibraryError: nothing was ever indexed.
         """
-        return self._open_searcher()[0]
+        return self._searches.open()[0]
 
-    def videos(self) -> list[dict[str, Any]]:
-        """The searchable videos: id, name, length and number of clips."""
-        clips = self._refresh().snapshot.clips
+    def videos(self) -> tuple[IndexedVideo, ...]:
+        """The searchable videos."""
+        clips = self._reader.now().snapshot.clips
         counts_V = np.bincount(clips.video_N, minlength=len(clips.videos))
         ends_s_V = np.zeros(len(clips.videos))
         np.maximum.at(ends_s_V, clips.video_N, clips.end_s_N)
-        return [
-            {
-                "video_id": video_id,
-                "video": Path(path).name.encode(errors="replace").decode(),
-                "duration_s": round(float(end_s), 3),
-                "clips": int(count),
-            }
+        return tuple(
+            IndexedVideo(video_id=video_id, path=Path(path), duration_s=float(end_s), num_clips=int(count))
             for video_id, path, end_s, count in zip(clips.video_ids, clips.videos, ends_s_V, counts_V, strict=True)
-        ]
+        )
 
     def path_of(self, video_id: str) -> str:
         """The file of a searchable video.
@@ -192,15 +175,15 @@ class Library:
         Raises:
             NotFoundError: there is no such video.
         """
-        clips = self._refresh().snapshot.clips
+        clips = self._reader.now().snapshot.clips
         if video_id not in clips.video_ids:
             raise NotFoundError(f"no video {video_id!r} in this library")
         return clips.videos[clips.video_ids.index(video_id)]
 
     def narrations(self, *, limit: int) -> tuple[str, ...]:
         """The commonest narrations of the library."""
-        with self._lock:
-            return self._catalog.annotations.vocabulary(limit=limit)
+        with self._reader.catalog() as catalog:
+            return catalog.annotations.vocabulary(limit=limit)
 
     def vocabulary(self, *, limit: int) -> tuple[str, ...]:
         """What actions may be called: the commonest narrations of the library, else the captions of its model."""
@@ -224,7 +207,7 @@ class Library:
         Raises:
             NotFoundError: there is no such clip.
         """
-        clips = self._refresh().snapshot.clips
+        clips = self._reader.now().snapshot.clips
         return clips.moment(clips.position(parse_clip_id(clip)))
 
     def settings(self) -> LibrarySettings:
@@ -233,17 +216,16 @@ class Library:
         Raises:
             LibraryError: nothing was ever indexed.
         """
-        return self._refresh().snapshot.settings
+        return self._reader.now().snapshot.settings
 
     def counts(self) -> LibraryCounts:
         """The totals of `status`, without looking at the disk."""
-        with self._lock:
-            return self._catalog.counts()
+        with self._reader.catalog() as catalog:
+            return catalog.counts()
 
     def status(self) -> LibraryStatus:
         """What the library holds at this moment."""
-        with self._lock:
-            catalog = self._catalog
+        with self._reader.catalog() as catalog:
             models, counts, failures = catalog.models(), catalog.counts(), catalog.problems()
             last_run = catalog.last_run()
         settings = models[0] if models else None
@@ -263,13 +245,13 @@ class Library:
 
     def moving_s(self, *, bins: int) -> tuple[float, ...]:
         """Seconds of clips by the share of their tokens that move, in equal bins of [0, 1]."""
-        with self._lock:
-            return self._catalog.moving_s(bins=bins)
+        with self._reader.catalog() as catalog:
+            return catalog.moving_s(bins=bins)
 
     def reports(self) -> tuple[dict[str, Any], ...]:
         """What finished index runs said, the latest first; the documented shape of `vlrlt index --json`."""
-        with self._lock:
-            return self._catalog.reports()
+        with self._reader.catalog() as catalog:
+            return catalog.reports()
 
     def thumbnail(self, moment: Moment) -> bytes:
         """A JPEG of the middle of a moment.
@@ -278,21 +260,21 @@ class Library:
             LibraryError: the moment is not of a video of this library.
             DecodeError: the video cannot be read any more.
         """
-        return self._pictures.thumbnail(moment, content_hash=self._known_video(moment).content_hash).read_bytes()
+        return self._pictures.thumbnail(moment, content_hash=self._reader.known_video(moment).content_hash).read_bytes()
 
     def strip(self, moment: Moment) -> bytes:
         """A JPEG of four frames of a moment side by side; raises as `thumbnail`."""
-        return self._pictures.strip(moment, content_hash=self._known_video(moment).content_hash).read_bytes()
+        return self._pictures.strip(moment, content_hash=self._reader.known_video(moment).content_hash).read_bytes()
 
     def preview(self, moment: Moment) -> Path:
         """A short mp4 of a moment that any browser plays; raises as `thumbnail`."""
-        return self._pictures.preview(moment, content_hash=self._known_video(moment).content_hash)
+        return self._pictures.preview(moment, content_hash=self._reader.known_video(moment).content_hash)
 
     def animation(self, moment: Moment) -> Path:
         """The first seconds of a moment as an animated WebP; raises as `thumbnail`."""
-        return self._pictures.animation(moment, content_hash=self._known_video(moment).content_hash)
+        return self._pictures.animation(moment, content_hash=self._reader.known_video(moment).content_hash)
 
-    def cut(self, moment: Moment, out: Path, *, mode: CutMode = "exact", force: bool = False) -> Cut:
+    def cut(self, moment: Moment, out: str | Path, *, mode: CutMode = "exact", force: bool = False) -> Cut:
         """Cut a moment out of its video, with its sound.
 
         Args:
@@ -306,11 +288,14 @@ class Library:
             ConfigError: out lies in the archive, exists, or cannot be written.
             DecodeError: the video cannot be read any more.
         """
-        self._known_video(moment)
-        check_outside(out, self.paths())
-        return cut_video(Path(moment.video), ClipSpan(moment.start_s, moment.end_s), out, mode=mode, force=force)
+        self._reader.known_video(moment)
+        target = Path(out).expanduser()
+        check_outside(target, self.paths())
+        return cut_video(Path(moment.video), moment.span, target, mode=mode, force=force)
 
-    def export(self, moments: Sequence[Moment], out: Path, *, title: str, force: bool = False) -> tuple[Path, ...]:
+    def export(
+        self, moments: Iterable[Moment], out: str | Path, *, title: str = "", force: bool = False
+    ) -> tuple[Path, ...]:
         """Write moments as a playlist, table, timeline, chapters or storyboard: what the suffix of out says.
 
         Args:
@@ -324,14 +309,28 @@ class Library:
             ConfigError: the moments do not fit the format; out lies in the archive, exists, or cannot be written.
             DecodeError: a video cannot be read any more.
         """
-        for moment in moments:
-            self._known_video(moment)
-        check_outside(out, self.paths())
-        return export_file([piece_of(moment, title=title) for moment in moments], out, title=title, force=force)
+        chosen = tuple(moments)
+        for moment in chosen:
+            self._reader.known_video(moment)
+        target = Path(out).expanduser()
+        check_outside(target, self.paths())
+        return export_file([piece_of(moment, title=title) for moment in chosen], target, title=title, force=force)
 
     def paths(self) -> tuple[Path, ...]:
         """Of the searchable videos."""
-        return tuple(map(Path, self._refresh().snapshot.clips.videos))
+        return tuple(map(Path, self._reader.now().snapshot.clips.videos))
+
+    def __repr__(self) -> str:
+        return f"Library({str(self.library_dir)!r})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: its status, and the first clips of some of its videos."""
+        shown: list[Moment] = []
+        if self.counts().clips:
+            clips = self._reader.now().snapshot.clips
+            _, first_V = np.unique(clips.video_N, return_index=True)
+            shown = [replace(clips.moment(int(at)), rank=n) for n, at in enumerate(first_V[:SHOWN_VIDEOS], start=1)]
+        return moments_html(self.status().as_text(), shown, self.thumbnail)
 
     def close(self) -> None:
         """Close the library."""
@@ -343,81 +342,19 @@ class Library:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def _catalog(self) -> Catalog:
-        """The catalog as it is now; to be used under the lock."""
-        self._reader.renew()
-        return self._reader
 
-    def _open_searcher(self) -> tuple[Searcher, str]:
-        """A searcher over the library as it is now, and the name of this state."""
-        loaded = self._refresh()
-        with self._lock:
-            if self._searcher is not None and self._searcher_state is loaded:
-                return self._searcher, loaded.state
-        embedder = self._model.find(loaded.snapshot.settings)  # takes seconds at first; only searches wait for it
-        with self._lock:
-            self._searcher_state = loaded
-            self._searcher = Searcher(
-                clips=loaded.snapshot.clips,
-                store=loaded.store,
-                metadata=self._catalog.annotations.metadata(),
-                find_text=self._find_text,
-                embedder=embedder,
-                background=partial(self._model.background, embedder),
-            )
-            return self._searcher, loaded.state
+def open_library(path: str | Path, *, model: "str | Embedder | None" = None, device: str = "auto") -> Library:
+    """Open a library that `vlrlt index` or vlrlt.index has made.
 
-    def _find_text(self, text: str) -> tuple[TextHit, ...]:
-        with self._lock:
-            return self._catalog.annotations.search(text)
+    Args:
+        path: its folder.
+        model: an embedder, or what load_embedder takes; None: the model that the library was indexed with.
+        device: 'auto', 'cpu', 'cuda', 'mps'.
 
-    def _parse_page(self, page: str, key: str, state: str) -> tuple[str, int]:
-        """State and first rank of a page token."""
-        match = re.fullmatch(r"([0-9a-f]{16})-([0-9a-f]{16})-(\d{1,9})", page)
-        if match is None or match[2] != key:
-            raise ConfigError(f"page {page!r} is not of this search; give next_page of a result of the same options")
-        if match[1] != state and (match[1], key) not in self._rankings:
-            raise PageExpiredError("the library has changed since that page was made; search again from the first page")
-        return match[1], int(match[3])
-
-    def _refresh(self) -> _Loaded:
-        """The library as it is now; while one thread loads what a writer has changed, others go on with what was."""
-        with self._lock:
-            version = self._catalog.data_version()
-            if self._loaded is not None and version == self._data_version:
-                return self._loaded
-        if self._loaded is not None and self._loading.locked():
-            return self._loaded
-        with self._loading:
-            if self._loaded is None or version != self._data_version:
-                self._loaded, self._data_version = self._load_beside(self._loaded), version
-            return self._loaded
-
-    def _load_beside(self, before: _Loaded | None) -> _Loaded:
-        """The library as it is now, by a reader of its own: a large one takes seconds."""
-        with Catalog.open_reader(self.library_dir) as reader:
-            snapshot = reader.snapshot()
-            state = _state(snapshot, reader.annotations.version())
-        if before is not None and snapshot.generation == before.snapshot.generation:
-            store = before.store  # a file was moved, or annotated: the same vectors
-        else:
-            store = open_store(self.library_dir, snapshot)
-        return _Loaded(snapshot, store, state)
-
-    def _known_video(self, moment: Moment) -> Video:
-        """The video of a moment: only videos of this library are ever read."""
-        with self._lock:
-            video = self._catalog.video_at(Path(moment.video))
-        if video is None or video.state == "failed":
-            raise LibraryError(f"{moment.video} is not a video of {self.library_dir}")
-        return video
-
-
-def _state(snapshot: Snapshot, annotations: str) -> str:
-    """16 hexadecimal digits."""
-    named = "\n".join((snapshot.generation, annotations, *snapshot.clips.videos))
-    return xxhash.xxh3_64_hexdigest(named.encode(errors="surrogateescape"))
+    Raises:
+        LibraryError: there is no library there.
+    """
+    return Library(Path(path).expanduser(), model=model, device=device)
 
 
 def _size_bytes(folder: Path) -> int:

@@ -1,7 +1,7 @@
 """What a library answers: moments that fit a query, and what it holds."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from vlrlt.index.library.catalog import LibraryCounts, Video
 from vlrlt.index.run.control import RunView
 from vlrlt.index.search.request import GroupBy
 from vlrlt.index.vectors.protocol import StoreInfo
+from vlrlt.notebook import Thumbnail, moments_html
 from vlrlt.types import Moment
 
 
@@ -34,6 +35,24 @@ class SearchResult:
     """Give it back as `page` to go on; None: this was the last page."""
     group_by: GroupBy = "moment"
     """How the hits are written down."""
+    thumbnail: Thumbnail | None = field(default=None, repr=False, compare=False)
+    """For notebooks."""
+
+    def __iter__(self) -> Iterator[Moment]:
+        return iter(self.hits)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __getitem__(self, place: int) -> Moment:
+        return self.hits[place]
+
+    def __str__(self) -> str:
+        return self.as_text()
+
+    def _repr_html_(self) -> str:
+        about = replace(self, hits=(), next_page=None).as_text() if not self.found else ""
+        return moments_html(f"{self.query}\n{about}".rstrip(), self.hits, self.thumbnail)
 
     def as_json(self, *, show: Callable[[Moment], dict[str, Any]] = Moment.as_json) -> dict[str, Any]:
         """The documented JSON shape of `vlrlt search --json`; `show` gives that of a hit."""
@@ -68,26 +87,38 @@ class SearchResult:
             lines.append(f"no confident match among {self.num_searched} clips{unknown}{closest}")
         if self.group_by == "video":
             for video, hits in self.by_video().items():
-                lines += [video, *(f"  {_hit_text(hit)}" for hit in hits)]
+                lines += [video, *(f"  {hit}" for hit in hits)]
         else:
-            lines += [f"{_hit_text(hit)}  in {Path(hit.video).parent}" for hit in self.hits]
+            lines += [f"{hit}  in {Path(hit.video).parent}" for hit in self.hits]
         if self.next_page:
             lines.append(f"more: --page {self.next_page}")
         return "\n".join(lines)
 
 
-def _hit_text(hit: Moment) -> str:
-    confidence = "" if hit.confidence is None else f"  {hit.confidence:4.0%} sure"
-    said = f"  {hit.text!r}" if hit.text else ""
-    steps = " then ".join(_times(step.start_s, step.end_s) for step in hit.steps)
-    return (
-        f"#{hit.rank:<3} {hit.score:6.3f}  p{hit.percentile:<5.1f}{confidence}  {Path(hit.video).name}  "
-        f"{_times(hit.start_s, hit.end_s)}{said}{f': {steps}' if steps else ''}"
-    )
+@dataclass(frozen=True, kw_only=True)
+class IndexedVideo:
+    """A searchable video."""
 
+    video_id: str
+    """What clients know it by."""
+    path: Path
+    duration_s: float
+    """Up to the end of its last clip."""
+    num_clips: int
 
-def _times(start_s: float, end_s: float) -> str:
-    return f"{format_time(start_s, decimals=1)}-{format_time(end_s, decimals=1)}"
+    @property
+    def name(self) -> str:
+        """Of its file; a name that is not Unicode gets question marks."""
+        return self.path.name.encode(errors="replace").decode()
+
+    def as_json(self) -> dict[str, Any]:
+        """What clients of the HTTP API see: not where it lies."""
+        return {
+            "video_id": self.video_id,
+            "video": self.name,
+            "duration_s": round(self.duration_s, 3),
+            "clips": self.num_clips,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +143,9 @@ class LibraryStatus(LibraryCounts):
     """Whether index runs wait."""
     last_run: dict[str, Any] | None
     """What the last finished run said, as Catalog.last_run."""
+
+    def __str__(self) -> str:
+        return self.as_text()
 
     def as_json(self) -> dict[str, Any]:
         """The documented JSON shape of `vlrlt status --json`."""
