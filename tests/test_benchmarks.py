@@ -153,8 +153,8 @@ def test_egtea_views_cover_the_clip() -> None:
     info = VideoInfo(path=Path("x"), duration_s=5.0, start_s=0, average_fps=24, width_px=9, height_px=9,
                      rotation_deg=0, codec="h264")  # fmt: skip
     views = stretches_and_crops(info, None, 16)  # type: ignore[arg-type]
-    assert len(views) == 30
-    assert {view.crop for view in views} == {"first", "centre", "last"}
+    assert len(views) == 10  # each decoded once
+    assert {view.crops for view in views} == {("first", "centre", "last")}
     assert views[0].times_T[0] < 1 / 24
     assert 5.0 - 2 / 24 <= views[-1].times_T[-1] < 5.0
     assert np.allclose(np.diff(views[3].times_T), 2 / 24)

@@ -469,6 +469,16 @@ def test_eval_epic_mir(tmp_path: Path, model: str) -> None:
         assert all(0 < scores[metric][way] <= 1 for metric in ("mAP", "nDCG") for way in ("v2t", "t2v", "avg"))
     text = vlrlt("eval", "epic-mir", "--data", tmp_path, "--model", model).stdout
     assert text.startswith("test split: 2 clips, 2 sentences")
+    kept = {}
+    for options in ((), ("--policy", "none"), ("--threshold-255", "255"), ("--frames", "8", "--threads", "1")):
+        result = vlrlt("eval", "epic-mir", "--data", tmp_path, "--model", model, "--json", *options)
+        assert result.exit_code == 0, result.stderr
+        kept[options] = last_json(result)["tokens_kept"]
+    assert kept["--policy", "none"] == 1.0
+    assert kept["--threshold-255", "255"] < 1.0
+    (tmp_path / "videos" / "P01_01.mp4").write_bytes(b"")
+    result = vlrlt("eval", "epic-mir", "--data", tmp_path, "--model", model)
+    assert (result.exit_code, "none of the 2 clips can be read" in result.stderr) == (1, True)
 
 
 def test_train_hands_its_arguments_on(monkeypatch: pytest.MonkeyPatch) -> None:

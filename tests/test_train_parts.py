@@ -14,7 +14,9 @@ from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.caption_file import CaptionFile
 from vlrlt.datasets.epic import EpicData
 from vlrlt.datasets.relevancy import Action, ActionTable
+from vlrlt.embed import load_embedder
 from vlrlt.errors import AnnotationError, ConfigError
+from vlrlt.models.adapt import adapt_video_weights
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.models.weights import load_weights
@@ -26,7 +28,7 @@ from vlrlt.train.frames import CachedFrames, DecodedFrames
 from vlrlt.train.gradcache import chunks_by_tokens, encode_in_chunks
 from vlrlt.train.optim import Optimization, parameter_groups, warmup_cosine
 from vlrlt.train.sampler import DistinctActions, Draw, MicroBatches, Share, Shuffled
-from vlrlt.train.towers import adapt_video_weights, build_model, lock_towers
+from vlrlt.train.towers import build_model, lock_towers
 from vlrlt.types import ClipSpan
 from vlrlt.video.decode import open_decoder
 from vlrlt.video.sampling import frame_times
@@ -327,6 +329,20 @@ def test_temporal_embeddings_are_interpolated_or_cut_and_tubelets_share_the_patc
     doubled = adapt_video_weights(flat, source)["patch_embedding.weight"]
     still = torch.rand(3, flat.patch_embedding.in_features)
     torch.testing.assert_close(still.repeat(1, 2) @ doubled.T, still @ flat.patch_embedding.weight.T)
+
+
+def test_a_model_takes_more_frames_than_it_was_trained_with(tmp_path: Path) -> None:
+    """AVION does so from 4 to 16 frames; a clip that stands still looks the same to an encoder without times."""
+    save_checkpoint(tiny_dual(TINY), tmp_path)
+    embedder = load_embedder(str(tmp_path), num_frames=8, device="cpu")
+    assert embedder.sampling.num_frames == 8
+    assert embedder.fingerprint != load_embedder(str(tmp_path), device="cpu").fingerprint
+    clips = half_static_clips(2, num_frames=8)
+    assert embedder.embed_clips(clips).num_dense_tokens == 4 * 2 * 2
+    with pytest.raises(ConfigError, match="num_frames must be a multiple of tubelet_size"):
+        load_embedder(str(tmp_path), num_frames=7, device="cpu")
+    fewer = load_embedder(str(tmp_path), num_frames=2, device="cpu")
+    assert fewer.embed_clips(half_static_clips(1, num_frames=2)).num_dense_tokens == 2 * 2
 
 
 def test_a_recipe_starts_from_a_checkpoint_folder(tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ from torch.utils.data import Dataset
 
 from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.relevancy import ActionTable
-from vlrlt.errors import DecodeError
+from vlrlt.errors import DecodeError, UnreadableClipsError
 from vlrlt.train.augment import Augmentation, AugmentParams, draw_augment_params, draw_times
 from vlrlt.train.frames import FrameSource
 from vlrlt.train.sampler import Draw
-from vlrlt.train.unreadable import UnreadableClip, unreadable_error
+from vlrlt.train.unreadable import UnreadableClip
 from vlrlt.types import ClipSpan, Float64Array
 from vlrlt.video.sampling import frame_times
 
@@ -197,7 +197,7 @@ class SpanClips(Dataset[Sample]):
                 self._unreadable.add(index)
                 found.append(UnreadableClip(index, f"clip at {float(self._start_N[index]):.2f} s of {error}"))
         if draw.seed is not None:
-            raise unreadable_error([clip.reason for clip in found], f"{_MAX_CANDIDATES} clips in a row")
+            raise UnreadableClipsError(f"{len(found)} clips in a row cannot be read", [clip.reason for clip in found])
         action, caption = int(self._action_N[draw.index]), int(self._caption_N[draw.index])
         black_THWC = torch.zeros((self._num_frames, 8, 8, 3), dtype=torch.uint8)
         return Sample(black_THWC, AugmentParams(), self._captions[caption], action, action, tuple(found))

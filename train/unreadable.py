@@ -8,7 +8,6 @@ from vlrlt.errors import UnreadableClipsError
 
 ALLOWED_SHARE = 0.01
 """Of the training clips; one is always allowed."""
-_SHOWN = 20
 _LOG = logging.getLogger(__name__)
 
 
@@ -54,12 +53,5 @@ class UnreadableClips:
             UnreadableClipsError: lists those of this process.
         """
         if num_all > self._allowed:
-            raise unreadable_error(self._reasons.values(), f"{num_all} training clips, {self._allowed} are allowed")
-
-
-def unreadable_error(reasons: Iterable[str], count: str) -> UnreadableClipsError:
-    """What to raise: the first reasons, and what to do."""
-    listed = list(reasons)
-    more = [f"... and {len(listed) - _SHOWN} more"] if len(listed) > _SHOWN else []
-    advice = f"{count}, cannot be read; `vlrlt data check --decode 1000` lists all of them"
-    return UnreadableClipsError("\n  ".join([advice, *listed[:_SHOWN], *more]))
+            what = f"{num_all} training clips cannot be read, and {self._allowed} may be left out"
+            raise UnreadableClipsError(what, self._reasons.values())

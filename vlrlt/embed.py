@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from vlrlt.errors import ConfigError
+from vlrlt.models.adapt import with_num_frames
 from vlrlt.models.checkpoint import fingerprint, load_checkpoint, read_captions
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.text_onnx import export_text
@@ -168,6 +169,7 @@ def load_embedder(
     device: str = "auto",
     policy: TokenPolicy | None = None,
     sampling: ClipSampling | None = None,
+    num_frames: int | None = None,
 ) -> DualEncoderEmbedder:
     """Load a model by name.
 
@@ -177,10 +179,12 @@ def load_embedder(
         device: 'auto' takes CUDA, then Apple's MPS, then the CPU; or a torch device name such as 'cuda:1'.
         policy: instead of the model's own token policy.
         sampling: instead of the model's own clip length, stride and frames.
+        num_frames: of a clip, instead of that of the sampling; a joint encoder that was trained with fewer gets its
+            temporal embedding interpolated.
 
     Raises:
         CheckpointError: the model cannot be loaded.
-        ConfigError: no such device here.
+        ConfigError: no such device here, or the model cannot take that number of frames.
     """
     folder = DEFAULT_MODEL_DIR if model == DEFAULT_MODEL else Path(model)
     if model == DEFAULT_MODEL or folder.is_dir():
@@ -194,7 +198,11 @@ def load_embedder(
 
         dual = load_open_clip(model)
     inference: InferenceConfig = dual.inference
-    dual.inference = replace(inference, policy=policy or inference.policy, sampling=sampling or inference.sampling)
+    chosen = sampling or inference.sampling
+    chosen = replace(chosen, num_frames=num_frames or chosen.num_frames)
+    dual.inference = replace(inference, policy=policy or inference.policy, sampling=chosen)
+    if dual.video_config.regime == "joint" and chosen.num_frames > dual.video_config.num_frames:
+        dual.video = with_num_frames(dual.video, chosen.num_frames)
     return DualEncoderEmbedder(dual, name=model, device=find_device(device), captions=read_captions(folder))
 
 

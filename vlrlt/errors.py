@@ -25,7 +25,7 @@ VlrltError
 tests/test_errors.py holds the code to it: no module raises anything else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,7 +110,15 @@ class ChangingFileError(VlrltError):
 
 
 class UnreadableClipsError(VlrltError):
-    """More clips of a dataset cannot be read than a run may leave out; lists them."""
+    """More clips of a dataset cannot be read than a run may leave out; the message lists the first of them."""
+
+    SHOWN = 20
+
+    def __init__(self, what: str, reasons: Iterable[str]) -> None:
+        listed = list(reasons)
+        more = [f"... and {len(listed) - self.SHOWN} more"] if len(listed) > self.SHOWN else []
+        advice = f"{what}; `vlrlt data check --decode 1000` lists all that cannot"
+        super().__init__("\n  ".join([advice, *listed[: self.SHOWN], *more]))
 
 
 class CheckpointError(VlrltError):

@@ -1,40 +1,73 @@
 """`vlrlt eval`: benchmarks by their official protocols."""
 
+import inspect
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vlrlt.cli.root import Device, Json, Model, eval_app
+from vlrlt.cli.root import SOME_FAILED, Budget, Device, Json, Model, Policy, Threshold, eval_app, token_policy
 from vlrlt.errors import ConfigError
 
 if TYPE_CHECKING:
+    from vlrlt.embed import DualEncoderEmbedder
     from vlrlt.evaluate.predictions import Predictions
     from vlrlt.evaluate.report import Benchmark
 
 Annotations = Annotated[Path, typer.Option(metavar="DIR", help="Folder with the official annotation files.")]
 Videos = Annotated[Path, typer.Option(metavar="DIR", help="Whole videos, or folders NAME.mp4/ of chunks 0.mp4, ...")]
+Frames = Annotated[int | None, typer.Option(min=1, help="Frames per clip, instead of the model's own number.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads that decode videos beside the model.")]
 Given = Annotated[
     Path | None, typer.Option("--predictions", metavar="FILE.npz", help="Score these predictions, not a model.")
 ]
-Save = Annotated[Path | None, typer.Option(metavar="FILE.npz", help="Keep the predictions, to score them again.")]
+Save = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.npz", help="Keep the predictions, to score them again. An interrupted run goes on."),
+]
 Html = Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write examples with pictures of the videos.")]
 Markdown = Annotated[Path | None, typer.Option(metavar="FILE.md", help="Write the tables as Markdown.")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Source:
-    """Who answers."""
+class Run:
+    """The options that all benchmarks have: who answers, how, and where the result goes."""
 
-    model: str | None
-    device: str
-    predictions: Path | None
+    model: Model = None
+    device: Device = "auto"
+    policy: Policy = None
+    threshold_255: Threshold = None
+    budget_tokens: Budget = None
+    frames: Frames = None
+    threads: Threads = None
+    predictions: Given = None
+    save: Save = None
+    html: Html = None
+    markdown: Markdown = None
+    as_json: Json = False
 
-    def answer(self, benchmark: "Benchmark") -> "Predictions":
-        """Read the predictions or ask the model."""
-        from vlrlt.embed import DEFAULT_MODEL, load_embedder
+    def __call__(self, benchmark: "Benchmark", given: "Predictions | None" = None) -> "Predictions":
+        """Ask the model, unless predictions are given; print the report, write what was asked for."""
+        found = given or self._answer(benchmark)
+        report = benchmark.score(found)
+        if self.save is not None:
+            found.save(self.save)
+            for kept in self.save.parent.glob(f"{self.save.name}.*.partial"):
+                kept.unlink()
+        if self.markdown is not None:
+            self.markdown.write_text(report.as_markdown(), encoding="utf-8")
+        if self.html is not None:
+            from vlrlt.evaluate.gallery import write_gallery
+
+            write_gallery(self.html, title=f"{found.benchmark}: {found.model}", examples=benchmark.examples(found))
+        typer.echo(json.dumps(report.as_json()) if self.as_json else report.as_text())
+        return found
+
+    def _answer(self, benchmark: "Benchmark") -> "Predictions":
+        from vlrlt.evaluate.embeddings import EncodeOptions
         from vlrlt.evaluate.predictions import Predictions
         from vlrlt.progress import count_progress
 
@@ -42,49 +75,54 @@ class _Source:
             if self.model is not None:
                 raise ConfigError("--model and --predictions cannot be given together: who answers?")
             return Predictions.load(self.predictions)
-        embedder = load_embedder(self.model or DEFAULT_MODEL, device=self.device)
+        threads = {} if self.threads is None else {"num_threads": self.threads}
         with count_progress("clips") as show:
-            return benchmark.predict(embedder, on_progress=show)
+            options = EncodeOptions(keep=self.save, on_progress=show, **threads)
+            return benchmark.predict(self._embedder(), options=options)
+
+    def _embedder(self) -> "DualEncoderEmbedder":
+        from vlrlt.embed import DEFAULT_MODEL, load_embedder
+
+        return load_embedder(
+            self.model or DEFAULT_MODEL,
+            device=self.device,
+            policy=token_policy(self.policy, self.threshold_255, self.budget_tokens),
+            num_frames=self.frames,
+        )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Outputs:
-    """Where the result goes."""
+def _benchmark(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make `vlrlt eval NAME` of a function that takes a Run and options of its own."""
 
-    save: Path | None
-    html: Path | None
-    markdown: Path | None
-    as_json: bool
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        _, *own = inspect.signature(function).parameters.values()
+        common = inspect.signature(Run).parameters
 
-    def write(self, benchmark: "Benchmark", predictions: "Predictions") -> None:
-        """Score the predictions, print the report and write what was asked for."""
-        from vlrlt.evaluate.gallery import write_gallery
+        def command(**options: Any) -> None:  # noqa: ANN401 - Typer's
+            run = Run(**{key: options.pop(key) for key in common})
+            function(run, **options)
 
-        report = benchmark.score(predictions)
-        if self.save is not None:
-            predictions.save(self.save)
-        if self.markdown is not None:
-            self.markdown.write_text(report.as_markdown(), encoding="utf-8")
-        if self.html is not None:
-            title = f"{predictions.benchmark}: {predictions.model}"
-            write_gallery(self.html, title=title, examples=benchmark.examples(predictions))
-        typer.echo(json.dumps(report.as_json()) if self.as_json else report.as_text())
+        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *common.values())]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        command.__doc__ = function.__doc__
+        eval_app.command(name)(command)
+        return function
+
+    return register
 
 
-@eval_app.command("epic-mir")
-def eval_epic_mir(  # noqa: PLR0913 - options of a command
+@_benchmark("epic-mir")
+def _epic_mir(
+    run: Run,
     data: Annotated[
         Path, typer.Option("--data", "--annotations", metavar="DIR", help="Annotation files, and maybe videos.")
     ],
     videos: Annotated[Path | None, typer.Option(metavar="DIR", help="The videos, if they are not in --data.")] = None,
     split: Annotated[Literal["train", "test"], typer.Option(help="Which annotation files.")] = "test",
-    model: Model = None,
-    device: Device = "auto",
     similarity: Annotated[
         Path | None, typer.Option(metavar="SIM.npy", help="Score this matrix, clips x sentences, not a model.")
     ] = None,
-    predictions: Given = None,
-    save: Save = None,
     submission: Annotated[
         Path | None, typer.Option(metavar="FILE.zip", help="Write the file that the official challenge takes.")
     ] = None,
@@ -92,9 +130,6 @@ def eval_epic_mir(  # noqa: PLR0913 - options of a command
         tuple[int, int, int], typer.Option(help="Levels that the submission declares: pre-training, labels, data.")
     ] = (2, 3, 3),
     cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the relevancy matrix there.")] = None,
-    html: Html = None,
-    markdown: Markdown = None,
-    as_json: Json = False,
 ) -> None:
     """EPIC-KITCHENS-100 multi-instance retrieval: mAP and nDCG, both ways.
 
@@ -107,28 +142,20 @@ def eval_epic_mir(  # noqa: PLR0913 - options of a command
     from vlrlt.evaluate.submission import write_submission
 
     benchmark = EpicMir(data=EpicData(data, videos), split=split, cache_dir=cache)
-    if similarity is None:
-        found = _Source(model=model, device=device, predictions=predictions).answer(benchmark)
-    elif model is None and predictions is None:
-        found = benchmark.given(read_similarity(similarity), name=similarity.stem)
-    else:
+    if similarity is not None and (run.model is not None or run.predictions is not None):
         raise ConfigError("--similarity cannot be given with --model or --predictions: who answers?")
-    _Outputs(save=save, html=html, markdown=markdown, as_json=as_json).write(benchmark, found)
+    given = None if similarity is None else benchmark.given(read_similarity(similarity), name=similarity.stem)
+    found = run(benchmark, given)
     if submission is not None:
         write_submission(submission, found, supervision=supervision)
+    _tell(found)
 
 
-@eval_app.command("egomcq")
-def eval_egomcq(  # noqa: PLR0913 - options of a command
+@_benchmark("egomcq")
+def _egomcq(
+    run: Run,
     annotations: Annotated[Path, typer.Option(metavar="FILE", help="egomcq.json as published.")],
     videos: Videos,
-    model: Model = None,
-    device: Device = "auto",
-    predictions: Given = None,
-    save: Save = None,
-    html: Html = None,
-    markdown: Markdown = None,
-    as_json: Json = False,
 ) -> None:
     """Ego4D multiple choice: which of five clips does a text describe? Accuracy within and across videos.
 
@@ -137,23 +164,11 @@ def eval_egomcq(  # noqa: PLR0913 - options of a command
     from vlrlt.datasets.ego4d import EgoMCQ
     from vlrlt.evaluate.egomcq import EgoMCQBenchmark
 
-    benchmark = EgoMCQBenchmark(data=EgoMCQ(annotations, videos))
-    found = _Source(model=model, device=device, predictions=predictions).answer(benchmark)
-    _Outputs(save=save, html=html, markdown=markdown, as_json=as_json).write(benchmark, found)
+    _tell(run(EgoMCQBenchmark(data=EgoMCQ(annotations, videos))))
 
 
-@eval_app.command("charades-ego")
-def eval_charades_ego(  # noqa: PLR0913 - options of a command
-    annotations: Annotations,
-    videos: Videos,
-    model: Model = None,
-    device: Device = "auto",
-    predictions: Given = None,
-    save: Save = None,
-    html: Html = None,
-    markdown: Markdown = None,
-    as_json: Json = False,
-) -> None:
+@_benchmark("charades-ego")
+def _charades_ego(run: Run, annotations: Annotations, videos: Videos) -> None:
     """Charades-Ego: 157 actions, several to a video. Mean average precision.
 
     Example: vlrlt eval charades-ego --annotations CharadesEgo --videos CharadesEgo_v1_480 --model runs/egoclip/best
@@ -161,23 +176,15 @@ def eval_charades_ego(  # noqa: PLR0913 - options of a command
     from vlrlt.datasets.charades_ego import CharadesEgo
     from vlrlt.evaluate.charades_ego import CharadesEgoBenchmark
 
-    benchmark = CharadesEgoBenchmark(data=CharadesEgo(annotations, videos))
-    found = _Source(model=model, device=device, predictions=predictions).answer(benchmark)
-    _Outputs(save=save, html=html, markdown=markdown, as_json=as_json).write(benchmark, found)
+    _tell(run(CharadesEgoBenchmark(data=CharadesEgo(annotations, videos))))
 
 
-@eval_app.command("egtea")
-def eval_egtea(  # noqa: PLR0913 - options of a command
+@_benchmark("egtea")
+def _egtea(
+    run: Run,
     annotations: Annotations,
     videos: Videos,
     fold: Annotated[int, typer.Option(min=1, max=3, help="Which official split.")] = 1,
-    model: Model = None,
-    device: Device = "auto",
-    predictions: Given = None,
-    save: Save = None,
-    html: Html = None,
-    markdown: Markdown = None,
-    as_json: Json = False,
 ) -> None:
     """EGTEA Gaze+: 106 cooking actions, 30 views of a clip. Mean class accuracy.
 
@@ -186,23 +193,11 @@ def eval_egtea(  # noqa: PLR0913 - options of a command
     from vlrlt.datasets.egtea import Egtea
     from vlrlt.evaluate.egtea import EgteaBenchmark
 
-    benchmark = EgteaBenchmark(data=Egtea(annotations, videos, fold))
-    found = _Source(model=model, device=device, predictions=predictions).answer(benchmark)
-    _Outputs(save=save, html=html, markdown=markdown, as_json=as_json).write(benchmark, found)
+    _tell(run(EgteaBenchmark(data=Egtea(annotations, videos, fold))))
 
 
-@eval_app.command("msrvtt")
-def eval_msrvtt(  # noqa: PLR0913 - options of a command
-    annotations: Annotations,
-    videos: Videos,
-    model: Model = None,
-    device: Device = "auto",
-    predictions: Given = None,
-    save: Save = None,
-    html: Html = None,
-    markdown: Markdown = None,
-    as_json: Json = False,
-) -> None:
+@_benchmark("msrvtt")
+def _msrvtt(run: Run, annotations: Annotations, videos: Videos) -> None:
     """MSR-VTT 1k-A: recall at 1, 5 and 10 and median rank, both ways.
 
     Example: vlrlt eval msrvtt --annotations MSRVTT --videos MSRVTT/videos --model ViT-B-16/openai
@@ -210,6 +205,10 @@ def eval_msrvtt(  # noqa: PLR0913 - options of a command
     from vlrlt.datasets.msrvtt import MsrVtt
     from vlrlt.evaluate.msrvtt import MsrVttBenchmark
 
-    benchmark = MsrVttBenchmark(data=MsrVtt(annotations, videos))
-    found = _Source(model=model, device=device, predictions=predictions).answer(benchmark)
-    _Outputs(save=save, html=html, markdown=markdown, as_json=as_json).write(benchmark, found)
+    _tell(run(MsrVttBenchmark(data=MsrVtt(annotations, videos))))
+
+
+def _tell(found: "Predictions") -> None:
+    """Exit code 3 if there are clips that could not be read."""
+    if found.unreadable:
+        raise typer.Exit(SOME_FAILED)

@@ -29,6 +29,7 @@ from vlrlt.datasets.epic import EpicData, Narration
 from vlrlt.demo.report import Answer, DemoReport, Question, Variant, draw_contact_sheet, render_html
 from vlrlt.embed import DEFAULT_MODEL, Embedder, load_embedder
 from vlrlt.errors import ConfigError, LibraryError
+from vlrlt.evaluate.embeddings import EncodeOptions
 from vlrlt.evaluate.epic_mir import evaluate_epic_mir
 from vlrlt.formats import format_span
 from vlrlt.index.run.build import index_paths
@@ -217,7 +218,7 @@ def _compare(data: WholeArchive, embedder: Embedder, index: IndexReport, console
 
     def score(name: str, variant: Embedder) -> Variant:
         with count_progress(f"clips, {name}") as show:
-            report = evaluate_epic_mir(data, variant, on_progress=show)
+            report = evaluate_epic_mir(data, variant, options=EncodeOptions(on_progress=show))
         num_frames = variant.sampling.num_frames
         num_tokens = report.measured_cost.tokens_kept * tokens_per_frame * num_frames
         return Variant(name=name, num_frames=num_frames, tokens_per_clip=num_tokens, report=report)

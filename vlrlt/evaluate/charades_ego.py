@@ -13,7 +13,7 @@ from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.charades_ego import CharadesEgo, LabelledVideo
 from vlrlt.datasets.relevancy import Action
 from vlrlt.embed import Embedder
-from vlrlt.evaluate.embeddings import Progress, embed_spans, embed_texts
+from vlrlt.evaluate.embeddings import EncodeOptions, embed_spans, embed_texts
 from vlrlt.evaluate.gallery import Card, Example, best, spread, still
 from vlrlt.evaluate.predictions import Predictions
 from vlrlt.evaluate.report import MetricReport
@@ -29,10 +29,10 @@ class CharadesEgoBenchmark:
 
     data: CharadesEgo
 
-    def predict(self, embedder: Embedder, *, on_progress: Progress | None = None) -> Predictions:
+    def predict(self, embedder: Embedder, *, options: EncodeOptions = EncodeOptions()) -> Predictions:  # noqa: B008
         """Cosine of every video with every class name."""
         videos, names = self.data.videos("test"), self.data.class_names()
-        encoded = embed_spans(self.data, [_whole(video) for video in videos], embedder, on_progress=on_progress)
+        encoded = embed_spans(self.data, [_whole(video) for video in videos], embedder, options=options)
         return Predictions(
             benchmark=BENCHMARK,
             model=embedder.name,
@@ -40,6 +40,7 @@ class CharadesEgoBenchmark:
             columns=names,
             score_RC=encoded.vectors_NVD[:, 0] @ embed_texts(names, embedder).T,
             cost=encoded.cost,
+            unreadable=encoded.unreadable,
         )
 
     def score(self, predictions: Predictions) -> MetricReport:
@@ -60,6 +61,7 @@ class CharadesEgoBenchmark:
             text_only={"mAP": random},  # a blind model gives every video the same scores
             counts={"videos": len(videos), "videos_without_action": int((~labelled_V).sum())},
             cost=predictions.cost,
+            unreadable=predictions.unreadable,
             details={
                 "per_class": {
                     name: float(value) for name, value in zip(names, precision_C, strict=True) if not np.isnan(value)

@@ -8,7 +8,7 @@ from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.ego4d import EgoMCQ, Question
 from vlrlt.embed import Embedder
 from vlrlt.errors import AnnotationError
-from vlrlt.evaluate.embeddings import Progress, embed_spans, embed_texts
+from vlrlt.evaluate.embeddings import EncodeOptions, embed_spans, embed_texts
 from vlrlt.evaluate.gallery import Card, Example, spread, still
 from vlrlt.evaluate.predictions import Predictions
 from vlrlt.evaluate.report import MetricReport
@@ -22,7 +22,7 @@ class EgoMCQBenchmark:
 
     data: EgoMCQ
 
-    def predict(self, embedder: Embedder, *, on_progress: Progress | None = None) -> Predictions:
+    def predict(self, embedder: Embedder, *, options: EncodeOptions = EncodeOptions()) -> Predictions:  # noqa: B008
         """Cosine of every question's text with its choices; a clip that many questions show is embedded once."""
         questions = self._questions()
         places: dict[tuple[str, float, float | None], int] = {}
@@ -30,13 +30,19 @@ class EgoMCQBenchmark:
         for choice in (choice for question in questions for choice in question.choices):
             if places.setdefault(_clip(choice), len(spans)) == len(spans):
                 spans.append(choice)
-        encoded = embed_spans(self.data, spans, embedder, on_progress=on_progress)
+        encoded = embed_spans(self.data, spans, embedder, options=options)
         texts_QD = embed_texts([question.query for question in questions], embedder)
         index_QC = np.array([[places[_clip(choice)] for choice in question.choices] for question in questions])
         score_QC = np.einsum("qcd,qd->qc", encoded.vectors_NVD[index_QC, 0], texts_QD)
         rows, columns = _names(questions)
         return Predictions(
-            benchmark=BENCHMARK, model=embedder.name, rows=rows, columns=columns, score_RC=score_QC, cost=encoded.cost
+            benchmark=BENCHMARK,
+            model=embedder.name,
+            rows=rows,
+            columns=columns,
+            score_RC=score_QC,
+            cost=encoded.cost,
+            unreadable=encoded.unreadable,
         )
 
     def score(self, predictions: Predictions) -> MetricReport:
@@ -58,6 +64,7 @@ class EgoMCQBenchmark:
             random={f"{kind}_accuracy": 1 / len(columns) for kind in kinds},
             counts={f"{kind}_questions": int((kind_Q == kind).sum()) for kind in kinds},
             cost=predictions.cost,
+            unreadable=predictions.unreadable,
         )
 
     def examples(self, predictions: Predictions) -> list[Example]:

@@ -13,7 +13,7 @@ from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.egtea import Egtea
 from vlrlt.datasets.relevancy import Action
 from vlrlt.embed import Embedder
-from vlrlt.evaluate.embeddings import Crop, Progress, View, embed_spans, embed_texts
+from vlrlt.evaluate.embeddings import Crop, EncodeOptions, View, embed_spans, embed_texts
 from vlrlt.evaluate.gallery import Card, Example, best, spread, still
 from vlrlt.evaluate.predictions import Predictions
 from vlrlt.evaluate.report import MetricReport
@@ -31,10 +31,10 @@ class EgteaBenchmark:
 
     data: Egtea
 
-    def predict(self, embedder: Embedder, *, on_progress: Progress | None = None) -> Predictions:
+    def predict(self, embedder: Embedder, *, options: EncodeOptions = EncodeOptions()) -> Predictions:  # noqa: B008
         """The best cosine of each clip's views with every class name."""
         spans, names = self.data.spans("test"), self.data.class_names()
-        encoded = embed_spans(self.data, spans, embedder, views=stretches_and_crops, on_progress=on_progress)
+        encoded = embed_spans(self.data, spans, embedder, views=stretches_and_crops, options=options)
         return Predictions(
             benchmark=BENCHMARK,
             model=embedder.name,
@@ -42,6 +42,7 @@ class EgteaBenchmark:
             columns=tuple(names.values()),
             score_RC=(encoded.vectors_NVD @ embed_texts(list(names.values()), embedder).T).max(axis=1),
             cost=encoded.cost,
+            unreadable=encoded.unreadable,
         )
 
     def score(self, predictions: Predictions) -> MetricReport:
@@ -69,6 +70,7 @@ class EgteaBenchmark:
             random={"mean_class_accuracy": 1 / len(names), "accuracy": 1 / len(names)},
             counts={"clips": len(spans), "classes": len(present)},
             cost=predictions.cost,
+            unreadable=predictions.unreadable,
             details={"per_class": {predictions.columns[number]: value for number, value in per_class.items()}},
         )
 
@@ -94,4 +96,4 @@ def stretches_and_crops(info: VideoInfo, span: CaptionedSpan, num_frames: int) -
     last_start_s = max(0.0, info.duration_s - num_frames * step_s)
     offsets_T = step_s * (np.arange(num_frames) + 0.5 / FRAME_STRIDE)
     starts_s = np.linspace(0, last_start_s, NUM_STRETCHES)
-    return [View(start_s + offsets_T, crop) for start_s in starts_s for crop in CROPS]
+    return [View(start_s + offsets_T, CROPS) for start_s in starts_s]

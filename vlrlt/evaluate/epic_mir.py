@@ -18,10 +18,10 @@ from vlrlt.datasets.epic import EpicData, Narration, relevancy_matrix, sentence_
 from vlrlt.embed import Embedder
 from vlrlt.errors import ConfigError
 from vlrlt.evaluate.confusion import Confusion, Phrases, confusion, spoken
-from vlrlt.evaluate.embeddings import Cost, Progress, embed_spans, embed_texts
+from vlrlt.evaluate.embeddings import Cost, EncodeOptions, embed_spans, embed_texts
 from vlrlt.evaluate.gallery import Card, Example, best, spread, still
 from vlrlt.evaluate.predictions import Predictions
-from vlrlt.evaluate.report import markdown_table
+from vlrlt.evaluate.report import markdown_table, unreadable_json, unreadable_lines
 from vlrlt.metrics import (
     FloatArray,
     MirScores,
@@ -59,6 +59,8 @@ class EpicMirReport:
     num_sentences: int
     cost: Cost | None
     """None: the similarities were given."""
+    unreadable: tuple[str, ...] = ()
+    """Clips that could not be read, and why."""
 
     @property
     def measured_cost(self) -> Cost:
@@ -90,6 +92,7 @@ class EpicMirReport:
             "noun_chance": self.noun.chance,
             "confusions": {"verb": self.verb.counts, "noun": self.noun.counts},
             **({} if self.cost is None else self.cost.as_json()),
+            **unreadable_json(self.unreadable),
         }
 
     def as_text(self) -> str:
@@ -111,7 +114,7 @@ class EpicMirReport:
                 self.verb.as_text("verb, noun given"),
                 self.noun.as_text("noun, verb given"),
             ]
-        return "\n".join(lines)
+        return "\n".join([*lines, *unreadable_lines(self.unreadable)])
 
     def as_markdown(self) -> str:
         """Scores, then verbs and nouns, the commonest first."""
@@ -128,7 +131,7 @@ class EpicMirReport:
                 for name, s in classes.items()
             ]
             parts.append(markdown_table([title, "clips", "mAP V-T", "nDCG V-T"], *cells))
-        return "\n\n".join(parts) + "\n"
+        return "\n\n".join([*parts, *unreadable_lines(self.unreadable)]) + "\n"
 
     def _rows(self) -> tuple[tuple[str, MirScores], ...]:
         return (self.model, self.scores), ("text only", self.text_only), ("random", self.random)
@@ -144,12 +147,12 @@ class EpicMir:
     cache_dir: Path | None = None
     """Keeps the relevancy matrix, 300 MB for the real test split; None: it is computed each time, in a second."""
 
-    def predict(self, embedder: Embedder, *, on_progress: Progress | None = None) -> Predictions:
+    def predict(self, embedder: Embedder, *, options: EncodeOptions = EncodeOptions()) -> Predictions:  # noqa: B008
         """Cosines of every clip with every sentence, and with every phrase of class names."""
         clips, sentences = self._clips_and_sentences()
         phrases = Phrases.of(clips, self.data.verb_classes(), self.data.noun_classes())
         spans = self.data.spans(self.split)
-        encoded = embed_spans(self.data, spans, embedder, decoder=self.decoder, on_progress=on_progress)
+        encoded = embed_spans(self.data, spans, embedder, decoder=self.decoder, options=options)
         clips_ND = encoded.vectors_NVD[:, 0]
         return Predictions(
             benchmark=BENCHMARK,
@@ -158,6 +161,7 @@ class EpicMir:
             columns=_ids(sentences),
             score_RC=clips_ND @ embed_texts([sentence.narration for sentence in sentences], embedder).T,
             cost=encoded.cost,
+            unreadable=encoded.unreadable,
             extra={_PHRASES: clips_ND @ embed_texts(phrases.texts, embedder).T},
         )
 
@@ -197,6 +201,7 @@ class EpicMir:
             num_clips=len(clips),
             num_sentences=len(sentences),
             cost=predictions.cost,
+            unreadable=predictions.unreadable,
         )
 
     def examples(self, predictions: Predictions) -> list[Example]:
@@ -233,16 +238,16 @@ def evaluate_epic_mir(
     *,
     split: Split = "test",
     decoder: DecoderName = "pyav",
-    on_progress: Progress | None = None,
+    options: EncodeOptions = EncodeOptions(),  # noqa: B008
 ) -> EpicMirReport:
     """Embed a split's clips and sentences and score their retrieval.
 
     Raises:
         AnnotationError: annotations or videos are missing or do not fit together.
-        DecodeError: a video cannot be read.
+        UnreadableClipsError: not one clip can be read.
     """
     benchmark = EpicMir(data=data, split=split, decoder=decoder)
-    return benchmark.score(benchmark.predict(embedder, on_progress=on_progress))
+    return benchmark.score(benchmark.predict(embedder, options=options))
 
 
 def _ids(narrations: Sequence[Narration]) -> tuple[str, ...]:

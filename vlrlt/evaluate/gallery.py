@@ -2,16 +2,19 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos
+from vlrlt.errors import DecodeError
 from vlrlt.metrics import FloatArray
-from vlrlt.video.chunks import open_video
+from vlrlt.types import Float64Array
+from vlrlt.video.chunks import read_frames
 
 NUM_EXAMPLES = 24
 NUM_ANSWERS = 5
@@ -60,16 +63,20 @@ def best(scores_C: FloatArray) -> list[int]:
     return [int(column) for column in (-scores_C).argsort(kind="stable")[:NUM_ANSWERS]]
 
 
-def still(dataset: CaptionedVideos, span: CaptionedSpan) -> bytes:
-    """The middle of a span as a small JPEG.
+def still(dataset: CaptionedVideos, span: CaptionedSpan) -> bytes | None:
+    """The middle of a span as a small JPEG; None if it cannot be read.
 
     Raises:
         AnnotationError: the video is missing.
-        DecodeError: it cannot be read.
     """
-    with open_video(dataset.video_path(span.video_id)) as video:
-        stop_s = video.info.duration_s if span.stop_s is None else span.stop_s
-        frame = next(iter(video.frames_at([(span.start_s + stop_s) / 2])))
+
+    def middle(duration: Callable[[], float]) -> Float64Array:
+        return np.array([(span.start_s + (duration() if span.stop_s is None else span.stop_s)) / 2])
+
+    try:
+        (frame,) = read_frames(dataset.video_path(span.video_id), middle, backend="pyav")
+    except DecodeError:
+        return None
     image = Image.fromarray(frame.rgb_HWC)
     image.thumbnail((_WIDTH_PX, _WIDTH_PX))
     content = io.BytesIO()

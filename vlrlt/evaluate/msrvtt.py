@@ -7,7 +7,7 @@ import numpy as np
 from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.msrvtt import MsrVtt
 from vlrlt.embed import Embedder
-from vlrlt.evaluate.embeddings import Progress, embed_spans, embed_texts
+from vlrlt.evaluate.embeddings import EncodeOptions, embed_spans, embed_texts
 from vlrlt.evaluate.gallery import Card, Example, best, spread, still
 from vlrlt.evaluate.predictions import Predictions
 from vlrlt.evaluate.report import MetricReport
@@ -23,10 +23,10 @@ class MsrVttBenchmark:
 
     data: MsrVtt
 
-    def predict(self, embedder: Embedder, *, on_progress: Progress | None = None) -> Predictions:
+    def predict(self, embedder: Embedder, *, options: EncodeOptions = EncodeOptions()) -> Predictions:  # noqa: B008
         """Cosine of every video with every caption."""
         spans, videos = self._spans_and_videos()
-        encoded = embed_spans(self.data, videos, embedder, on_progress=on_progress)
+        encoded = embed_spans(self.data, videos, embedder, options=options)
         return Predictions(
             benchmark=BENCHMARK,
             model=embedder.name,
@@ -34,6 +34,7 @@ class MsrVttBenchmark:
             columns=tuple(span.span_id for span in spans),
             score_RC=encoded.vectors_NVD[:, 0] @ embed_texts([span.caption for span in spans], embedder).T,
             cost=encoded.cost,
+            unreadable=encoded.unreadable,
         )
 
     def score(self, predictions: Predictions) -> MetricReport:
@@ -57,6 +58,7 @@ class MsrVttBenchmark:
             text_only=_random(len(videos), "t2v") | _recalls(blind_VC, own_VC, "v2t"),
             counts={"videos": len(videos), "captions": len(spans)},
             cost=predictions.cost,
+            unreadable=predictions.unreadable,
         )
 
     def examples(self, predictions: Predictions) -> list[Example]:

@@ -31,6 +31,8 @@ class Predictions:
     cost: Cost | None = None
     """None: unknown, the scores were given."""
     extra: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
+    """Clips that could not be read, and why; their scores are 0."""
 
     def save(self, path: Path) -> None:
         """Write the file; its folder is made if it is absent."""
@@ -38,6 +40,7 @@ class Predictions:
             "benchmark": self.benchmark,
             "model": self.model,
             "cost": None if self.cost is None else self.cost.as_json(),
+            "unreadable": self.unreadable,
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:  # given a name, NumPy would append its own suffix
@@ -67,6 +70,7 @@ class Predictions:
                     columns=tuple(map(str, arrays["columns"])),
                     score_RC=arrays["score"],
                     cost=None if about["cost"] is None else Cost(**about["cost"]),
+                    unreadable=tuple(about.get("unreadable", ())),
                     extra={name[6:]: arrays[name] for name in arrays.files if name.startswith("extra_")},
                 )
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:

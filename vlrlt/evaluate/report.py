@@ -5,20 +5,22 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from vlrlt.embed import Embedder
-from vlrlt.evaluate.embeddings import Cost, Progress
+from vlrlt.evaluate.embeddings import Cost, EncodeOptions
 from vlrlt.evaluate.gallery import Example
 from vlrlt.evaluate.predictions import Predictions
+
+_SHOWN = 10
 
 
 class Benchmark(Protocol):
     """A protocol on a dataset: `vlrlt eval` does with every one the same."""
 
-    def predict(self, embedder: Embedder, *, on_progress: Progress | None = None) -> Predictions:
+    def predict(self, embedder: Embedder, *, options: EncodeOptions = EncodeOptions()) -> Predictions:  # noqa: B008
         """Ask a model.
 
         Raises:
             AnnotationError: annotations or videos are missing or do not fit together.
-            DecodeError: a video cannot be read.
+            UnreadableClipsError: not one clip can be read.
         """
         ...
 
@@ -70,6 +72,8 @@ class MetricReport:
     """What the model reaches without looking: every clip gets the mean scores of all clips."""
     counts: Mapping[str, int]
     cost: Cost | None
+    unreadable: tuple[str, ...] = ()
+    """Clips that could not be read, and why."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """More for JSON, e.g. accuracy for each class."""
 
@@ -83,6 +87,7 @@ class MetricReport:
             "text_only": dict(self.text_only),
             **self.counts,
             **({} if self.cost is None else self.cost.as_json()),
+            **unreadable_json(self.unreadable),
             **self.details,
         }
 
@@ -94,11 +99,12 @@ class MetricReport:
             "  ".join(f"{cell:{'<' if column == 0 else '>'}{widths[column]}}" for column, cell in enumerate(row))
             for row in (header, *rows)
         ]
-        return "\n".join((self.about, *lines, *(() if self.cost is None else (self.cost.as_text(),))))
+        cost = () if self.cost is None else (self.cost.as_text(),)
+        return "\n".join((self.about, *lines, *cost, *unreadable_lines(self.unreadable)))
 
     def as_markdown(self) -> str:
         """The same as a Markdown table."""
-        return f"{self.about}\n\n{markdown_table(*self._cells())}\n"
+        return "\n\n".join((self.about, markdown_table(*self._cells()), *unreadable_lines(self.unreadable))) + "\n"
 
     def _cells(self) -> list[list[str]]:
         named = ((self.model, self.metrics), ("text only", self.text_only), ("random", self.random))
@@ -106,6 +112,20 @@ class MetricReport:
             [self.benchmark, *self.metrics],
             *([name, *(f"{values[metric]:.3f}" for metric in self.metrics)] for name, values in named),
         ]
+
+
+def unreadable_json(unreadable: Sequence[str]) -> dict[str, Any]:
+    """How many clips could not be read, and the first of them."""
+    return {"unreadable": len(unreadable), "unreadable_clips": list(unreadable[:_SHOWN])}
+
+
+def unreadable_lines(unreadable: Sequence[str]) -> list[str]:
+    """The same for people; nothing if all could be read."""
+    if not unreadable:
+        return []
+    count = f"{len(unreadable)} clips could not be read: all their scores are 0"
+    more = [f"  ... and {len(unreadable) - _SHOWN} more"] if len(unreadable) > _SHOWN else []
+    return [count, *(f"  {reason}" for reason in unreadable[:_SHOWN]), *more]
 
 
 def markdown_table(header: Sequence[str], *rows: Sequence[str]) -> str:
