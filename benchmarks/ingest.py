@@ -211,7 +211,7 @@ def run_vlrlt(
     print(report.as_text())
     with Catalog.open_reader(library_dir) as catalog:
         snapshot = catalog.snapshot()
-    store, clips = open_store(library_dir, snapshot), snapshot.clips
+    store, clips = open_store(library_dir, snapshot), snapshot.frame_runs
     places = {path: place for place, path in enumerate(clips.videos)}
     failed = [file.path.name for file in files if str(file.path.resolve()) not in places]
     if failed:

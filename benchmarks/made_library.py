@@ -8,6 +8,7 @@ from search_scale import CHUNK_CLIPS, World
 from vlrlt.embed import DEFAULT_MODEL, load_embedder
 from vlrlt.index.library.catalog import Video
 from vlrlt.index.library.files import NO_STAMP
+from vlrlt.index.library.frame_runs import FrameRun
 from vlrlt.index.library.ledger import Chunk, Ledger
 from vlrlt.index.library.segments import write_segment
 from vlrlt.index.run.build import settings_of
@@ -28,8 +29,8 @@ def make_library(
     embedder = load_embedder(DEFAULT_MODEL, device="cpu")
     world = World(embedder.embed_dim, seed=0)
     with Ledger.open(library_dir) as ledger:
-        ledger.bind(settings_of(embedder))
-        done = ledger.counts().clips
+        ledger.bind(settings_of(embedder), agreement=lambda: 1.0)
+        done = ledger.counts().vectors
         for first in range(done, num_clips, len(spans)):
             number, at = first // len(spans), first % CHUNK_CLIPS
             if at == 0 or first == done:
@@ -43,4 +44,8 @@ def make_library(
                 duration_s=spans[-1].end_s,
             )
             segment = write_segment(library_dir, rows_ND, fingerprint=embedder.fingerprint)
-            ledger.commit(video, Chunk(first_clip=0, segment=segment, spans=spans, moving=[0.5] * len(spans)))
+            runs = [
+                FrameRun(span=span, num_looks=8, kept_share=0.5, vector_D=vector_D)
+                for span, vector_D in zip(spans, rows_ND, strict=True)
+            ]
+            ledger.commit(video, Chunk(start_s=0.0, segment=segment, runs=runs))

@@ -356,7 +356,7 @@ def bridge_service(videos: Path, weights: Path, library: Path) -> Library:
 def toy_questions(data: Path, library: Path, *, per_kind: int, seed: int) -> tuple[Kitchen, list[Case]]:
     """Questions on the videos of a library."""
     with Catalog.open_reader(library) as catalog:
-        videos = {Path(path).stem for path in catalog.snapshot().clips.videos}
+        videos = {Path(path).stem for path in catalog.snapshot().frame_runs.videos}
     kitchen = Kitchen(EpicData(data), videos)
     return kitchen, list(draw(kitchen, per_kind=per_kind, seed=seed))
 

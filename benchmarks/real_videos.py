@@ -356,7 +356,7 @@ def measure_library(
         print(f"tokens kept {report.tokens / report.dense_tokens:.3f}")
     figures: dict[str, Any] = {"index": report.as_json(), "audit": audit(sources, library_dir)}
     with Catalog.open_reader(library_dir) as catalog:
-        videos = set(catalog.snapshot().clips.videos)
+        videos = set(catalog.snapshot().frame_runs.videos)
     searchable = [source for source in sources if str(source.path.resolve()) in videos]
     with Library(library_dir, model=embedder) as service:
         figures["captions"] = search_captions(service, queries, searchable)

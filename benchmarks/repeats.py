@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlrlt.index.library.catalog import ClipTable
+from vlrlt.index.library.catalog import FrameRunTable
 from vlrlt.index.search.repeats import find_repetitions
 from vlrlt.types import Float32Array
 
@@ -19,7 +19,7 @@ NOISE = 0.19
 """Of a unit vector; the copies' cosines are 0.982, the threshold is 0.98."""
 
 
-def make(num_clips: int, dim: int, *, seed: int = 0) -> tuple[ClipTable, Float32Array]:
+def make(num_clips: int, dim: int, *, seed: int = 0) -> tuple[FrameRunTable, Float32Array]:
     """A clip table and its vectors."""
     random = np.random.default_rng(seed)
     vectors_ND = random.standard_normal((num_clips, dim), np.float32)
@@ -35,12 +35,12 @@ def make(num_clips: int, dim: int, *, seed: int = 0) -> tuple[ClipTable, Float32
     vectors_ND /= np.linalg.norm(vectors_ND, axis=1, keepdims=True)
     starts_s_N = 2.0 * np.arange(num_clips).astype(np.float64) % (2 * CLIPS_PER_VIDEO)
     names = tuple(str(Path("archive") / f"{video:06d}.mp4") for video in range(num_videos))
-    clips = ClipTable(
+    clips = FrameRunTable(
         ids_N=np.arange(num_clips),
         video_N=np.arange(num_clips) // CLIPS_PER_VIDEO,
         start_s_N=starts_s_N,
         end_s_N=np.asarray(starts_s_N + 2, np.float64),
-        moving_N=np.ones(num_clips),
+        kept_share_N=np.ones(num_clips),
         videos=names,
         video_ids=names,
     )

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from processes import resident_bytes
 
-from vlrlt.index.library.catalog import ClipTable, LibrarySettings, Segment, Snapshot
+from vlrlt.index.library.catalog import FrameRunTable, LibrarySettings, Segment, Snapshot
 from vlrlt.index.library.segments import write_segment
 from vlrlt.index.vectors import selfcheck
 from vlrlt.index.vectors.faiss_store import FaissStore
@@ -107,8 +107,14 @@ def snapshot_of(world: World, num_clips: int, segments: list[Segment]) -> Snapsh
         ),
         generation="0" * 16,
         segments=tuple(segments),
-        clips=ClipTable(
-            ids_N=ids_N, video_N=ids_N[:0], start_s_N=none_N, end_s_N=none_N, moving_N=none_N, videos=(), video_ids=()
+        frame_runs=FrameRunTable(
+            ids_N=ids_N,
+            video_N=ids_N[:0],
+            start_s_N=none_N,
+            end_s_N=none_N,
+            kept_share_N=none_N,
+            videos=(),
+            video_ids=(),
         ),
     )
 

@@ -37,7 +37,7 @@ def links(library_dir: Path, *, seed: int) -> Iterator[str]:
     """Of moments, hardly any twice, without end."""
     chance = random.Random(seed)  # noqa: S311
     with Library(library_dir) as service:
-        clips = service.searcher().clips
+        clips = service.searcher().frame_runs
         moments = [clips.moment(position) for position in range(len(clips.ids_N))]
     while True:
         yield urlencode({"play": _play(chance.choice(moments), chance)})

@@ -47,12 +47,13 @@ class ColourEmbedder:
         self.fingerprint = hashlib.sha256(repr((self.sampling, self.preprocess)).encode()).hexdigest()[:32]
 
     def embed_clips(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:
-        rgb_BN3 = rgb_BTHWC.reshape(len(rgb_BTHWC), -1, 1, 3).astype(np.float32)
-        nearest_BN = np.abs(rgb_BN3 - PALETTE_83).sum(-1).argmin(-1)
-        counts_BD = (nearest_BN[..., None] == np.arange(self.embed_dim)).sum(1)
+        rgb_BTN3 = rgb_BTHWC.reshape(*rgb_BTHWC.shape[:2], -1, 1, 3).astype(np.float32)
+        nearest_BTN = np.abs(rgb_BTN3 - PALETTE_83).sum(-1).argmin(-1)
+        counts_BTD = (nearest_BTN[..., None] == np.arange(self.embed_dim)).sum(2)
         num_tokens = rgb_BTHWC.shape[1] * 4
         return ClipEmbeddings(
-            vectors_BD=_normalise(counts_BD),
+            vectors_BD=_normalise(counts_BTD.sum(1)),
+            outputs_BSD=_normalise(counts_BTD),
             num_tokens_B=np.full(len(rgb_BTHWC), num_tokens // 2, np.int64),
             num_dense_tokens=num_tokens,
         )

@@ -27,7 +27,7 @@ def crash_embedder() -> ColourEmbedder:
 
 
 def index(archive: Path, library_dir: Path) -> None:
-    indexer.CHUNK_S = CHUNK_S
+    indexer.CHUNK_S = CHUNK_S  # type: ignore[attr-defined]
     encode.Encoder.compare_with_dense = lambda self: None  # type: ignore[method-assign]
     build.index_paths([archive], library_dir=library_dir, embedder=crash_embedder(), max_tokens=16)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlrlt.index.library.catalog import ClipTable, LibrarySettings, Segment, Snapshot, generation_of
+from vlrlt.index.library.catalog import FrameRunTable, LibrarySettings, Segment, Snapshot, generation_of
 from vlrlt.index.library.segments import write_segment
 from vlrlt.index.vectors.protocol import VectorStore
 from vlrlt.types import Float32Array
@@ -59,12 +59,12 @@ class Archive:
             ),
             generation=generation_of(segments),
             segments=segments,
-            clips=ClipTable(
+            frame_runs=FrameRunTable(
                 ids_N=np.abs(np.array(ids, np.int64)),
                 video_N=np.repeat(np.arange(len(sizes)), sizes),
                 start_s_N=start_s_N,
                 end_s_N=start_s_N + 1,
-                moving_N=np.zeros(len(ids)),
+                kept_share_N=np.zeros(len(ids)),
                 videos=tuple(f"/videos/{video}.mp4" for video in self._videos),
                 video_ids=tuple(map(str, self._videos)),
             ),

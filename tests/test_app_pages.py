@@ -85,11 +85,11 @@ def test_the_library_page_tells_what_there_is_and_what_failed(library: Path, pre
     facts = {metric.label: metric.value for metric in page.metric}
     assert facts["Videos"] == "2"
     assert facts["Length"] == "16 s"
-    assert facts["Clips"] == str(status.clips)
+    assert facts["Vectors"] == str(status.vectors)
     assert facts["Failed"] == "1"
     assert facts["Tokens not encoded"] == f"{1 - report['tokens'] / report['dense_tokens']:.0%}"
     failures, videos = page.dataframe
-    assert videos.value["Clips"].sum() == status.clips
+    assert videos.value["Vectors"].sum() == status.vectors
     assert failures.value["File"].tolist() == [str(prepared / "archive" / "bad *x*.mp4")]
     assert failures.value["Reason"].tolist() == [status.failures[0].reason]
     assert any("vlrlt ui --library" in code.value for code in page.code), "no root is registered"

@@ -92,9 +92,9 @@ def test_an_answer_cites_what_it_rests_on(answerer: RetrievalAnswerer) -> None:
         ("a.mp4", 7, 8),
         ("b.mp4", 2, 3),
     ]
-    assert (answer.searched_clips, answer.searched_videos, answer.searched_video_s) == (12, 2, 12)
+    assert (answer.searched_vectors, answer.searched_videos, answer.searched_video_s) == (7, 2, 12)
     only = answerer.answer(parse_question("Is there blue?"), within=Filter(paths=("b.*",)))
-    assert (only.searched_clips, only.searched_videos, len(only.citations)) == (3, 1, 1)
+    assert (only.searched_vectors, only.searched_videos, len(only.citations)) == (2, 1, 1)
     assert only.as_json().keys() == {
         *("question", "kind", "answer", "found", "value", "citations", "closest", "candidates", "searched", "engine"),
     }

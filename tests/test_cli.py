@@ -136,17 +136,27 @@ def test_index_prints_one_line_of_json_and_talks_on_stderr(archive: Path, librar
             "missing",
             "pruned",
             "away",
-            "still_clips",
+            "static_clips",
+            "vectors",
             "look_s",
             "failed_before",
         ),
         *("write_s", "worker_decode_s", "worker_resize_s", "dense_encode_s"),
     }
-    expected = {"indexed": 2, "failed": 0, "skipped": 0, "clips": 3, "still_clips": 4, "video_s": 7.0, "failures": []}
+    expected = {
+        "vectors": 3,
+        "indexed": 2,
+        "failed": 0,
+        "skipped": 0,
+        "clips": 3,
+        "static_clips": 4,
+        "video_s": 7.0,
+        "failures": [],
+    }
     assert {name: report[name] for name in expected} == expected
     assert report["dense_tokens"] == 7 * 4 * 4
     assert report["tokens"] < report["dense_tokens"], "plain colours stand still: tokens must have been dropped"
-    assert "2 indexed, 0 skipped, 0 failed: 3 clips of 00:07 of video" in result.stderr
+    assert "2 indexed, 0 skipped, 0 failed: 3 vectors of 00:07 of video" in result.stderr
 
 
 def test_indexing_again_does_nothing(indexed: Path, archive: Path) -> None:
@@ -273,16 +283,16 @@ def test_status(indexed: Path) -> None:
     assert result.exit_code == 0
     status = last_json(result)
     assert status.keys() == {
-        *("library", "model", "fingerprint", "indexed", "partial", "failed", "clips", "video_s", "size_bytes"),
+        *("library", "model", "fingerprint", "indexed", "partial", "failed", "vectors", "video_s", "size_bytes"),
         *("search", "unfinished", "missing", "other_models", "run", "paused", "last_run"),
         "failures",
     }
     assert (status["run"], status["paused"], status["last_run"]["indexed"]) == (None, False, 2)
-    assert (status["indexed"], status["clips"], status["video_s"]) == (2, 3, 7.0)
+    assert (status["indexed"], status["vectors"], status["video_s"]) == (2, 3, 7.0)
     assert "videos   2 indexed, 0 partial, 0 failed" in vlrlt("status", "--library", indexed).stdout
     metrics = vlrlt("status", "--library", indexed, "--metrics").stdout
     assert 'vlrlt_videos{state="indexed"} 2.0' in metrics.splitlines()
-    assert "vlrlt_clips 3.0" in metrics.splitlines()
+    assert "vlrlt_vectors 3.0" in metrics.splitlines()
     assert f'vlrlt_last_run_stage_seconds{{stage="encoder"}} {status["last_run"]["encode_s"]}' in metrics.splitlines()
 
 
@@ -604,7 +614,7 @@ def test_kill_9_loses_nothing_that_was_committed(big_archive: Path, library_dir:
     with Catalog.open_reader(library_dir) as catalog:
         folders = {folder.name for folder in (library_dir / "segments").iterdir()}
         assert folders == {segment.uuid for segment in catalog.segments()}
-        assert catalog.counts().clips == NUM_BIG * 2
+        assert catalog.counts().vectors == NUM_BIG * 2
 
 
 def test_control_c_says_how_to_go_on(big_archive: Path, library_dir: Path, model: str) -> None:

@@ -106,8 +106,8 @@ SAMPLING = ClipSampling(clip_s=4.0, stride_s=4.0, num_frames=2)
 PREPROCESS = Preprocess(image_size_px=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
-def clips_of(process: DecodeProcess, path: Path, *, first_clip: int = 0) -> list[Clip]:
-    request = ClipRequest(path=path, sampling=SAMPLING, preprocess=PREPROCESS, first_clip=first_clip, max_shift_s=1.0)
+def clips_of(process: DecodeProcess, path: Path, *, start_s: float = 0.0) -> list[Clip]:
+    request = ClipRequest(path=path, sampling=SAMPLING, preprocess=PREPROCESS, start_s=start_s, max_shift_s=1.0)
     process.start(request)
     return list(process.open(request))
 
@@ -116,7 +116,7 @@ def test_clips_from_key_frames_also_behind_damage_and_from_the_middle(tmp_path: 
     path = write_video(tmp_path / "a.mp4", KEYS)
     with DecodeProcess() as process:
         whole = clips_of(process, path)
-        late = clips_of(process, path, first_clip=7)
+        late = clips_of(process, path, start_s=28.0)
         spoil_packet(path, 4 * GOP)  # wanted by the third clip
         damaged = clips_of(process, path)
     assert len(whole) == 10

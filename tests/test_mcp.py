@@ -40,12 +40,12 @@ def test_an_assistant_searches_asks_and_looks(tmp_path: Path) -> None:
         from vlrlt.index.library.catalog import Catalog
 
         with Catalog.open_reader(tmp_path / "library") as catalog:
-            return f"{int(catalog.snapshot().clips.ids_N[0]):016x}"
+            return f"{int(catalog.snapshot().frame_runs.ids_N[0]):016x}"
 
     anyio.run(use)
     assert [tool.name for tool in answers["tools"].tools] == ["search", "ask", "preview"]
     found = json.loads(answers["found"].content[0].text)
-    assert (found["query"], found["model"], found["searched"]["clips"]) == ("open fridge", "default", 1)
+    assert (found["query"], found["model"], found["searched"]["vectors"]) == ("open fridge", "default", 1)
     assert json.loads(answers["asked"].content[0].text)["found"] is False
     (content,) = answers["picture"].content
     picture = Image.open(io.BytesIO(base64.b64decode(content.data))).convert("RGB")

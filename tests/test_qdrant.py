@@ -109,7 +109,7 @@ def test_syncing_twice_sends_nothing(archive: Archive, reopened: Opener, monkeyp
 def test_a_batch_cut_in_half_is_repaired(archive: Archive, reopened: Opener) -> None:
     archive.add(1, 2)
     store = synced(reopened)
-    store._client.delete(store._collection, archive.snapshot.clips.ids_N[50:130].tolist())
+    store._client.delete(store._collection, archive.snapshot.frame_runs.ids_N[50:130].tolist())
     assert count(store) == 120
     store = synced(reopened)
     assert count(store) == 200
@@ -190,7 +190,7 @@ def test_a_store_that_cannot_be_used_is_said_before_the_work(
         index_paths([tmp_path], library_dir=library_dir, embedder=ColourEmbedder(), store=store)
     assert chosen_store(library_dir) == FAISS
     with Catalog.open_reader(library_dir) as catalog:
-        assert catalog.counts().clips == 0
+        assert catalog.counts().vectors == 0
         with pytest.raises(ConfigError, match="has no server to take a snapshot; copy the folder"):
             snapshot_store(library_dir, catalog.snapshot())
 

@@ -80,7 +80,7 @@ def contents(library_dir: Path) -> dict[str, Any]:
     with Catalog.open_reader(library_dir) as catalog:
         snapshot = catalog.snapshot()
         problems = {str(video.path): (video.state, video.stage, video.reason) for video in catalog.problems()}
-    clips, dim = snapshot.clips, snapshot.settings.embed_dim
+    clips, dim = snapshot.frame_runs, snapshot.settings.embed_dim
     vectors_ND = np.concatenate([read_segment(library_dir, part, embed_dim=dim) for part in snapshot.segments])
     order_N = np.argsort(clips.ids_N)
     return {
@@ -135,7 +135,7 @@ def test_gives_the_library_of_a_local_run(
     monkeypatch.setattr(engine, "_chunk_on", noted)
     report = index_paths([archive], library_dir=library_dir, embedder=embedder, engine=engine)
     assert report.tokens < report.dense_tokens
-    assert report.still_clips > 0
+    assert report.static_clips > 0
     assert contents(library_dir) == local
     assert len(actors["still.mp4"]) > 1, "a long video is split across workers"
     again = index_paths([archive], library_dir=library_dir, embedder=embedder, engine=engine)

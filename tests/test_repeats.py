@@ -163,7 +163,7 @@ def test_duplicates_on_the_command_line(library: Path) -> None:
     result = CliRunner().invoke(app, ["duplicates", "--library", str(library), "--json"])
     assert result.exit_code == 0, result.output
     (found,) = json.loads(result.stdout)["duplicates"]
-    assert (found["clips"], found["duration_s"]) == (4, 4)
+    assert (found["clips"], found["duration_s"]) == (2, 4)
     none = CliRunner().invoke(app, ["duplicates", "--library", str(library), "--min-seconds", "9"])
     assert none.stdout == "no scene is there twice\n"
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from vlrlt.errors import ConfigError
 from vlrlt.formats import format_time, parse_time
-from vlrlt.index.library.catalog import ClipTable
+from vlrlt.index.library.catalog import FrameRunTable
 from vlrlt.index.search.language import ClipQuery, parse_clip
 from vlrlt.index.search.moments import CORE_HEIGHT, Found, Scores, grow_moments
 from vlrlt.index.search.query_vectors import mean_direction
@@ -22,16 +22,16 @@ from vlrlt.types import ClipSpan, Float32Array
 from vlrlt.video.sampling import ClipSampling, clip_spans
 
 
-def table(*durations_s: float, clip_s: float = 1.0, stride_s: float = 1.0) -> ClipTable:
+def table(*durations_s: float, clip_s: float = 1.0, stride_s: float = 1.0) -> FrameRunTable:
     """The clips of videos of these lengths, named a, b, c..."""
     sampling = ClipSampling(clip_s=clip_s, stride_s=stride_s, num_frames=1)
     spans = [(video, span) for video, length_s in enumerate(durations_s) for span in clip_spans(length_s, sampling)]
-    return ClipTable(
+    return FrameRunTable(
         ids_N=np.arange(len(spans)),
         video_N=np.array([video for video, _ in spans], np.int64),
         start_s_N=np.array([span.start_s for _, span in spans]),
         end_s_N=np.array([span.end_s for _, span in spans]),
-        moving_N=np.zeros(len(spans)),
+        kept_share_N=np.zeros(len(spans)),
         videos=tuple("abcdefgh"[: len(durations_s)]),
         video_ids=tuple("ABCDEFGH"[: len(durations_s)]),
     )
@@ -67,11 +67,11 @@ class Numbers:
 ONE = np.ones(1, np.float32)
 
 
-def find_moments(values: Float32Array, clips: ClipTable, *, k: int) -> tuple[Found, ...]:
+def find_moments(values: Float32Array, clips: FrameRunTable, *, k: int) -> tuple[Found, ...]:
     return tuple(islice(grow_moments(Scores(Numbers(values), ONE), clips), k))
 
 
-def spans_of(moments: tuple[Found, ...], clips: ClipTable) -> list[tuple[str, float, float]]:
+def spans_of(moments: tuple[Found, ...], clips: FrameRunTable) -> list[tuple[str, float, float]]:
     return [(clips.videos[clips.video_N[moment.seed]], moment.start_s, moment.end_s) for moment in moments]
 
 
@@ -168,7 +168,7 @@ def slow_core(
     return ends[0], ends[1]
 
 
-def slow_moments(values: Float32Array, clips: ClipTable, k: int) -> list[tuple[str, float, float]]:
+def slow_moments(values: Float32Array, clips: FrameRunTable, k: int) -> list[tuple[str, float, float]]:
     """The rule again, over sets of clips and with no order assumed."""
     spans = list(zip(clips.video_N, clips.start_s_N, clips.end_s_N, strict=True))
     free = set(range(len(values)))

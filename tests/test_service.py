@@ -97,12 +97,12 @@ def test_the_result_says_what_was_asked_and_how_good_it_is(service: Library) -> 
     assert result.took_ms > 0
     best, second = result.hits
     assert best.score == pytest.approx(1, abs=0.01)
-    assert best.percentile == pytest.approx(100 * 11 / 13)  # two of 13 clips are cyan
+    assert best.percentile == pytest.approx(100 * 4 / 5)  # one of five frame runs is cyan
     assert second.score < 0.1
     assert result.as_json()["hits"][0] == {
         "rank": 1,
         "score": round(best.score, 4),
-        "percentile": 84.62,
+        "percentile": 80.0,
         "confidence": 1.0,
         "clip": best.clip,
         "video": best.video,
@@ -114,7 +114,7 @@ def test_the_result_says_what_was_asked_and_how_good_it_is(service: Library) -> 
         "steps": [],
     }
     assert result.as_text().splitlines()[0] == (
-        f"#1    {best.score:.3f}  p84.6   100% sure  sea.mp4  00:04.0-00:06.0  in {Path(best.video).parent}"
+        f"#1    {best.score:.3f}  p80.0   100% sure  sea.mp4  00:04.0-00:06.0  in {Path(best.video).parent}"
     )
 
 
@@ -214,11 +214,12 @@ def test_a_change_is_loaded_beside_what_is_searched(
 
 def test_the_chunks_of_an_unfinished_video_may_lie_apart(service: Library) -> None:
     searcher = service.searcher()
-    searcher.clips = searcher.clips.take(np.argsort(searcher.clips.start_s_N, kind="stable"))  # videos in turns
-    found = {Path(video).name: searcher.clips_between(video, 1, 5) for video in searcher.clips.videos}
-    assert {name: searcher.clips.start_s_N[at].tolist() for name, at in found.items()} == {
-        "sea.mp4": [1, 2, 3, 4],
-        "traffic.mp4": [1, 2, 3, 4],
+    runs = searcher.frame_runs
+    searcher.frame_runs = runs = runs.take(np.argsort(runs.start_s_N, kind="stable"))  # videos in turns
+    found = {Path(video).name: searcher.runs_between(video, 1, 5.5) for video in runs.videos}
+    assert {name: runs.start_s_N[at].tolist() for name, at in found.items()} == {
+        "sea.mp4": [0, 4],
+        "traffic.mp4": [0, 3],
     }
 
 
@@ -254,7 +255,7 @@ def test_a_library_in_which_nothing_could_be_indexed(tmp_path: Path, library_dir
         result = service.search("red")
         assert result.hits == ()
         assert not result.found
-        assert result.as_text() == "nothing: no clip of the library passes"
+        assert result.as_text() == "nothing: no part of the library passes the filter"
         assert service.status().failed == 1
 
 
@@ -262,7 +263,7 @@ def test_status_counts_what_is_there(own_service: Library, archive: Path, librar
     (archive / "broken.mp4").write_bytes(b"not a video")
     index_paths([archive], library_dir=library_dir, embedder=ColourEmbedder())
     status = own_service.status()
-    assert (status.indexed, status.partial, status.failed, status.clips) == (2, 0, 1, 13)
+    assert (status.indexed, status.partial, status.failed, status.vectors) == (2, 0, 1, 5)
     assert status.video_s == pytest.approx(13)
     assert status.model == "colours"
     assert status.fingerprint == ColourEmbedder().fingerprint

@@ -52,7 +52,7 @@ def watching(archive: Path, library_dir: Path, *, look_again_s: float = 600.0) -
 
 def names(library_dir: Path) -> set[str]:
     with Catalog.open_reader(library_dir) as catalog:
-        return {Path(path).name for path in catalog.snapshot().clips.videos}
+        return {Path(path).name for path in catalog.snapshot().frame_runs.videos}
 
 
 # watchdog names its callbacks by id(), which Python gives again: its own warning, and only here an error.

@@ -26,7 +26,7 @@ from vlrlt.types import Clip, ClipSpan, UInt8Array
 from vlrlt.video import child
 from vlrlt.video.clip_request import ClipRequest
 from vlrlt.video.pyav import PyAVDecoder
-from vlrlt.video.sampling import ClipSampling, clip_spans, frame_times
+from vlrlt.video.sampling import ClipSampling, clip_spans, frame_times, own_spans
 from vlrlt.video.transforms import Preprocess
 from vlrlt.video.worker import DecodeProcess
 
@@ -89,9 +89,9 @@ def test_clips_are_those_of_a_direct_decode(process: DecodeProcess, video: Path,
     sampling = dataclasses.replace(SAMPLING, stride_s=stride_s)
     decoded = process.clips(video, sampling=sampling, preprocess=PREPROCESS)
     assert decoded.info == PyAVDecoder(video).info
-    assert decoded.spans == clip_spans(3.0, sampling)
     clips = list(decoded)
-    assert tuple(clip.span for clip in clips) == decoded.spans
+    assert tuple(clip.span for clip in clips) == clip_spans(3.0, sampling)
+    assert tuple(clip.own for clip in clips) == own_spans(clip_spans(3.0, sampling))
     assert decoded.partial_reason is None
     check_clips(clips, video)
     first = clips[0]
@@ -322,7 +322,8 @@ def test_nothing_in_the_working_directory_is_imported(
 def test_the_child_waits_for_a_slow_parent(long_video: Path) -> None:
     with DecodeProcess() as process:
         decoded = process.clips(long_video, sampling=MANY, preprocess=BIG)
-        total_bytes = len(decoded.spans) * MANY.num_frames * 256**2 * 3
+        num_clips = len(clip_spans(decoded.info.duration_s, MANY))
+        total_bytes = num_clips * MANY.num_frames * 256**2 * 3
         assert total_bytes > 400 * 2**20
         next(iter(decoded))
         cpu_s = -1.0
@@ -377,7 +378,7 @@ def answers_to(request: dict[str, Any]) -> list[dict[str, Any]]:
         while length := stream.read(4):
             headers.append(json.loads(stream.read(struct.unpack(">I", length)[0])))
             if headers[-1]["kind"] == "clip":
-                stream.read(int(np.prod(headers[-1]["shape"])) + 8 * headers[-1]["shape"][0])
+                stream.read(int(np.prod(headers[-1]["shape"])) + 3 * 8 * headers[-1]["shape"][0])
     thread.join()
     return headers
 
@@ -388,8 +389,8 @@ def request_for(path: Path) -> dict[str, Any]:
 
 def test_what_a_child_is_asked_for_arrives_whole(video: Path) -> None:
     asked = ClipRequest(
-        path=video, sampling=SAMPLING, preprocess=PREPROCESS, within=ClipSpan(1.0, 2.5), first_clip=1, stop_clip=3,
-        seed_start_s=0.5, still_255=5.75, max_shift_s=0.25,
+        path=video, sampling=SAMPLING, preprocess=PREPROCESS, within=ClipSpan(1.0, 2.5), start_s=1.5, stop_s=3.0,
+        chunk_s=100.0, static_255=5.75, max_shift_s=0.25,
     )  # fmt: skip
     assert ClipRequest.from_json(json.loads(json.dumps(asked.as_json())), path=video) == asked
 

@@ -18,7 +18,8 @@ from vlrlt.metrics import multi_instance_retrieval
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import InferenceConfig
-from vlrlt.tokens.run_length import TokenPolicy
+from vlrlt.tokens.patches import patchify
+from vlrlt.tokens.run_length import TokenPolicy, keep_mask
 from vlrlt.train.clips import Batch
 from vlrlt.train.datamodule import ClipDataModule
 from vlrlt.train.gradcache import chunks_by_tokens, encode_in_chunks
@@ -126,9 +127,7 @@ class ContrastiveModule(L.LightningModule):
         video_BE, text_BE, kept = self._embed(batch)
         video_GE, text_GE = self._gather(video_BE), self._gather(text_BE)
         clip_action_G, text_action_G = self._gather(batch.clip_action_B), self._gather(batch.text_action_B)
-        table = self._data.table
-        fits = table.relevancy if self._loss.fits == "relevancy" else table.share_verb_and_noun
-        relevancy = fits(clip_action_G.cpu().numpy(), text_action_G.cpu().numpy())
+        relevancy = self._data.table.relevancy(clip_action_G.cpu().numpy(), text_action_G.cpu().numpy())
         scale = self.model.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
         with torch.autocast(video_GE.device.type, enabled=False):  # similarities differ in the third digit
             loss = self._loss(
@@ -212,7 +211,13 @@ class ContrastiveModule(L.LightningModule):
         return functional.normalize(self.model.video(rgb_BTHWC, self._inference.policy).clip_BE.float(), dim=-1)
 
     def _count_tokens(self, rgb_BTHWC: Tensor) -> Tensor:
-        return self.model.video.keep_mask(rgb_BTHWC, self._inference.policy).flatten(1).sum(1)
+        config = self._video_config
+        seen_px = config.grid_size * config.patch_size_px
+        patches = patchify(
+            rgb_BTHWC[:, :, :seen_px, :seen_px], patch_size_px=config.patch_size_px, tubelet_size=config.tubelet_size
+        )
+        keep_BShw = keep_mask(patches, tubelet_size=config.tubelet_size, policy=self._inference.policy)
+        return keep_BShw.flatten(1).sum(1)
 
     def _count_unreadable(self, batch: Batch) -> float:
         """Of all processes so far: all of them stop at the same step if there are too many."""

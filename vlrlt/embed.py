@@ -17,7 +17,8 @@ from vlrlt.models.adapt import with_num_frames
 from vlrlt.models.checkpoint import fingerprint, load_checkpoint, read_captions
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.text_onnx import export_text
-from vlrlt.tokens.run_length import TokenPolicy
+from vlrlt.tokens.patches import patchify
+from vlrlt.tokens.run_length import TokenPolicy, keep_mask
 from vlrlt.types import BoolArray, ClipEmbeddings, ClipSpan, Float32Array, UInt8Array
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
@@ -96,7 +97,6 @@ class DualEncoderEmbedder:
         self.sampling = model.inference.sampling
         self.preprocess = model.inference.preprocess
         self.policy = model.inference.policy
-        self.patch_size_px = model.video_config.patch_size_px
         self._model = model.to(device).eval()
         self._device = device
 
@@ -111,16 +111,26 @@ class DualEncoderEmbedder:
         if rgb.shape[1] == 1:
             rgb = rgb.expand(-1, self.sampling.num_frames, -1, -1, -1)
         features = video(rgb, policy or self.policy)
-        num_steps = rgb.shape[1] // video.config.tubelet_size
+        num_steps, num_patches = rgb.shape[1] // video.config.tubelet_size, video.config.grid_size**2
+        outputs_BSE, changed_BS = features.frames_BSE, features.num_tokens_BS / num_patches
+        changed_BS[:, 0] = changed_BS[:, min(1, num_steps - 1)]  # the first step is always kept
+        if outputs_BSE is None:
+            changed_BS = changed_BS.mean(1, keepdim=True)
         return ClipEmbeddings(
-            vectors_BD=_to_numpy(torch.nn.functional.normalize(features.clip_BE, dim=-1)),
+            vectors_BD=_unit(features.clip_BE),
             num_tokens_B=features.num_tokens_B.cpu().numpy(),
-            num_dense_tokens=num_steps * video.config.grid_size**2,
+            num_dense_tokens=num_steps * num_patches,
+            outputs_BSD=None if outputs_BSE is None else _unit(outputs_BSE),
+            changed_BS=_to_numpy(changed_BS),
         )
 
     def keep_mask(self, rgb_BTHWC: UInt8Array) -> BoolArray:
         """(B, S, h, w): which tokens of preprocessed clips are encoded."""
-        return self._model.video.keep_mask(torch.from_numpy(rgb_BTHWC).to(self._device), self.policy).cpu().numpy()
+        config = self._model.video.config
+        patches = patchify(
+            torch.from_numpy(rgb_BTHWC), patch_size_px=config.patch_size_px, tubelet_size=config.tubelet_size
+        )
+        return keep_mask(patches, tubelet_size=config.tubelet_size, policy=self.policy).numpy()
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> Float32Array:
@@ -220,5 +230,9 @@ def find_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _to_numpy(vectors_BD: "Tensor") -> Float32Array:
-    return vectors_BD.float().cpu().numpy()
+def _unit(vectors_BD: "Tensor") -> Float32Array:
+    return _to_numpy(torch.nn.functional.normalize(vectors_BD, dim=-1))
+
+
+def _to_numpy(values: "Tensor") -> Float32Array:
+    return values.float().cpu().numpy()

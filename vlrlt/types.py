@@ -67,32 +67,50 @@ class ClipSpan:
         return self.end_s - self.start_s
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Clip:
-    """A span with its sampled, preprocessed frames: what an embedder takes."""
+    """Frames that are encoded together, and what they stand for: what an embedder takes.
+
+    Clips may overlap, so that each output has frames on both sides. The spans that they answer for never do.
+    """
 
     span: ClipSpan
+    """Of its frames."""
+    own: ClipSpan
+    """The part that the clip answers for."""
     rgb_THWC: UInt8Array
-    """Square frames of the model's image size; none (T = 0) if it shows nothing that the clip before it did not."""
+    """Square frames of the model's image size; none (T = 0) if nothing has changed since the clip before."""
     pts_s: Float64Array
     """(T,) real presentation times of the frames."""
+    starts_s: Float64Array
+    """(T,) from when on each frame stands for the video, ascending."""
+    num_looks_T: Int64Array
+    """(T,) looks that each frame stands for: its own, and those after it in which nothing had changed."""
+    num_looks: int
+    """How often the video was looked at in its own part, whether there is a frame of it or not."""
 
     @property
-    def is_still(self) -> bool:
-        """Whether it shows nothing new: then it is neither encoded nor stored, and the run before it goes on."""
+    def is_static(self) -> bool:
+        """Whether it shows nothing new: then it is not encoded, and the frame run before it goes on."""
         return len(self.rgb_THWC) == 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipEmbeddings:
-    """Vectors of a batch of clips and what they cost."""
+    """Vectors of a batch of clips and what they cost. Legend: B clips, S outputs along a clip."""
 
     vectors_BD: Float32Array
-    """L2-normalised."""
-    num_tokens_B: npt.NDArray[np.int64]
+    """One vector a clip, L2-normalised."""
+    num_tokens_B: Int64Array
     """Patch tokens that the encoder processed for each clip."""
     num_dense_tokens: int
     """Patch tokens of one clip when nothing is dropped."""
+    outputs_BSD: Float32Array | None = None
+    """What the encoder says along the clip, L2-normalised, one output for each S-th part of its frames. None: the
+    clip's vector is its only output."""
+    changed_BS: Float32Array | None = None
+    """Share of the patches that have changed since the output before, in [0, 1]; the first output repeats the second.
+    None: the share of all tokens that were kept."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,9 +28,9 @@ from vlrlt.video.sampling import ClipSampling
 if TYPE_CHECKING:
     from vlrlt.tokens.run_length import TokenPolicy
 
-_CLIP_ROW = np.dtype(
+_RUN_ROW = np.dtype(
     [(name, "i8") for name in ("id", "segment", "row", "video")]
-    + [(name, "f8") for name in ("start_s", "end_s", "moving")]
+    + [(name, "f8") for name in ("start_s", "end_s", "kept_share")]
 )
 VideoState = Literal["unfinished", "indexed", "partial", "failed"]
 Bindings = tuple[Any, ...] | dict[str, Any]
@@ -80,8 +80,8 @@ class Video:
     stage: str | None = None
     """What failed; None when state is indexed."""
     reason: str | None = None
-    clips_done: int = 0
-    """An unfinished video goes on with this clip."""
+    done_s: float = 0.0
+    """An unfinished video goes on here."""
     attempts: int = 0
     """That failed one after another."""
     retry_at: float | None = None
@@ -104,7 +104,7 @@ class Segment:
 
     uuid: str
     rows: int
-    """Vectors that clips have."""
+    """Vectors that frame runs have."""
     xxh3: str
     """Of vectors.f16, hexadecimal."""
     fingerprint: str
@@ -113,13 +113,13 @@ class Segment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipTable:
-    """All clips of a library, in the order of their vectors.
+class FrameRunTable:
+    """All frame runs of a library, in the order of their vectors.
 
-    The clips of one video ascend by start. They are consecutive, unless it is not finished: then others may lie between
-    what several runs have done of it.
+    Those of one video ascend by start and do not overlap. They are consecutive, unless the video is not finished: then
+    others may lie between what several index runs have done of it.
 
-    Shape legend: N clips, V videos.
+    Shape legend: N frame runs, V videos.
     """
 
     ids_N: npt.NDArray[np.int64]
@@ -127,18 +127,18 @@ class ClipTable:
     """Position in `videos`."""
     start_s_N: Float64Array
     end_s_N: Float64Array
-    moving_N: Float64Array
-    """Share of tokens that were kept, in [0, 1]; NaN: indexed by a vlrlt that did not record it."""
+    kept_share_N: Float64Array
+    """Share of the patches that change from one look to the next, in [0, 1]."""
     videos: tuple[str, ...]
     """(V,) paths."""
     video_ids: tuple[str, ...]
     """(V,) content hashes: what clients know videos by."""
 
     def position(self, clip_id: int) -> int:
-        """Where a clip is in the table.
+        """Where a frame run is in the table.
 
         Raises:
-            NotFoundError: the library has no such clip.
+            NotFoundError: the library has no such frame run.
         """
         sorted_ids_N, order_N = self._sorted_ids
         at = int(np.searchsorted(sorted_ids_N, clip_id))
@@ -147,7 +147,7 @@ class ClipTable:
         return int(order_N[at])
 
     def moment(self, position: int) -> Moment:
-        """The clip at a position as a moment."""
+        """The frame run at a position as a moment."""
         video = int(self.video_N[position])
         return Moment(
             rank=1,
@@ -162,19 +162,19 @@ class ClipTable:
 
     @cached_property
     def _sorted_ids(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Clip ids, ascending, and the position of each."""
+        """Ids, ascending, and the position of each."""
         order_N = np.argsort(self.ids_N)
         return self.ids_N[order_N], order_N
 
     def take(self, positions_K: npt.NDArray[np.int64]) -> Self:
-        """Some of the clips, in this order; those of one video must ascend by start."""
+        """Some of the frame runs, in this order; those of one video must ascend by start."""
         return replace(
             self,
             ids_N=self.ids_N[positions_K],
             video_N=self.video_N[positions_K],
             start_s_N=self.start_s_N[positions_K],
             end_s_N=self.end_s_N[positions_K],
-            moving_N=self.moving_N[positions_K],
+            kept_share_N=self.kept_share_N[positions_K],
         )
 
 
@@ -185,7 +185,7 @@ class Snapshot:
     settings: LibrarySettings
     generation: str
     segments: tuple[Segment, ...]
-    clips: ClipTable
+    frame_runs: FrameRunTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,13 +201,14 @@ class LibraryCounts:
     failed: int
     missing: int
     """Files that were not there when last looked for; they stay searchable until they are pruned."""
-    clips: int
+    vectors: int
+    """Frame runs that can be found."""
     video_s: float
     """Of the searchable videos, each counted once."""
 
 
-def clip_id(content_hash: str, span: ClipSpan, fingerprint: str) -> int:
-    """Identity of a clip: 63 bits that depend on the video's content, the span in microseconds and the model only."""
+def frame_run_id(content_hash: str, span: ClipSpan, fingerprint: str) -> int:
+    """Identity of a frame run: 63 bits of the video's content, the span in microseconds and the model only."""
     start_us, end_us = round(span.start_s * 1e6), round(span.end_s * 1e6)
     return xxhash.xxh3_64_intdigest(f"{content_hash} {start_us} {end_us} {fingerprint}".encode()) >> 1
 
@@ -325,10 +326,10 @@ class Catalog:
             if settings is None:
                 raise LibraryError(f"{self.library_dir} is empty; run: vlrlt index PATH --library {self.library_dir}")
             segments = self.segments()
-            clips = self._clip_table()
+            frame_runs = self._frame_run_table()
         if self._was_written():
             raise LibraryError(f"{self.library_dir} was written to while it was read; try again")
-        return Snapshot(settings=settings, generation=generation_of(segments), segments=segments, clips=clips)
+        return Snapshot(settings=settings, generation=generation_of(segments), segments=segments, frame_runs=frame_runs)
 
     def counts(self) -> LibraryCounts:
         """Totals of the library."""
@@ -341,8 +342,8 @@ class Catalog:
             )
         )
         ((missing,),) = self._rows("SELECT count(*) FROM files WHERE missing_since IS NOT NULL")
-        ((clips,),) = self._rows(
-            "SELECT count(*) FROM clips c JOIN segments s ON s.id = segment WHERE fingerprint = ?", mark
+        ((vectors,),) = self._rows(
+            "SELECT count(*) FROM frame_runs r JOIN segments s ON s.id = segment WHERE fingerprint = ?", mark
         )
         ((video_s,),) = self._rows(
             "SELECT total(duration_s) FROM videos WHERE fingerprint = ? AND state IN ('indexed', 'partial')", mark
@@ -353,15 +354,15 @@ class Catalog:
             unfinished=states.get("unfinished", 0),
             failed=states.get("failed", 0),
             missing=missing,
-            clips=clips,
+            vectors=vectors,
             video_s=video_s,
         )
 
-    def moving_s(self, *, bins: int) -> tuple[float, ...]:
-        """Seconds of clips by the share of their tokens that move: equal bins of [0, 1]; clips overlap as sampled."""
+    def seconds_by_kept_share(self, *, bins: int) -> tuple[float, ...]:
+        """Seconds of video by the share of the patches that change: equal bins of [0, 1]."""
         rows = self._rows(
-            "SELECT min(cast(moving * ? AS INTEGER), ?), total(end_s - start_s) FROM clips c "
-            "JOIN segments s ON s.id = segment WHERE fingerprint = ? AND moving IS NOT NULL GROUP BY 1",
+            "SELECT min(cast(kept_share * ? AS INTEGER), ?), total(end_s - start_s) FROM frame_runs r "
+            "JOIN segments s ON s.id = segment WHERE fingerprint = ? GROUP BY 1",
             (bins, bins - 1, self._fingerprint()),
         )
         known = dict(rows)
@@ -390,8 +391,8 @@ class Catalog:
 
     def _segments(self, condition: str, bindings: tuple[Any, ...]) -> tuple[Segment, ...]:
         rows = self._rows(
-            "SELECT s.id, uuid, rows, xxh3, fingerprint, count(c.id) FROM segments s "
-            f"LEFT JOIN clips c ON c.segment = s.id WHERE {condition} GROUP BY s.id ORDER BY s.id",
+            "SELECT s.id, uuid, rows, xxh3, fingerprint, count(r.id) FROM segments s "
+            f"LEFT JOIN frame_runs r ON r.segment = s.id WHERE {condition} GROUP BY s.id ORDER BY s.id",
             bindings,
         )
         return tuple(
@@ -406,9 +407,11 @@ class Catalog:
         )
 
     def _live_rows(self, segment: int) -> tuple[int, ...]:
-        return tuple(row for (row,) in self._rows("SELECT row FROM clips WHERE segment = ? ORDER BY row", (segment,)))
+        return tuple(
+            row for (row,) in self._rows("SELECT row FROM frame_runs WHERE segment = ? ORDER BY row", (segment,))
+        )
 
-    def _clip_table(self) -> ClipTable:
+    def _frame_run_table(self) -> FrameRunTable:
         mark = (self._fingerprint(),)
         videos = self._rows(
             "SELECT v.id, content_hash, (SELECT path FROM files f WHERE f.content_hash = v.content_hash "
@@ -417,22 +420,20 @@ class Catalog:
             mark,
         )
         with mapped_errors(self.library_dir / "catalog.db"):  # row by row: a list of tuples takes six times the memory
-            clips_N = np.fromiter(
-                self._connection.execute(
-                    "SELECT id, segment, row, video, start_s, end_s, ifnull(moving, -1) FROM clips"
-                ),
-                dtype=_CLIP_ROW,
+            runs_N = np.fromiter(
+                self._connection.execute("SELECT id, segment, row, video, start_s, end_s, kept_share FROM frame_runs"),
+                dtype=_RUN_ROW,
             )
         # Sorted here: SQLite would look up a million rows by an index, which takes three times as long.
         segments = [segment for (segment,) in self._rows("SELECT id FROM segments WHERE fingerprint = ?", mark)]
-        mine_N = np.flatnonzero(np.isin(clips_N["segment"], segments))
-        mine_N = mine_N[np.argsort(clips_N["segment"][mine_N] * 2**32 + clips_N["row"][mine_N])]
-        return ClipTable(
-            ids_N=clips_N["id"][mine_N],
-            video_N=np.searchsorted([video_id for video_id, *_ in videos], clips_N["video"][mine_N]).astype(np.int64),
-            start_s_N=clips_N["start_s"][mine_N],
-            end_s_N=clips_N["end_s"][mine_N],
-            moving_N=np.where(clips_N["moving"][mine_N] < 0, np.nan, clips_N["moving"][mine_N]),
+        runs_N = runs_N[np.isin(runs_N["segment"], segments)]
+        runs_N = runs_N[np.argsort(runs_N["segment"] * 2**32 + runs_N["row"])]
+        return FrameRunTable(
+            ids_N=runs_N["id"].copy(),
+            video_N=np.searchsorted([video_id for video_id, *_ in videos], runs_N["video"]).astype(np.int64),
+            start_s_N=runs_N["start_s"].copy(),
+            end_s_N=runs_N["end_s"].copy(),
+            kept_share_N=runs_N["kept_share"].copy(),
             videos=tuple(os.fsdecode(path) for _, _, path in videos),
             video_ids=tuple(content_hash for _, content_hash, _ in videos),
         )
@@ -450,7 +451,7 @@ class Catalog:
 _SELECT_MODEL = "SELECT model, fingerprint, embed_dim, sampling, policy FROM models"
 _SELECT_VIDEO = (
     "SELECT f.path, f.size_bytes, f.mtime_ns, f.inode, f.device, f.content_hash, v.state, v.duration_s, v.stage, "
-    "v.reason, v.clips_done, v.attempts, v.retry_at, f.missing_since FROM files f JOIN videos v USING (content_hash) "
+    "v.reason, v.done_s, v.attempts, v.retry_at, f.missing_since FROM files f JOIN videos v USING (content_hash) "
     "WHERE v.fingerprint = ?"
 )
 _PRESENT_FIRST = "f.missing_since IS NOT NULL, f.path"
@@ -469,7 +470,7 @@ def _settings(row: tuple[Any, ...]) -> LibrarySettings:
 
 def _video(row: tuple[Any, ...]) -> Video:
     path, size_bytes, mtime_ns, inode, device, content_hash, state, duration_s, stage, reason, *rest = row
-    clips_done, attempts, retry_at, missing_since = rest
+    done_s, attempts, retry_at, missing_since = rest
     return Video(
         path=Path(os.fsdecode(path)),
         stamp=FileStamp(size_bytes=size_bytes, mtime_ns=mtime_ns, inode=inode, device=device),
@@ -478,7 +479,7 @@ def _video(row: tuple[Any, ...]) -> Video:
         duration_s=duration_s,
         stage=stage,
         reason=reason,
-        clips_done=clips_done,
+        done_s=done_s,
         attempts=attempts,
         retry_at=retry_at,
         missing_since=missing_since,

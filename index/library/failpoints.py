@@ -19,7 +19,7 @@ Failpoint = Literal[
     "after the rename",
     "segment is durable",
     "in the transaction, file noted",
-    "in the transaction, clips noted",
+    "in the transaction, frame runs noted",
     "chunk is committed",
     "before chunks are merged",
     "in the transaction of a merge",

@@ -6,37 +6,35 @@ Every method that changes more than one row is one transaction. What a search se
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from itertools import repeat
 from pathlib import Path
 from typing import Any, Self
 
 import apsw
+import numpy as np
 
 from vlrlt.errors import ConfigError, LibraryError
-from vlrlt.index.library.catalog import Bindings, Catalog, LibrarySettings, Segment, Video, clip_id
+from vlrlt.index.library.catalog import Bindings, Catalog, LibrarySettings, Segment, Video, frame_run_id
 from vlrlt.index.library.failpoints import failpoint
 from vlrlt.index.library.files import FileStamp
+from vlrlt.index.library.frame_runs import FrameRun, OpenRun
 from vlrlt.index.library.schema import check_is_library, connect_writer, damaged, is_library, lock_library
-from vlrlt.types import ClipSpan
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
     """What one commit adds to a video."""
 
-    first_clip: int
-    """Number of its first clip; 0 replaces what was known of the video."""
+    start_s: float
+    """Where it begins; 0 replaces what was known of the video."""
     segment: Segment | None = None
-    """Vectors, already on disk; None: every clip of the chunk belongs to the run before it."""
-    spans: Sequence[ClipSpan] = ()
-    """What the vectors stand for, in their order; a still stretch is one long span."""
-    moving: Sequence[float] = ()
-    """Share of the tokens of each span's first clip that were kept; empty: not recorded."""
-    extends_to_s: float | None = None
-    """Where the last span of the chunk before ends now; None: it stays as it was."""
+    """Vectors of the runs, already on disk; None: no run has ended in the chunk."""
+    runs: Sequence[FrameRun] = ()
+    """Frame runs that have ended, in the order of the vectors."""
+    open_run: OpenRun | None = None
+    """The run that goes on into the next chunk; None: there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,22 +101,34 @@ class Ledger(Catalog):
 
     # Models
 
-    def bind(self, settings: LibrarySettings) -> None:
-        """Write vectors of this model from now on, beside those of other models; the first one answers searches."""
+    def bind(self, settings: LibrarySettings, *, agreement: Callable[[], float]) -> float:
+        """Write vectors of this model from now on, beside those of other models; the first one answers searches.
+
+        Args:
+            settings: the model.
+            agreement: measures the cosine from which its outputs belong to one frame run; asked for a new model only.
+
+        Returns:
+            The agreement of the library's vectors of this model.
+        """
         with self._transaction():
             for other in self.models():
                 if other.fingerprint != settings.fingerprint and not self._segments(
                     "fingerprint = ?", (other.fingerprint,)
                 ):
                     self._delete_model(other)
-            fields = {"sampling": json.dumps(asdict(settings.sampling)), "policy": json.dumps(settings.policy)}
-            self._rows(
-                "INSERT INTO models VALUES (NULL, :model, :fingerprint, :embed_dim, :sampling, :policy, "
-                "NOT EXISTS (SELECT 1 FROM models WHERE active)) "
-                "ON CONFLICT (fingerprint) DO UPDATE SET model = :model",
-                asdict(settings) | fields,
-            )
+            if all(settings.fingerprint != known.fingerprint for known in self.models()):
+                fields = {"sampling": json.dumps(asdict(settings.sampling)), "policy": json.dumps(settings.policy)}
+                self._rows(
+                    "INSERT INTO models VALUES (NULL, :model, :fingerprint, :embed_dim, :sampling, :policy, "
+                    ":agreement, NOT EXISTS (SELECT 1 FROM models WHERE active))",
+                    asdict(settings) | fields | {"agreement": agreement()},
+                )
+            mark = (settings.model, settings.fingerprint)
+            self._rows("UPDATE models SET model = ? WHERE fingerprint = ?", mark)
+            ((stored,),) = self._rows("SELECT agreement FROM models WHERE fingerprint = ?", (settings.fingerprint,))
         self._bound = settings
+        return float(stored)
 
     def use(self, settings: LibrarySettings) -> None:
         """Let this model answer searches."""
@@ -170,7 +180,7 @@ class Ledger(Catalog):
         return tuple(map(_file, self._rows(f"{_SELECT_FILE} WHERE content_hash = ? ORDER BY path", (content_hash,))))
 
     def note_file(self, path: Path, stamp: FileStamp, content_hash: str) -> None:
-        """Note what lies at a path; content that lies nowhere any more goes, with its clips."""
+        """Note what lies at a path; content that lies nowhere any more goes, with its vectors."""
         with self._transaction():
             before = self.file_at(path)
             self._rows(
@@ -197,7 +207,7 @@ class Ledger(Catalog):
                 )
 
     def forget_files(self, paths: Iterable[Path]) -> None:
-        """Remove files, and content that lies nowhere any more, with its clips."""
+        """Remove files, and content that lies nowhere any more, with its vectors."""
         with self._transaction():
             for path in paths:
                 file = self.file_at(path)
@@ -210,26 +220,26 @@ class Ledger(Catalog):
             self._delete_videos("content_hash = ?", (content_hash,))
 
     def _delete_videos(self, condition: str, bindings: tuple[Any, ...]) -> None:
-        """Remove videos, their clips, and the segments that lose their last clip by that."""
+        """Remove videos, their frame runs, and the segments that lose their last vector by that."""
         videos = f"FROM videos WHERE {condition}"
-        segments = self._rows(f"SELECT DISTINCT segment FROM clips WHERE video IN (SELECT id {videos})", bindings)
+        segments = self._rows(f"SELECT DISTINCT segment FROM frame_runs WHERE video IN (SELECT id {videos})", bindings)
         self._rows(f"DELETE {videos}", bindings)
         for (segment,) in segments:
             self._rows(
-                "DELETE FROM segments WHERE id = :id AND NOT EXISTS (SELECT 1 FROM clips WHERE segment = :id)",
+                "DELETE FROM segments WHERE id = :id AND NOT EXISTS (SELECT 1 FROM frame_runs WHERE segment = :id)",
                 {"id": segment},
             )
 
     # Videos
 
     def commit(self, video: Video, chunk: Chunk | None = None) -> None:
-        """Note what became of a file and add a chunk of clips, all or nothing. The commit point of indexing.
+        """Note what became of a file and add a chunk of frame runs, all or nothing. The commit point of indexing.
 
         Args:
             video: its new facts.
             chunk: what it adds; None: nothing, and what was searchable of this content goes.
         """
-        anew = chunk is None or chunk.first_clip == 0
+        anew = chunk is None or chunk.start_s == 0
         with self._transaction():
             self.note_file(video.path, video.stamp, video.content_hash)
             failpoint("in the transaction, file noted")
@@ -238,23 +248,30 @@ class Ledger(Catalog):
             video_id = self._upsert(video)
             if chunk is not None:
                 self._add(chunk, video, video_id)
-            failpoint("in the transaction, clips noted")
+            failpoint("in the transaction, frame runs noted")
         failpoint("chunk is committed")
 
-    def last_start_s(self, video: Video) -> float | None:
-        """Where the last stored clip of a video starts; None: it has none."""
+    def open_run(self, video: Video) -> OpenRun | None:
+        """The frame run that an unfinished video goes on with; None: there is none."""
         rows = self._rows(
-            "SELECT max(start_s) FROM clips JOIN videos v ON v.id = video "
+            "SELECT start_s, num_looks, changes, sum, reference FROM open_runs JOIN videos v ON v.id = video "
             "WHERE v.content_hash = ? AND v.fingerprint = ?",
             (video.content_hash, self._fingerprint()),
         )
-        ((start_s,),) = rows
-        return None if start_s is None else float(start_s)
+        for start_s, num_looks, changes, sum_bytes, reference_bytes in rows:
+            return OpenRun(
+                start_s=start_s,
+                num_looks=num_looks,
+                changes=changes,
+                sum_D=np.frombuffer(sum_bytes, _BLOB_DTYPE).astype(np.float32),
+                reference_D=np.frombuffer(reference_bytes, _BLOB_DTYPE).astype(np.float32),
+            )
+        return None
 
     def segments_of(self, video: Video) -> tuple[Segment, ...]:
-        """Segments that hold clips of a video, in the order of their vectors."""
+        """Segments that hold vectors of a video, in the order of their vectors."""
         return self._segments(
-            "s.id IN (SELECT segment FROM clips JOIN videos v ON v.id = video "
+            "s.id IN (SELECT segment FROM frame_runs JOIN videos v ON v.id = video "
             "WHERE v.content_hash = ? AND v.fingerprint = ?)",
             (video.content_hash, self._fingerprint()),
         )
@@ -267,16 +284,16 @@ class Ledger(Catalog):
         """Let one segment take the place of several; it holds their live vectors one after the other."""
         with self._transaction():
             target = self._insert_segment(merged)
-            clips = (
-                clip
+            runs = (
+                run
                 for source in sources
-                for clip in self._rows(
-                    "SELECT c.id FROM clips c JOIN segments s ON s.id = segment WHERE uuid = ? ORDER BY row",
+                for run in self._rows(
+                    "SELECT r.id FROM frame_runs r JOIN segments s ON s.id = segment WHERE uuid = ? ORDER BY row",
                     (source.uuid,),
                 )
             )
-            for row, (clip,) in enumerate(clips):
-                self._rows("UPDATE clips SET segment = ?, row = ? WHERE id = ?", (target, row, clip))
+            for row, (run,) in enumerate(runs):
+                self._rows("UPDATE frame_runs SET segment = ?, row = ? WHERE id = ?", (target, row, run))
             self._connection.executemany("DELETE FROM segments WHERE uuid = ?", [(source.uuid,) for source in sources])
             failpoint("in the transaction of a merge")
 
@@ -284,8 +301,8 @@ class Ledger(Catalog):
         """Forget a damaged segment; its videos are indexed anew by the next run. Returns their files."""
         with self._transaction():
             contents = self._rows(
-                "SELECT DISTINCT v.id, content_hash FROM videos v JOIN clips c ON c.video = v.id "
-                "JOIN segments s ON s.id = c.segment WHERE uuid = ?",
+                "SELECT DISTINCT v.id, content_hash FROM videos v JOIN frame_runs r ON r.video = v.id "
+                "JOIN segments s ON s.id = r.segment WHERE uuid = ?",
                 (segment.uuid,),
             )
             for video_id, _ in contents:
@@ -298,30 +315,35 @@ class Ledger(Catalog):
         for key in ("path", "stamp", "missing_since"):
             del fields[key]
         ((video_id,),) = self._rows(
-            "INSERT INTO videos VALUES (NULL, :content_hash, :fingerprint, :state, :duration_s, :clips_done, :stage, "
+            "INSERT INTO videos VALUES (NULL, :content_hash, :fingerprint, :state, :duration_s, :done_s, :stage, "
             ":reason, :attempts, :retry_at, :changed_at) ON CONFLICT (content_hash, fingerprint) DO UPDATE SET "
-            "state = :state, duration_s = :duration_s, clips_done = :clips_done, stage = :stage, reason = :reason, "
+            "state = :state, duration_s = :duration_s, done_s = :done_s, stage = :stage, reason = :reason, "
             "attempts = :attempts, retry_at = :retry_at, changed_at = :changed_at RETURNING id",
             fields,
         )
         return int(video_id)
 
     def _add(self, chunk: Chunk, video: Video, video_id: int) -> None:
-        if chunk.extends_to_s is not None:
+        self._rows("DELETE FROM open_runs WHERE video = ?", (video_id,))
+        if chunk.open_run is not None:
+            run = chunk.open_run
+            blobs = (run.sum_D.astype(_BLOB_DTYPE).tobytes(), run.reference_D.astype(_BLOB_DTYPE).tobytes())
             self._rows(
-                "UPDATE clips SET end_s = ? WHERE id = "
-                "(SELECT id FROM clips WHERE video = ? ORDER BY start_s DESC LIMIT 1)",
-                (chunk.extends_to_s, video_id),
+                "INSERT INTO open_runs VALUES (?, ?, ?, ?, ?, ?)",
+                (video_id, run.start_s, run.num_looks, run.changes, *blobs),
             )
         if chunk.segment is None:
             return
-        segment_id = self._insert_segment(chunk.segment)
-        ids = [clip_id(video.content_hash, span, chunk.segment.fingerprint) for span in chunk.spans]
+        segment_id, fingerprint = self._insert_segment(chunk.segment), chunk.segment.fingerprint
         self._connection.executemany(
-            "INSERT INTO clips VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO frame_runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (ids[row], video_id, segment_id, row, span.start_s, span.end_s, share)
-                for row, (span, share) in enumerate(zip(chunk.spans, chunk.moving or repeat(None), strict=False))
+                (
+                    frame_run_id(video.content_hash, run.span, fingerprint),
+                    *(video_id, segment_id, row),
+                    *(run.span.start_s, run.span.end_s, run.num_looks, run.kept_share),
+                )
+                for row, run in enumerate(chunk.runs)
             ],
         )
 
@@ -344,6 +366,7 @@ class Ledger(Catalog):
         return self._connection.last_insert_rowid()
 
 
+_BLOB_DTYPE = np.dtype("<f4")
 _SELECT_FILE = "SELECT path, size_bytes, mtime_ns, inode, device, content_hash, full_hash, missing_since FROM files"
 
 

@@ -13,60 +13,82 @@ from vlrlt.errors import LibraryBusyError, LibraryError
 
 MIGRATIONS: tuple[str, ...] = (
     """
-    CREATE TABLE settings (
-        id INTEGER PRIMARY KEY CHECK (id = 1),
-        model TEXT NOT NULL,
-        fingerprint TEXT NOT NULL,
+    CREATE TABLE models (
+        id INTEGER PRIMARY KEY,
+        model TEXT NOT NULL,                    -- what load_embedder takes
+        fingerprint TEXT NOT NULL UNIQUE,
         embed_dim INTEGER NOT NULL,
         sampling TEXT NOT NULL,                 -- JSON
-        policy TEXT NOT NULL                    -- JSON; null: the model's own
+        policy TEXT NOT NULL,                   -- JSON; null: the model's own
+        agreement REAL NOT NULL,                -- cosine from which outputs belong to one frame run
+        active INTEGER NOT NULL CHECK (active IN (0, 1))
     ) STRICT;
-    CREATE TABLE videos (
+    CREATE UNIQUE INDEX models_active ON models (active) WHERE active = 1;
+    CREATE TABLE files (
         id INTEGER PRIMARY KEY,
         path BLOB NOT NULL UNIQUE,              -- os.fsencode: file names need not be UTF-8
         size_bytes INTEGER NOT NULL,
         mtime_ns INTEGER NOT NULL,
-        content_hash TEXT,                      -- NULL: the file could not be read
+        inode INTEGER NOT NULL,
+        device INTEGER NOT NULL,
+        content_hash TEXT NOT NULL,             -- files.unread_hash(path): the file could not be read
+        full_hash TEXT,                         -- of every byte; NULL: never asked for
+        missing_since REAL                      -- seconds since 1970; NULL: it was there when last looked for
+    ) STRICT;
+    CREATE INDEX files_content ON files (content_hash);
+    CREATE TABLE videos (
+        id INTEGER PRIMARY KEY,
+        content_hash TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,              -- of the model that looked at it
+        state TEXT NOT NULL CHECK (state IN ('unfinished', 'indexed', 'partial', 'failed')),
         duration_s REAL,
-        state TEXT NOT NULL CHECK (state IN ('indexed', 'partial', 'failed')),
+        done_s REAL NOT NULL,                   -- an unfinished video goes on here
         stage TEXT,
         reason TEXT,
-        indexed_at TEXT NOT NULL
+        attempts INTEGER NOT NULL,              -- that failed one after another
+        retry_at REAL,                          -- seconds since 1970; NULL: only when asked to
+        changed_at TEXT NOT NULL,
+        UNIQUE (content_hash, fingerprint)
     ) STRICT;
-    CREATE UNIQUE INDEX videos_content ON videos (content_hash) WHERE state <> 'failed';
     CREATE TABLE segments (
         id INTEGER PRIMARY KEY,
         uuid TEXT NOT NULL UNIQUE,
-        video INTEGER NOT NULL UNIQUE REFERENCES videos ON DELETE CASCADE,
         rows INTEGER NOT NULL,
         xxh3 TEXT NOT NULL,
         fingerprint TEXT NOT NULL
     ) STRICT;
-    CREATE TABLE clips (
-        id INTEGER PRIMARY KEY,                 -- clip_id(): the same clip has the same id in every library
+    CREATE TABLE frame_runs (
+        id INTEGER PRIMARY KEY,                 -- frame_run_id(): the same run has the same id in every library
         video INTEGER NOT NULL REFERENCES videos ON DELETE CASCADE,
         segment INTEGER NOT NULL REFERENCES segments ON DELETE CASCADE,
         row INTEGER NOT NULL,
         start_s REAL NOT NULL,
         end_s REAL NOT NULL,
+        num_looks INTEGER NOT NULL,
+        kept_share REAL NOT NULL,               -- of the patches, that changed from one look to the next
         UNIQUE (segment, row)
     ) STRICT;
-    CREATE INDEX clips_video ON clips (video);
+    CREATE INDEX frame_runs_video ON frame_runs (video);
+    CREATE TABLE open_runs (                    -- of unfinished videos: the run that may still grow
+        video INTEGER PRIMARY KEY REFERENCES videos ON DELETE CASCADE,
+        start_s REAL NOT NULL,
+        num_looks INTEGER NOT NULL,
+        changes REAL NOT NULL,
+        sum BLOB NOT NULL,                      -- float32, little-endian
+        reference BLOB NOT NULL
+    ) STRICT;
     CREATE TABLE runs (
         id INTEGER PRIMARY KEY,
         started_at TEXT NOT NULL,
         ended_at TEXT,                          -- NULL: still running, or killed
         report TEXT                             -- JSON
     ) STRICT;
-    """,
-    """
-    ALTER TABLE clips ADD COLUMN moving REAL;       -- share of its tokens that run-length tokenization kept
     CREATE TABLE texts (
         id INTEGER PRIMARY KEY,
-        content_hash TEXT NOT NULL,                 -- of the video: outlives its row
+        content_hash TEXT NOT NULL,             -- of the video: outlives its row
         start_s REAL NOT NULL,
         end_s REAL NOT NULL,
-        source TEXT NOT NULL,                       -- the sidecar file
+        source TEXT NOT NULL,                   -- the sidecar file
         text TEXT NOT NULL
     ) STRICT;
     CREATE INDEX texts_video ON texts (content_hash);
@@ -83,78 +105,20 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE metadata (
         content_hash TEXT NOT NULL,
         key TEXT NOT NULL,
-        value TEXT NOT NULL,                        -- JSON
+        value TEXT NOT NULL,                    -- JSON
         PRIMARY KEY (content_hash, key)
     ) STRICT;
     CREATE TABLE saved_searches (
         name TEXT PRIMARY KEY,
-        request TEXT NOT NULL                       -- JSON
+        request TEXT NOT NULL                   -- JSON
     ) STRICT;
-    """,
-    # Several models in one library; files apart from their content; several segments for one video.
-    """
-    CREATE TABLE models (
-        id INTEGER PRIMARY KEY,
-        model TEXT NOT NULL,                    -- what load_embedder takes
-        fingerprint TEXT NOT NULL UNIQUE,
-        embed_dim INTEGER NOT NULL,
-        sampling TEXT NOT NULL,                 -- JSON
-        policy TEXT NOT NULL,                   -- JSON; null: the model's own
-        active INTEGER NOT NULL CHECK (active IN (0, 1))
-    ) STRICT;
-    CREATE UNIQUE INDEX models_active ON models (active) WHERE active = 1;
-    INSERT INTO models SELECT NULL, model, fingerprint, embed_dim, sampling, policy, 1 FROM settings;
-
-    CREATE TABLE files (
-        id INTEGER PRIMARY KEY,
-        path BLOB NOT NULL UNIQUE,              -- os.fsencode: file names need not be UTF-8
-        size_bytes INTEGER NOT NULL,
-        mtime_ns INTEGER NOT NULL,
-        inode INTEGER NOT NULL,
-        device INTEGER NOT NULL,
-        content_hash TEXT NOT NULL,             -- files.unread_hash(path): the file could not be read
-        full_hash TEXT,                         -- of every byte; NULL: never asked for
-        missing_since REAL                      -- seconds since 1970; NULL: it was there when last looked for
-    ) STRICT;
-    CREATE INDEX files_content ON files (content_hash);
-    INSERT INTO files SELECT NULL, path, size_bytes, mtime_ns, 0, 0,
-        coalesce(content_hash, 'unread ' || lower(hex(path))), NULL, NULL FROM videos;
-
-    CREATE TABLE new_videos (
-        id INTEGER PRIMARY KEY,
-        content_hash TEXT NOT NULL,
-        fingerprint TEXT NOT NULL,              -- of the model that looked at it
-        state TEXT NOT NULL CHECK (state IN ('unfinished', 'indexed', 'partial', 'failed')),
-        duration_s REAL,
-        clips_done INTEGER NOT NULL,            -- an unfinished video goes on with this clip
-        stage TEXT,
-        reason TEXT,
-        attempts INTEGER NOT NULL,              -- that failed one after another
-        retry_at REAL,                          -- seconds since 1970; NULL: only when asked to
-        changed_at TEXT NOT NULL,
-        UNIQUE (content_hash, fingerprint)
-    ) STRICT;
-    INSERT OR IGNORE INTO new_videos SELECT videos.id, coalesce(content_hash, 'unread ' || lower(hex(path))),
-        fingerprint, state, duration_s, (SELECT count(*) FROM clips WHERE clips.video = videos.id), stage, reason, 0,
-        NULL, indexed_at FROM videos, settings ORDER BY state = 'failed';
-
-    CREATE TABLE new_segments (
-        id INTEGER PRIMARY KEY,
-        uuid TEXT NOT NULL UNIQUE,
-        rows INTEGER NOT NULL,
-        xxh3 TEXT NOT NULL,
-        fingerprint TEXT NOT NULL
-    ) STRICT;
-    INSERT INTO new_segments SELECT id, uuid, rows, xxh3, fingerprint FROM segments;
-
-    DROP TABLE settings;
-    DROP TABLE videos;
-    DROP TABLE segments;
-    ALTER TABLE new_videos RENAME TO videos;
-    ALTER TABLE new_segments RENAME TO segments;
     """,
 )
-"""Migration i leads from user_version i to i + 1. Append only: what a release has written must stay readable."""
+"""Migration i leads to schema FIRST_SCHEMA + i. Append only: what a release has written must stay readable."""
+
+FIRST_SCHEMA = 4
+"""The schemas before it, of vlrlt 0.1, had one vector a clip, which cannot be compared with those of frame runs."""
+NEWEST_SCHEMA = FIRST_SCHEMA + len(MIGRATIONS) - 1
 
 _BUSY_TIMEOUT_MS = 10_000
 _OUR_FILES = frozenset(
@@ -203,12 +167,9 @@ def connect_reader(library_dir: Path) -> apsw.Connection:
         connection = _open_to_read(path)
         connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
         version = connection.pragma("user_version")
-        if version > len(MIGRATIONS):
-            raise _newer_schema(path, version, len(MIGRATIONS))
-        if version < len(MIGRATIONS):
-            raise LibraryError(
-                f"{path} has schema {version}, this vlrlt needs {len(MIGRATIONS)}: run vlrlt index on it"
-            )
+        _check_known(connection, version)
+        if version < NEWEST_SCHEMA:
+            raise LibraryError(f"{path} has schema {version}, this vlrlt needs {NEWEST_SCHEMA}: run vlrlt index on it")
         connection.pragma("query_only", value=True)
     return connection
 
@@ -300,7 +261,7 @@ def _back_up(connection: apsw.Connection, path: Path) -> None:
     """Keep a copy of a catalog that is about to be migrated."""
     version = connection.pragma("user_version")
     backup = path.with_name(f"{path.name}.v{version}")
-    if 0 < version < len(MIGRATIONS) and not backup.exists():
+    if FIRST_SCHEMA <= version < NEWEST_SCHEMA and not backup.exists():
         connection.execute("VACUUM INTO ?", (os.fspath(backup),))
 
 
@@ -308,15 +269,26 @@ def migrate(connection: apsw.Connection, migrations: Sequence[str]) -> None:
     """Bring a catalog to the newest schema, one transaction for each step.
 
     Raises:
-        LibraryError: it was written by a newer vlrlt.
+        LibraryError: it was written by a newer vlrlt, or by one that knew no frame runs.
     """
     version = connection.pragma("user_version")
-    if version > len(migrations):
-        raise _newer_schema(Path(connection.filename), version, len(migrations))
-    for number, statements in enumerate(migrations[version:], start=version + 1):
+    newest = FIRST_SCHEMA + len(migrations) - 1
+    _check_known(connection, version, newest=newest)
+    for number in range(max(version + 1, FIRST_SCHEMA), newest + 1):
         with connection:
-            connection.execute(statements)
+            connection.execute(migrations[number - FIRST_SCHEMA])
             connection.pragma("user_version", number)
+
+
+def _check_known(connection: apsw.Connection, version: int, *, newest: int = NEWEST_SCHEMA) -> None:
+    path = Path(connection.filename)
+    if version > newest:
+        raise LibraryError(f"{path} has schema {version}, this vlrlt knows {newest}: upgrade vlrlt")
+    if 0 < version < FIRST_SCHEMA:
+        raise LibraryError(
+            f"{path} was written by vlrlt 0.1, whose index this version cannot read: index the archive into a new "
+            f"folder, with vlrlt index PATH --library NEW"
+        )
 
 
 def lock_library(library_dir: Path) -> int:
@@ -384,7 +356,3 @@ def damaged(path: Path, problem: str) -> LibraryError:
     return LibraryError(
         f"{path}: {problem}; restore the library's folder from a backup, or index the archive into a new one"
     )
-
-
-def _newer_schema(path: Path, version: int, known: int) -> LibraryError:
-    return LibraryError(f"{path} has schema {version}, this vlrlt knows {known}: upgrade vlrlt")

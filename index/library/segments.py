@@ -1,6 +1,6 @@
 """Vectors on disk: immutable segments of float16 are the truth, every index is a copy that can be rebuilt.
 
-What exists is decided by the catalog, never here. Legend: N clips, D embedding.
+What exists is decided by the catalog, never here. Legend: N frame runs, D embedding.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ def write_segment(library_dir: Path, vectors_ND: Float32Array, *, fingerprint: s
 
     Args:
         library_dir: the library.
-        vectors_ND: L2-normalised vectors of the clips of one video, by start.
+        vectors_ND: L2-normalised vectors of the frame runs of one video, by start.
         fingerprint: of the model.
 
     Raises:
@@ -65,7 +65,7 @@ def write_segment(library_dir: Path, vectors_ND: Float32Array, *, fingerprint: s
 
 
 def read_segment(library_dir: Path, segment: Segment, *, embed_dim: int) -> Float32Array:
-    """Vectors of a segment that clips still have, (N, embed_dim), after their checksum was compared with the catalog's.
+    """Vectors of a segment that frame runs still have, (N, embed_dim); their checksum is compared with the catalog's.
 
     Raises:
         DamagedSegmentError: it is missing or damaged.

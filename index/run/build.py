@@ -19,6 +19,7 @@ from vlrlt.index.library.failpoints import failpoint
 from vlrlt.index.library.files import NO_STAMP, unread_hash, walk_videos
 from vlrlt.index.library.ledger import Ledger
 from vlrlt.index.library.segments import remove_orphans
+from vlrlt.index.run.agreement import measure_agreement
 from vlrlt.index.run.choose import GRACE_S, Candidate, choose, sweep
 from vlrlt.index.run.control import RunControl
 from vlrlt.index.run.encode import MAX_TOKENS
@@ -86,7 +87,7 @@ def index_paths(  # noqa: PLR0913  one for each option
     counters = Counters()
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger.open(library_dir))
-        ledger.bind(settings_of(embedder))
+        agreement = ledger.bind(settings_of(embedder), agreement=partial(measure_agreement, embedder))
         remove_orphans(library_dir, ledger.all_segments())
         if store is not None:
             choose_store(library_dir, store)
@@ -103,11 +104,9 @@ def index_paths(  # noqa: PLR0913  one for each option
             include=include,
             exclude=exclude,
             is_known=lambda root: any(root == path or root in path.parents for path in known),
-            check=control.check,
         )
 
         def tell(progress: IndexProgress) -> None:
-            control.check()
             control.tell(progress)
             if on_progress is not None:
                 on_progress(progress)
@@ -117,7 +116,9 @@ def index_paths(  # noqa: PLR0913  one for each option
         counters.look_s = time.perf_counter() - started_s
         engine = engine or LocalEngine()
         encoder = engine.encoder(embedder, counters, max_tokens=max_tokens)
-        indexer = VideoIndexer(ledger, encoder, counters, max_shift_s=max_shift_s, check=control.check)
+        indexer = VideoIndexer(
+            ledger, encoder, counters, agreement=agreement, max_shift_s=max_shift_s, check=control.check
+        )
         decode = partial(engine.ordered, encoder=encoder)
         _Run(indexer, counters, journal, tell, decode=decode).index(candidates)
         counters.failures += [_unlisted(folder, why) for folder, why in walk.unreadable]

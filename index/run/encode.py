@@ -1,4 +1,4 @@
-"""Clips to vectors, in batches that fit into memory. Legend: B clips, D embedding."""
+"""Clips to vectors, in batches that fit into memory. Legend: B clips, S outputs of a clip, D embedding."""
 
 import time
 from collections.abc import Sequence
@@ -11,16 +11,19 @@ import numpy as np
 from vlrlt.errors import ConfigError
 from vlrlt.index.run.run_report import Counters
 from vlrlt.memory import give_back_freed
-from vlrlt.types import Clip, Float32Array, UInt8Array
+from vlrlt.types import Clip, ClipEmbeddings, Float32Array, UInt8Array
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder  # brings torch, which takes seconds to import
+
+Outputs = tuple[Float32Array, Float32Array]
+"""Of one clip: unit vectors (S, D), and the share of the patches that have changed since the output before, (S,)."""
 
 MAX_TOKENS = 32_768
 """Dense tokens of a batch; what is kept is never more."""
 
 _GIVE_BACK_EVERY_S = 5.0
-_SAMPLE_CLIPS = 4
+_SAMPLE_VECTORS = 4
 _SAMPLE_SHARE = 0.02
 """Of the encoding time, that comparing may cost, beyond its first clip."""
 
@@ -38,7 +41,7 @@ class Encoder:
         self.embedder = embedder
         self._counters = counters
         self._max_tokens = max_tokens
-        self._sample: list[Clip] = []
+        self._sample: list[UInt8Array] = []
         self._gave_back_s = 0.0
 
     @cached_property
@@ -53,29 +56,31 @@ class Encoder:
         """How many clips a batch may have."""
         return max(1, self._max_tokens // self._dense_tokens_per_clip)
 
-    def encode(self, clips: Sequence[Clip]) -> tuple[Float32Array, list[float]]:
-        """Unit vectors of clips, (B, D), and the share of the tokens of each that were kept.
+    def encode_clips(self, clips: Sequence[Clip]) -> list[Outputs]:
+        """What the model says along each clip; see `encode`."""
+        return self.encode(np.stack([clip.rgb_THWC for clip in clips])) if clips else []
 
-        Where memory runs out, batches are halved from then on.
+    def encode(self, rgb_BTHWC: UInt8Array) -> list[Outputs]:
+        """What the model says along each clip. Where memory runs out, batches are halved from then on.
 
         Raises:
             ConfigError: not even one clip fits.
         """
         started_s = time.perf_counter()
-        encoded = self._encode(np.stack([clip.rgb_THWC for clip in clips]))
+        encoded = self._encode(rgb_BTHWC)
         ended_s = time.perf_counter()
         self._counters.encode_s += ended_s - started_s
         if ended_s - self._gave_back_s >= _GIVE_BACK_EVERY_S:
             give_back_freed()
             self._gave_back_s = ended_s
-        if len(self._sample) < _SAMPLE_CLIPS:
-            self._sample.append(clips[-1])
+        if len(self._sample) < _SAMPLE_VECTORS:
+            self._sample.append(rgb_BTHWC[-1])
         return encoded
 
-    def count_still(self, num_clips: int) -> None:
-        """Note clips that need no encoding."""
-        self._counters.still_clips += num_clips
-        self._counters.dense_tokens += num_clips * self._dense_tokens_per_clip
+    def count_static(self) -> None:
+        """Note a clip that needs no encoding."""
+        self._counters.static_clips += 1
+        self._counters.dense_tokens += self._dense_tokens_per_clip
 
     def compare_with_dense(self) -> None:
         """Estimate from a few of the clips how long the model would have taken without dropping tokens."""
@@ -87,18 +92,18 @@ class Encoder:
         dense = copy(self.embedder)
         dense.policy = DENSE  # type: ignore[misc]  # our own copy
         seconds = {"kept": 0.0, "dense": 0.0}
-        for clip in self._sample:
+        for rgb_THWC in self._sample:
             if sum(seconds.values()) > _SAMPLE_SHARE * self._counters.encode_s:
                 break
             for name, embedder in (("kept", self.embedder), ("dense", dense)):
                 started_s = time.perf_counter()
-                embedder.embed_clips(clip.rgb_THWC[None])
+                embedder.embed_clips(rgb_THWC[None])
                 seconds[name] += time.perf_counter() - started_s
-        num_clips = self._counters.clips + self._counters.still_clips
-        encoded_s = self._counters.encode_s * num_clips / max(1, self._counters.clips)
+        num_encoded = self._counters.clips
+        encoded_s = self._counters.encode_s * (num_encoded + self._counters.static_clips) / max(1, num_encoded)
         self._counters.dense_encode_s = encoded_s * seconds["dense"] / seconds["kept"]
 
-    def _encode(self, rgb_BTHWC: UInt8Array) -> tuple[Float32Array, list[float]]:
+    def _encode(self, rgb_BTHWC: UInt8Array) -> list[Outputs]:
         try:
             embeddings = self.embedder.embed_clips(rgb_BTHWC)
         except (MemoryError, RuntimeError) as error:
@@ -110,11 +115,22 @@ class Encoder:
                     "not even one clip fits into memory; try a smaller model, fewer --frames or --device cpu"
                 ) from error
             self._max_tokens = max(1, self._max_tokens // 2)
-            (first_BD, first), (second_BD, second) = self._encode(rgb_BTHWC[:half]), self._encode(rgb_BTHWC[half:])
-            return np.concatenate([first_BD, second_BD]), first + second
+            return self._encode(rgb_BTHWC[:half]) + self._encode(rgb_BTHWC[half:])
         self._counters.tokens += int(embeddings.num_tokens_B.sum())
         self._counters.dense_tokens += embeddings.num_dense_tokens * len(rgb_BTHWC)
-        return embeddings.vectors_BD, (embeddings.num_tokens_B / embeddings.num_dense_tokens).tolist()
+        self._counters.clips += len(rgb_BTHWC)
+        return outputs_of(embeddings)
+
+
+def outputs_of(embeddings: ClipEmbeddings) -> list[Outputs]:
+    """The outputs of each clip, and what has changed at each."""
+    outputs_BSD, changed_BS = embeddings.outputs_BSD, embeddings.changed_BS
+    if outputs_BSD is None:
+        outputs_BSD = embeddings.vectors_BD[:, None]
+    if changed_BS is None:
+        kept_B = embeddings.num_tokens_B.astype(np.float32) / embeddings.num_dense_tokens
+        changed_BS = np.repeat(kept_B[:, None], outputs_BSD.shape[1], axis=1)
+    return list(zip(outputs_BSD, changed_BS, strict=True))
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -31,10 +31,9 @@ import xxhash
 from vlrlt.errors import ConfigError, DecodeError, DecodeTimeoutError
 from vlrlt.extras import require
 from vlrlt.index.library.catalog import LibrarySettings
-from vlrlt.index.run.encode import Encoder
-from vlrlt.index.run.indexer import clips_per_chunk
+from vlrlt.index.run.encode import Encoder, Outputs
 from vlrlt.index.run.run_report import Counters
-from vlrlt.types import Clip, ClipSpan, Float32Array, UInt8Array, VideoInfo
+from vlrlt.types import Clip, UInt8Array, VideoInfo
 from vlrlt.video.clip_request import ClipRequest
 from vlrlt.video.worker import DecodeProcess
 
@@ -46,31 +45,28 @@ _ENCODER_SHARE = 4
 _MAX_TRIES = 3
 """Of a chunk whose actor was lost; a cluster that loses more is not for this video now."""
 _NO_FRAMES: UInt8Array = np.zeros((0, 0, 0, 3), np.uint8)
-_NO_TIMES = np.zeros(0)
-_ANY_SPAN = ClipSpan(0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Encoded:
     """A batch of vectors, and what it cost."""
 
-    vectors_BD: Float32Array
-    kept_B: list[float]
-    """Share of the tokens of each clip that were kept."""
+    outputs: list[Outputs]
+    """Of each clip."""
     tokens: int
     dense_tokens: int
     encode_s: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RemoteClip(Clip):
     """A clip whose frames are elsewhere."""
 
     batch: Encoded | None = None
-    """What the encoder has made of its batch; None: it is still."""
+    """What the encoder has made of its batch; None: it is static."""
 
     @property
-    def is_still(self) -> bool:
+    def is_static(self) -> bool:
         """As Clip has it."""
         return self.batch is None
 
@@ -207,24 +203,22 @@ class RayEngine:
         """Let an actor decode; give its batches to encoding actors as they come."""
         done = _ChunkDone()
         batches: list[Any] = []
-        placed: list[tuple[ClipSpan, int | None]] = []
-        stream = actor.chunk.options(num_returns="streaming").remote(
-            request, batch_clips, clips_per_chunk(request.sampling), self._shared
-        )
+        placed: list[tuple[Clip, int | None]] = []
+        stream = actor.chunk.options(num_returns="streaming").remote(request, batch_clips, self._shared)
         for reference in stream:
             message = self._ray.get(reference)
             if message["kind"] == "info":
                 done = replace(done, info=replace(message["info"], path=request.path))
             elif message["kind"] == "batch":
-                placed += [(span, len(batches) if moves else None) for span, moves in message["clips"]]
-                if any(moves for _, moves in message["clips"]):  # the frames come next; they are not fetched by us
+                placed += [(clip, None if is_static else len(batches)) for clip, is_static in message["clips"]]
+                if message["num_frames"]:  # they come next; they are not fetched by us
                     batches.append(next(self._next_encoder).encode.remote(next(stream)))
             elif message["kind"] == "error":
                 done = replace(done, error=DecodeError.from_json(message["error"], path=request.path))
             else:
                 done = replace(done, end=message)
         encoded = self._ray.get(batches)
-        clips = (RemoteClip(span, _NO_FRAMES, _NO_TIMES, None if at is None else encoded[at]) for span, at in placed)
+        clips = (RemoteClip(**vars(clip), batch=None if at is None else encoded[at]) for clip, at in placed)
         return replace(done, clips=tuple(clips))
 
     def close(self) -> None:
@@ -249,7 +243,7 @@ class RemoteVideo:
         self._engine = engine
         self._request = request
         self._batch_clips = batch_clips
-        self._first = engine.start(self._part(request.first_clip, seed_start_s=request.seed_start_s), batch_clips)
+        self._first = engine.start(self._part(request.start_s), batch_clips)
 
     def open(self, _request: ClipRequest) -> "RemoteVideo":
         """The video itself, as DecodeProcess.open.
@@ -261,7 +255,6 @@ class RemoteVideo:
         if done.info is None:
             raise done.error or _passing(self._request.path, "its Ray worker said nothing")
         self.info = done.info
-        self.spans = self._request.spans(self.info.duration_s)
         return self
 
     def __iter__(self) -> Iterator[Clip]:
@@ -270,22 +263,18 @@ class RemoteVideo:
         Raises:
             DecodeError: as DecodedVideo.
         """
-        firsts = self._chunk_starts()
+        starts_s = self._chunk_starts_s()
         ahead: deque[Future[_ChunkDone]] = deque([self._first])
-        seed_start_s = self._request.seed_start_s
-        for number, first in enumerate(firsts):
-            while len(ahead) <= self._engine.num_decoders and number + len(ahead) < len(firsts):
-                ahead.append(self._engine.start(self._part(firsts[number + len(ahead)]), self._batch_clips))
+        for number, start_s in enumerate(starts_s):
+            while len(ahead) <= self._engine.num_decoders and number + len(ahead) < len(starts_s):
+                ahead.append(self._engine.start(self._part(starts_s[number + len(ahead)]), self._batch_clips))
             done = ahead.popleft().result()
-            if number and self._goes_on(first, seed_start_s):
-                done = self._engine.start(self._part(first, seed_start_s=seed_start_s), self._batch_clips).result()
-            if first != firsts[-1] and (done.error or len(done.clips) < firsts[number + 1] - first):
+            if start_s != starts_s[-1] and (done.error or not _covers(done.clips, self._part(start_s))):
                 # What one decoder makes of the damage is what counts.
-                rest = replace(self._request, first_clip=first, seed_start_s=seed_start_s)
+                rest = replace(self._request, start_s=start_s)
                 yield from self._given(self._engine.start(rest, self._batch_clips).result())
                 return
             yield from self._given(done)
-            seed_start_s = max((clip.span.start_s for clip in done.clips if not clip.is_still), default=seed_start_s)
 
     def _given(self, done: _ChunkDone) -> Iterator[Clip]:
         self.decode_s += done.end.get("decode_s", 0.0)
@@ -295,34 +284,36 @@ class RemoteVideo:
         if done.error:
             raise done.error
 
-    def _chunk_starts(self) -> list[int]:
-        step, first = clips_per_chunk(self._request.sampling), self._request.first_clip
-        return [first, *range((first // step + 1) * step, len(self.spans), step)]
+    def _chunk_starts_s(self) -> list[float]:
+        first, chunk_s = self._request.chunk_of(self._request.start_s), self._request.chunk_s
+        last = self._request.chunk_of(max(self._request.start_s, self.info.duration_s - 1e-3))
+        return [self._request.start_s, *(number * chunk_s for number in range(first + 1, last + 1))]
 
-    def _part(self, first: int, *, seed_start_s: float | None = None) -> ClipRequest:
-        """From a clip up to the next chunk."""
-        step = clips_per_chunk(self._request.sampling)
-        return replace(self._request, first_clip=first, stop_clip=(first // step + 1) * step, seed_start_s=seed_start_s)
+    def _part(self, start_s: float) -> ClipRequest:
+        """From a time up to the next chunk."""
+        stop_s = (self._request.chunk_of(start_s) + 1) * self._request.chunk_s
+        return replace(self._request, start_s=start_s, stop_s=stop_s)
 
-    def _goes_on(self, first: int, seed_start_s: float | None) -> bool:
-        """Whether a chunk begins with what the chunk before it ended with: then it was decoded without knowing that."""
-        if self._request.still_255 is None or seed_start_s is None:
-            return False
-        peek = replace(self._request, first_clip=first, stop_clip=first + 1, seed_start_s=seed_start_s)
-        done = self._engine.start(peek, self._batch_clips).result()
-        return bool(done.clips) and done.clips[0].is_still
+
+def _covers(clips: Sequence[Clip], request: ClipRequest) -> bool:
+    """Whether clips reach to where the request ends."""
+    return bool(clips) and request.stop_s is not None and clips[-1].own.end_s >= request.stop_s - 1e-3
 
 
 class RayEncoder(Encoder):
     """The encoding stage of a run whose vectors are made elsewhere."""
 
-    def encode(self, clips: Sequence[Clip]) -> tuple[Float32Array, list[float]]:
+    def encode_clips(self, clips: Sequence[Clip]) -> list[Outputs]:
         """As Encoder; the clips are one batch of a RemoteVideo."""
-        (encoded,) = {clip.batch for clip in clips if isinstance(clip, RemoteClip) and clip.batch is not None}
+        batches = {clip.batch for clip in clips if isinstance(clip, RemoteClip) and clip.batch is not None}
+        if not batches:
+            return []
+        (encoded,) = batches
         self._counters.tokens += encoded.tokens
         self._counters.dense_tokens += encoded.dense_tokens
         self._counters.encode_s += encoded.encode_s
-        return encoded.vectors_BD, encoded.kept_B
+        self._counters.clips += len(encoded.outputs)
+        return encoded.outputs
 
 
 class DecodeActor:
@@ -331,7 +322,7 @@ class DecodeActor:
     def __init__(self) -> None:
         self._process = DecodeProcess()
 
-    def chunk(self, request: ClipRequest, batch_clips: int, step: int, shared: str | None) -> Iterator[Any]:
+    def chunk(self, request: ClipRequest, batch_clips: int, shared: str | None) -> Iterator[Any]:
         """Messages: info; batch and then its frames, again and again; end or error."""
         try:
             with _local_copy(request.path, shared) as path:
@@ -339,10 +330,13 @@ class DecodeActor:
                 decoded = self._process.open(replace(request, path=path))
                 yield {"kind": "info", "info": decoded.info}
                 batch: list[Clip] = []
-                for number, clip in enumerate(decoded, start=request.first_clip):
-                    if batch and (number % step == 0 or sum(not clip.is_still for clip in batch) == batch_clips):
+                chunk = request.chunk_of(request.start_s)
+                for clip in decoded:
+                    is_full = sum(not waiting.is_static for waiting in batch) == batch_clips
+                    if batch and (is_full or request.chunk_of(clip.own.start_s) != chunk):
                         yield from _messages(batch)
                         batch = []
+                    chunk = request.chunk_of(clip.own.start_s)
                     batch.append(clip)
                 yield from _messages(batch)
                 yield {
@@ -377,10 +371,8 @@ class EncodeActor:
     def encode(self, rgb_BTHWC: UInt8Array) -> Encoded:
         """What the encoding stage makes of a batch."""
         before = replace(self._counters)
-        vectors_BD, kept_B = self._encoder.encode([Clip(_ANY_SPAN, rgb_THWC, _NO_TIMES) for rgb_THWC in rgb_BTHWC])
         return Encoded(
-            vectors_BD=vectors_BD,
-            kept_B=kept_B,
+            outputs=self._encoder.encode(rgb_BTHWC),
             tokens=self._counters.tokens - before.tokens,
             dense_tokens=self._counters.dense_tokens - before.dense_tokens,
             encode_s=self._counters.encode_s - before.encode_s,
@@ -388,10 +380,12 @@ class EncodeActor:
 
 
 def _messages(batch: list[Clip]) -> Iterator[Any]:
-    yield {"kind": "batch", "clips": [(clip.span, not clip.is_still) for clip in batch]}
-    moving = [clip.rgb_THWC for clip in batch if not clip.is_still]
-    if moving:
-        yield np.stack(moving)
+    """What clips stand for, and then the frames of those that are encoded."""
+    frames = [clip.rgb_THWC for clip in batch if not clip.is_static]
+    described = [(replace(clip, rgb_THWC=_NO_FRAMES), clip.is_static) for clip in batch]
+    yield {"kind": "batch", "clips": described, "num_frames": len(frames)}
+    if frames:
+        yield np.stack(frames)
 
 
 def _start_ray(address: str | None, *, num_cpus: int | None) -> Any:  # noqa: ANN401

@@ -14,50 +14,31 @@ from vlrlt.errors import ChangingFileError, DecodeError, DecodeStage
 from vlrlt.index.library.catalog import Segment, Video
 from vlrlt.index.library.failpoints import failpoint
 from vlrlt.index.library.files import file_stamp, quick_hash
+from vlrlt.index.library.frame_runs import FrameRun
 from vlrlt.index.library.ledger import Chunk, Ledger
 from vlrlt.index.library.segments import read_segment, write_segment
 from vlrlt.index.run.choose import Candidate
 from vlrlt.index.run.encode import Encoder
 from vlrlt.index.run.engine import ClipStream, VideoSource
+from vlrlt.index.run.frame_runs import FrameRunJoiner
 from vlrlt.index.run.run_report import Counters
-from vlrlt.types import Clip, ClipSpan, Float32Array
-from vlrlt.video.clip_request import ClipRequest
-from vlrlt.video.sampling import ClipSampling
-
-CHUNK_S = 300.0
-"""Seconds of video after which a commit is due: at most this much is done again after a kill."""
+from vlrlt.types import Clip, Float32Array
+from vlrlt.video.clip_request import CHUNK_S, ClipRequest
 
 _RETRY_S = 600.0
 _MAX_ATTEMPTS = 5
 """An error that may pass is tried again by runs that start 10, 40, 160 ... minutes later, so many times."""
 
 
-def clips_per_chunk(sampling: ClipSampling) -> int:
-    """Every so many clips of a video are committed together."""
-    return max(1, round(CHUNK_S / sampling.stride_s))
-
-
 @dataclass
 class _ChunkAtHand:
     """What is decoded and not committed yet."""
 
-    first_clip: int
-    spans: list[ClipSpan] = field(default_factory=list)
-    extends_to_s: float | None = None
+    start_s: float
+    number: int
     waiting: list[Clip] = field(default_factory=list)
-    vectors: list[Float32Array] = field(default_factory=list)
-    moving: list[float] = field(default_factory=list)
-    num_clips: int = 0
-
-    def add(self, clip: Clip) -> None:
-        self.num_clips += 1
-        if not clip.is_still:
-            self.spans.append(clip.span)
-            self.waiting.append(clip)
-        elif self.spans:
-            self.spans[-1] = ClipSpan(self.spans[-1].start_s, clip.span.end_s)
-        else:
-            self.extends_to_s = clip.span.end_s
+    """Clips that are not encoded yet, the static ones among them."""
+    runs: list[FrameRun] = field(default_factory=list)
 
 
 class VideoIndexer:
@@ -67,14 +48,23 @@ class VideoIndexer:
         ledger: the library.
         encoder: the model.
         counters: gets what was done.
+        agreement: cosine from which consecutive outputs belong to one frame run.
         max_shift_s: see ClipRequest.
         check: called now and then; it raises what ends the run.
     """
 
     def __init__(
-        self, ledger: Ledger, encoder: Encoder, counters: Counters, *, max_shift_s: float, check: Callable[[], None]
+        self,
+        ledger: Ledger,
+        encoder: Encoder,
+        counters: Counters,
+        *,
+        agreement: float,
+        max_shift_s: float,
+        check: Callable[[], None],
     ) -> None:
         self._ledger = ledger
+        self._agreement = agreement
         self._encoder = encoder
         self._counters = counters
         self._max_shift_s = max_shift_s
@@ -85,14 +75,13 @@ class VideoIndexer:
         embedder = self._encoder.embedder
         policy = embedder.policy
         known = self._ledger.video_with(candidate.content_hash)
-        begun = known if known is not None and known.state == "unfinished" and known.clips_done else None
         return ClipRequest(
             path=candidate.path,
             sampling=embedder.sampling,
             preprocess=embedder.preprocess,
-            first_clip=begun.clips_done if begun else 0,
-            seed_start_s=self._ledger.last_start_s(begun) if begun else None,
-            still_255=policy.threshold_255 if policy is not None and policy.kind == "threshold" else None,
+            start_s=known.done_s if known is not None and known.state == "unfinished" else 0.0,
+            chunk_s=CHUNK_S,
+            static_255=policy.threshold_255 if policy is not None and policy.kind == "threshold" else None,
             max_shift_s=self._max_shift_s,
         )
 
@@ -129,9 +118,9 @@ class VideoIndexer:
         attempts = 1 if known is None else known.attempts + 1
         retry_at = time.time() + _RETRY_S * 4 ** (attempts - 1) if error.may_pass and attempts < _MAX_ATTEMPTS else None
         facts = {"stage": error.stage, "reason": error.reason, "attempts": attempts, "retry_at": retry_at}
-        if known is not None and known.clips_done:
+        if known is not None and known.done_s:
             video = replace(known, path=candidate.path, stamp=candidate.stamp, **facts)  # type: ignore[arg-type]
-            self._ledger.commit(video, Chunk(first_clip=known.clips_done))
+            self._ledger.commit(video, Chunk(start_s=known.done_s, open_run=self._ledger.open_run(known)))
         else:
             video = candidate.video(state="failed", **facts)
             self._ledger.commit(video)
@@ -140,18 +129,22 @@ class VideoIndexer:
     def _index(
         self, candidate: Candidate, request: ClipRequest, decoded: ClipStream, on_clip: Callable[[float, float], None]
     ) -> None:
-        chunk = _ChunkAtHand(request.first_clip)
-        step = clips_per_chunk(request.sampling)
-        begun = self._ledger.video_with(candidate.content_hash) if request.first_clip else None
-        end_s, stage, reason = begun.duration_s or 0.0 if begun else 0.0, None, None
+        begun = self._ledger.video_with(candidate.content_hash) if request.start_s else None
+        self._joiner = FrameRunJoiner(
+            agreement=self._agreement, open_run=self._ledger.open_run(begun) if begun else None
+        )
+        chunk: _ChunkAtHand | None = None
+        end_s, stage, reason = request.start_s, None, None
         try:
-            for number, clip in enumerate(decoded, start=request.first_clip):
-                if number % step == 0 and chunk.num_clips:
-                    self._commit(candidate, chunk, state="unfinished", duration_s=end_s)
-                    chunk = _ChunkAtHand(number)
-                chunk.add(clip)
-                end_s = clip.span.end_s
-                if len(chunk.waiting) >= self._encoder.batch_clips:
+            for clip in decoded:
+                number = request.chunk_of(clip.own.start_s)
+                if chunk is not None and number != chunk.number:
+                    self._commit(candidate, chunk, state="unfinished", duration_s=end_s, done_s=clip.own.start_s)
+                    chunk = None
+                chunk = chunk or _ChunkAtHand(clip.own.start_s, number)
+                chunk.waiting.append(clip)
+                end_s = clip.own.end_s
+                if sum(not waiting.is_static for waiting in chunk.waiting) >= self._encoder.batch_clips:
                     self._encode(chunk)
                 self._check()
                 on_clip(end_s, decoded.info.duration_s)
@@ -165,15 +158,19 @@ class VideoIndexer:
         if decoded.partial_reason is not None:
             self._check_unchanged(candidate, after_error=True)
             stage, reason = "decode", decoded.partial_reason
-        self._finish(candidate, chunk, end_s, stage, reason)
+        if not end_s:
+            raise DecodeError(candidate.path, stage="decode", reason=reason or "it has no frames")
+        self._finish(candidate, chunk or _ChunkAtHand(end_s, -1), end_s, stage, reason)
 
     def _finish(
         self, candidate: Candidate, chunk: _ChunkAtHand, end_s: float, stage: DecodeStage | None, reason: str | None
     ) -> None:
-        if not chunk.num_clips and not chunk.first_clip:
-            raise DecodeError(candidate.path, stage="decode", reason=reason or "it has no frames")
+        self._encode(chunk)
+        last = self._joiner.finish(end_s)
+        chunk.runs += [last] if last else []
         state = "indexed" if reason is None else "partial"
-        video = self._commit(candidate, chunk, state=state, duration_s=end_s, stage=stage, reason=reason)
+        facts = {"duration_s": end_s, "done_s": end_s, "stage": stage, "reason": reason}
+        video = self._commit(candidate, chunk, state=state, **facts)
         self._merge(video)
         self._counters.indexed += 1
         self._counters.video_s += end_s
@@ -191,11 +188,15 @@ class VideoIndexer:
                 self._counters.failures.append(replace(video, path=twin.path, stamp=twin.stamp))
 
     def _encode(self, chunk: _ChunkAtHand) -> None:
-        if chunk.waiting:
-            vectors_BD, moving = self._encoder.encode(chunk.waiting)
-            chunk.vectors.append(vectors_BD)
-            chunk.moving += moving
-            chunk.waiting.clear()
+        """Encode what waits, and join its outputs to frame runs."""
+        outputs = iter(self._encoder.encode_clips([clip for clip in chunk.waiting if not clip.is_static]))
+        for clip in chunk.waiting:
+            if clip.is_static:
+                self._joiner.extend(clip.num_looks)
+                self._encoder.count_static()
+            else:
+                chunk.runs += _joined(self._joiner, clip, *next(outputs))
+        chunk.waiting.clear()
 
     def _commit(self, candidate: Candidate, chunk: _ChunkAtHand, **facts: object) -> Video:
         """Vectors on disk first, then the one transaction that makes them count."""
@@ -203,23 +204,18 @@ class VideoIndexer:
         self._check_unchanged(candidate)
         started_s = time.perf_counter()
         segment = None
-        if chunk.spans:
-            fingerprint = self._encoder.embedder.fingerprint
-            segment = write_segment(self._ledger.library_dir, np.concatenate(chunk.vectors), fingerprint=fingerprint)
-        video = candidate.video(clips_done=chunk.first_clip + chunk.num_clips, **facts)
+        if chunk.runs:
+            vectors_ND = np.stack([run.vector_D for run in chunk.runs])
+            segment = write_segment(
+                self._ledger.library_dir, vectors_ND, fingerprint=self._encoder.embedder.fingerprint
+            )
+        video = candidate.video(**facts)
         self._ledger.commit(
             video,
-            Chunk(
-                first_clip=chunk.first_clip,
-                segment=segment,
-                spans=chunk.spans,
-                moving=chunk.moving,
-                extends_to_s=chunk.extends_to_s,
-            ),
+            Chunk(start_s=chunk.start_s, segment=segment, runs=chunk.runs, open_run=self._joiner.open_run),
         )
         self._counters.write_s += time.perf_counter() - started_s
-        self._counters.clips += len(chunk.spans)
-        self._encoder.count_still(chunk.num_clips - len(chunk.spans))
+        self._counters.vectors += len(chunk.runs)
         return video
 
     def _merge(self, video: Video) -> None:
@@ -238,6 +234,27 @@ class VideoIndexer:
             raise ChangingFileError(candidate.path)
         if after_error:  # was it the file, or the disk?
             quick_hash(candidate.path, size_bytes=candidate.stamp.size_bytes)
+
+
+def _joined(joiner: FrameRunJoiner, clip: Clip, outputs_SD: Float32Array, changed_S: Float32Array) -> list[FrameRun]:
+    """Frame runs that end within a clip: outputs of the part that it answers for go to the joiner."""
+    ended = []
+    per_output = len(clip.starts_s) // len(outputs_SD)
+    is_own_T = (clip.starts_s >= clip.own.start_s) & (clip.starts_s < clip.own.end_s)
+    ends_s = np.append(clip.starts_s[per_output::per_output], clip.span.end_s)
+    for place, end_s in enumerate(ends_s):
+        frames = slice(place * per_output, (place + 1) * per_output)
+        start_s = max(float(clip.starts_s[frames][0]), clip.own.start_s)
+        if start_s < min(end_s, clip.own.end_s):
+            num_frames = max(1, int(is_own_T[frames].sum()))
+            run = joiner.add(
+                start_s,
+                outputs_SD[place],
+                num_looks=max(num_frames, int(clip.num_looks_T[frames][is_own_T[frames]].sum())),
+                changes=num_frames * float(changed_S[place]),
+            )
+            ended += [run] if run else []
+    return ended
 
 
 def merge_segments(ledger: Ledger, segments: Sequence[Segment], *, embed_dim: int) -> None:

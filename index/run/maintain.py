@@ -25,7 +25,7 @@ class VerifyReport:
     """What a check of a library has found."""
 
     segments: int
-    clips: int
+    vectors: int
     damaged: tuple[str, ...]
     """Segments that were put aside."""
     requeued: tuple[str, ...]
@@ -42,7 +42,8 @@ class VerifyReport:
     def as_text(self) -> str:
         """The same for people."""
         lines = [
-            f"{self.segments} segments, {self.clips} clips: {len(self.damaged)} damaged, {self.orphans} orphans removed"
+            f"{self.segments} segments, {self.vectors} vectors: {len(self.damaged)} damaged, "
+            f"{self.orphans} orphans removed"
         ]
         if self.files_read:
             lines.append(f"{self.files_read} files of the archive read from end to end")
@@ -76,7 +77,7 @@ def verify(library_dir: Path, *, read_archive: bool = False) -> VerifyReport:
         files_read, changed = _read_archive(ledger) if read_archive else (0, [])
         return VerifyReport(
             segments=len(segments),
-            clips=ledger.counts().clips,
+            vectors=ledger.counts().vectors,
             damaged=tuple(damaged),
             requeued=tuple(map(str, requeued + changed)),
             orphans=remove_orphans(library_dir, ledger.all_segments()),

@@ -30,7 +30,7 @@ class IndexReport:
     """What a run has done. indexed + failed + skipped + waiting is the number of files that were found."""
 
     indexed: int
-    """Files whose clips became searchable, the partial ones among them."""
+    """Files that became searchable, the partial ones among them."""
     partial: int
     """Files of which only a part could be decoded."""
     failed: int
@@ -49,10 +49,12 @@ class IndexReport:
     """Files that had been gone for longer than the grace period and were forgotten."""
     away: tuple[str, ...]
     """Folders so much of which is gone that they are taken for unplugged: nothing of them is forgotten."""
+    vectors: int
+    """Frame runs that were stored: one vector each."""
     clips: int
-    """Clips that were encoded and stored."""
-    still_clips: int
-    """Clips in which nothing had changed: the one before stands for them."""
+    """Clips that were encoded."""
+    static_clips: int
+    """Clips in which nothing had changed: they were not encoded, the frame run before them goes on."""
     video_s: float
     """Seconds of video that became searchable."""
     wall_s: float
@@ -70,7 +72,7 @@ class IndexReport:
     tokens: int
     """Patch tokens that the encoder processed."""
     dense_tokens: int
-    """Patch tokens if nothing had been dropped, the still clips among them."""
+    """Patch tokens if nothing had been dropped, the static clips among them."""
     dense_encode_s: float | None
     """About how long the model would have taken for all tokens, from a sample; None: not known."""
     failures: tuple[Video, ...]
@@ -89,7 +91,7 @@ class IndexReport:
         """The same for people."""
         speed = f", {self.video_s / self.wall_s:.1f}x realtime" if self.video_s else ""
         lines = [
-            f"{self.indexed} indexed, {self.skipped} skipped, {self.failed} failed: {self.clips} clips of "
+            f"{self.indexed} indexed, {self.skipped} skipped, {self.failed} failed: {self.vectors} vectors of "
             f"{format_time(self.video_s)} of video in {self.wall_s:.1f} s{speed}"
         ]
         if not (self.indexed or self.skipped or self.failures or self.waiting or self.missing or self.pruned):
@@ -113,9 +115,7 @@ class IndexReport:
         return "\n".join(lines)
 
     def _savings(self) -> str:
-        kept = (
-            f"{self.tokens / self.dense_tokens:.0%} of the tokens encoded, {self.still_clips} still clips for nothing"
-        )
+        kept = f"{self.tokens / self.dense_tokens:.0%} of tokens encoded; {self.static_clips} static clips skipped"
         if self.dense_encode_s is None:
             return kept
         return f"{kept}: encoding took {self.encode_s:.1f} s, all tokens would take about {self.dense_encode_s:.1f} s"
@@ -138,8 +138,9 @@ class Counters:
     missing: int = 0
     pruned: int = 0
     away: list[str] = field(default_factory=list)
+    vectors: int = 0
     clips: int = 0
-    still_clips: int = 0
+    static_clips: int = 0
     video_s: float = 0.0
     look_s: float = 0.0
     decode_s: float = 0.0

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vlrlt.errors import ConfigError
-from vlrlt.index.library.catalog import ClipTable
+from vlrlt.index.library.catalog import FrameRunTable
 from vlrlt.index.library.sidecars import MetadataValue
 from vlrlt.index.vectors.protocol import Mask
 
@@ -66,7 +66,7 @@ class Filter:
             if share is not None and not 0 <= share <= 1:
                 raise ConfigError(f"{name} is a share in [0, 1], got {share}")
 
-    def mask(self, clips: ClipTable, metadata: Metadata) -> Mask | None:
+    def mask(self, clips: FrameRunTable, metadata: Metadata) -> Mask | None:
         """Which clips pass, (N,); None: all do.
 
         Raises:
@@ -78,13 +78,13 @@ class Filter:
         clip_N = video_V[clips.video_N]
         if self.moving is None and self.still is None:
             return clip_N
-        if len(clips.moving_N) and np.isnan(clips.moving_N).all():
+        if len(clips.kept_share_N) and np.isnan(clips.kept_share_N).all():
             raise ConfigError("this library was indexed before movement was recorded; index it again to filter by it")
         low, high = (0.0 if self.moving is None else self.moving), (1.0 if self.still is None else self.still)
         # a clip of unknown movement compares false with everything
-        return clip_N & (clips.moving_N >= low) & (clips.moving_N <= high)
+        return clip_N & (clips.kept_share_N >= low) & (clips.kept_share_N <= high)
 
-    def _video_mask(self, clips: ClipTable, metadata: Metadata) -> Mask:
+    def _video_mask(self, clips: FrameRunTable, metadata: Metadata) -> Mask:
         passes = np.ones(len(clips.videos), np.bool_)
         facts = [metadata.get(video, {}) for video in clips.video_ids]
         if self.paths:

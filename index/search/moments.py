@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlrlt.index.library.catalog import ClipTable
-from vlrlt.index.vectors.protocol import SAMPLE_CLIPS, Hits, Mask, VectorStore, evenly
+from vlrlt.index.library.catalog import FrameRunTable
+from vlrlt.index.vectors.protocol import SAMPLE_VECTORS, Hits, Mask, VectorStore, evenly
 from vlrlt.types import ClipSpan, Float32Array, Float64Array
 
 TOUCH_S = 1e-3
@@ -95,10 +95,10 @@ def sample_of(store: VectorStore, within_N: Mask | None) -> Float32Array:
     if within_N is None:
         return store.sample_SD
     positions_N = np.flatnonzero(within_N)
-    return store.vectors(positions_N[evenly(len(positions_N), most=SAMPLE_CLIPS)])
+    return store.vectors(positions_N[evenly(len(positions_N), most=SAMPLE_VECTORS)])
 
 
-def grow_moments(scores: Scores, clips: ClipTable) -> Iterator[Found]:
+def grow_moments(scores: Scores, clips: FrameRunTable) -> Iterator[Found]:
     """Merge clips into moments, by seed and grow, the best first.
 
     The best hit that is not taken yet is the seed of the next moment. The moment grows from it to both sides, clip by
@@ -131,7 +131,7 @@ def grow_moments(scores: Scores, clips: ClipTable) -> Iterator[Found]:
         yield Found(seed=seed, score=score, percentile=scores.percentile(score), start_s=start_s, end_s=end_s)
 
 
-def _tight_span(seed: int, grown: range, scores: Scores, clips: ClipTable, *, half: float) -> tuple[float, float]:
+def _tight_span(seed: int, grown: range, scores: Scores, clips: FrameRunTable, *, half: float) -> tuple[float, float]:
     """Start and end of the core of a grown moment (docs/experiments.md, tight moments)."""
     core = scores.median + CORE_HEIGHT * (scores.of(seed) - scores.median)
     first, last = _grow(seed, clips, lambda clip: clip in grown and scores.of(clip) >= core)
@@ -142,7 +142,7 @@ def _tight_span(seed: int, grown: range, scores: Scores, clips: ClipTable, *, ha
 
 
 def _shifted(
-    clip: int, grown: range, scores: Scores, clips: ClipTable, time_s_N: Float64Array, *, half: float
+    clip: int, grown: range, scores: Scores, clips: FrameRunTable, time_s_N: Float64Array, *, half: float
 ) -> float:
     """A time of a clip, averaged with those of its neighbours that overlap it; weights are heights above half way."""
     around = [
@@ -178,7 +178,7 @@ def _joins(taken: set[int], scores: Scores, threshold: float) -> Callable[[int],
     return lambda clip: clip not in taken and scores.of(clip) >= threshold
 
 
-def _grow(seed: int, clips: ClipTable, joins: Callable[[int], bool]) -> tuple[int, int]:
+def _grow(seed: int, clips: FrameRunTable, joins: Callable[[int], bool]) -> tuple[int, int]:
     """First and last clip of the moment around a seed."""
     first = last = seed
     while (
@@ -196,7 +196,7 @@ def _grow(seed: int, clips: ClipTable, joins: Callable[[int], bool]) -> tuple[in
     return first, last
 
 
-def _overlapping(first: int, last: int, clips: ClipTable) -> range:
+def _overlapping(first: int, last: int, clips: FrameRunTable) -> range:
     """The clips first..last, and those around them that overlap them."""
     before, after = first, last
     while _same_video(clips, before - 1, first) and clips.end_s_N[before - 1] > clips.start_s_N[first] + TOUCH_S:
@@ -206,5 +206,5 @@ def _overlapping(first: int, last: int, clips: ClipTable) -> range:
     return range(before, after + 1)
 
 
-def _same_video(clips: ClipTable, clip: int, other: int) -> bool:
+def _same_video(clips: FrameRunTable, clip: int, other: int) -> bool:
     return 0 <= clip < len(clips.video_N) and bool(clips.video_N[clip] == clips.video_N[other])

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from vlrlt.errors import ConfigError
 from vlrlt.formats import format_span
-from vlrlt.index.library.catalog import ClipTable
+from vlrlt.index.library.catalog import FrameRunTable
 from vlrlt.index.vectors.protocol import evenly
 from vlrlt.types import Float32Array, Int64Array, Moment
 
@@ -82,7 +82,7 @@ def _stretch_json(stretch: Moment) -> dict[str, Any]:
 
 
 def find_repetitions(
-    clips: ClipTable,
+    clips: FrameRunTable,
     vectors: Callable[[Int64Array], Float32Array],
     *,
     threshold: float = THRESHOLD,
@@ -116,7 +116,7 @@ def find_repetitions(
 
 
 def _alike(
-    clips: ClipTable,
+    clips: FrameRunTable,
     vectors: Callable[[Int64Array], Float32Array],
     threshold: float,
     on_progress: Callable[[float], None],
@@ -203,7 +203,7 @@ def _best_of_each(first_P: Int64Array, cosines_P: Float32Array) -> Int64Array:
     return order_P[rank_P < _MAX_PARTNERS]
 
 
-def _by_video_pair(clips: ClipTable, pairs: _Pairs) -> Iterator[_Pairs]:
+def _by_video_pair(clips: FrameRunTable, pairs: _Pairs) -> Iterator[_Pairs]:
     """The pairs of clips of each pair of videos."""
     first_P, second_P, cosines_P = pairs
     if not len(first_P):
@@ -244,7 +244,7 @@ def _around(pair: tuple[int, int]) -> Iterable[tuple[int, int]]:
     return ((first + down, second + right) for down in steps for right in steps)
 
 
-def _repetition(clips: ClipTable, first_P: Int64Array, second_P: Int64Array, cosines_P: Float32Array) -> Repetition:
+def _repetition(clips: FrameRunTable, first_P: Int64Array, second_P: Int64Array, cosines_P: Float32Array) -> Repetition:
     best = [float(cosines_P[first_P == first].max()) for first in np.unique(first_P)]
     return Repetition(
         first=_stretch(clips, first_P),
@@ -254,6 +254,6 @@ def _repetition(clips: ClipTable, first_P: Int64Array, second_P: Int64Array, cos
     )
 
 
-def _stretch(clips: ClipTable, positions_P: Int64Array) -> Moment:
+def _stretch(clips: FrameRunTable, positions_P: Int64Array) -> Moment:
     first, last = clips.moment(int(positions_P.min())), clips.moment(int(positions_P.max()))
     return replace(first, end_s=last.end_s)

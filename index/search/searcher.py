@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vlrlt.index.library.annotations import TextHit
-from vlrlt.index.library.catalog import ClipTable
+from vlrlt.index.library.catalog import FrameRunTable
 from vlrlt.index.search.confidence import CONFIDENT, Confidence
 from vlrlt.index.search.filters import Filter, Metadata, recorded_s
 from vlrlt.index.search.language import (
@@ -31,7 +31,7 @@ from vlrlt.index.search.query_vectors import embed_query, mean_direction
 from vlrlt.index.search.refine import collapse_duplicates, cut_tail, diversify, fuse_text, limit_per_video
 from vlrlt.index.search.request import SearchRequest
 from vlrlt.index.search.sequence import find_sequences
-from vlrlt.index.vectors.protocol import SAMPLE_CLIPS, Mask, VectorStore, evenly
+from vlrlt.index.vectors.protocol import SAMPLE_VECTORS, Mask, VectorStore, evenly
 from vlrlt.types import Float32Array, Float64Array, Int64Array, Moment
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ KEPT_TEXTS, KEPT_VECTORS = 256, 2048
 class Coverage:
     """How much was searched."""
 
-    clips: int
+    vectors: int
     videos: int
     video_s: float
 
@@ -79,14 +79,14 @@ class Searcher:
     def __init__(
         self,
         *,
-        clips: ClipTable,
+        clips: FrameRunTable,
         store: VectorStore,
         metadata: Metadata,
         find_text: Callable[[str], Sequence[TextHit]],
         embedder: "Embedder",
         background: Callable[[], Float32Array],
     ) -> None:
-        self.clips = clips
+        self.frame_runs = clips
         self.model = embedder.name
         self._store = store
         self._metadata = metadata
@@ -108,8 +108,8 @@ class Searcher:
             ConfigError: a filter is malformed, or a clip that the request names is not in the library.
             DecodeError: the request's picture or video cannot be read.
         """
-        within_N = request.filter.mask(self.clips, self._metadata)
-        num_searched = len(self.clips.ids_N) if within_N is None else int(within_N.sum())
+        within_N = request.filter.mask(self.frame_runs, self._metadata)
+        num_searched = len(self.frame_runs.ids_N) if within_N is None else int(within_N.sum())
         moments = self._moments(request, within_N) if num_searched else iter(())
         return Ranking(
             (self._to_moment(rank, found) for rank, found in enumerate(moments, start=1)), num_searched=num_searched
@@ -131,9 +131,9 @@ class Searcher:
 
     def clip_at(self, position: int) -> Moment:
         """The clip at a position of the table as a moment."""
-        return self.clips.moment(position)
+        return self.frame_runs.moment(position)
 
-    def clips_between(self, video: str, start_s: float, end_s: float) -> Int64Array:
+    def runs_between(self, video: str, start_s: float, end_s: float) -> Int64Array:
         """Positions of the clips of a video whose middle lies in [start_s, end_s), by start."""
         positions_K = self._clips_of.get(video, np.empty(0, np.int64))
         middles_s_K = self._middles_s(positions_K)
@@ -141,11 +141,11 @@ class Searcher:
 
     def coverage(self, within: Filter) -> Coverage:
         """How much of the library a filter lets pass."""
-        within_N = within.mask(self.clips, self._metadata)
-        kept = self.clips if within_N is None else self.clips.take(np.flatnonzero(within_N))
-        ends_s_V = np.zeros(len(self.clips.videos))
+        within_N = within.mask(self.frame_runs, self._metadata)
+        kept = self.frame_runs if within_N is None else self.frame_runs.take(np.flatnonzero(within_N))
+        ends_s_V = np.zeros(len(self.frame_runs.videos))
         np.maximum.at(ends_s_V, kept.video_N, kept.end_s_N)
-        return Coverage(clips=len(kept.ids_N), videos=int(np.count_nonzero(ends_s_V)), video_s=float(ends_s_V.sum()))
+        return Coverage(vectors=len(kept.ids_N), videos=int(np.count_nonzero(ends_s_V)), video_s=float(ends_s_V.sum()))
 
     def vectors(self, positions_K: Int64Array) -> Float32Array:
         """Vectors of clips, (K, D)."""
@@ -160,7 +160,7 @@ class Searcher:
     def sample_of(self, video: str) -> Float32Array:
         """Vectors of clips that stand for a video of the library, (S, D)."""
         positions_K = self._clips_of[video]
-        return self.vectors(positions_K[evenly(len(positions_K), most=SAMPLE_CLIPS)])
+        return self.vectors(positions_K[evenly(len(positions_K), most=SAMPLE_VECTORS)])
 
     def confidence(self, text_D: Float32Array, clip_D: Float32Array, *, searched_SD: Float32Array) -> float:
         """Probability that a clip shows what words say, compared with others that were searched."""
@@ -180,7 +180,7 @@ class Searcher:
         Raises:
             ConfigError: the library has no such clip.
         """
-        return self.clips.position(clip_id)
+        return self.frame_runs.position(clip_id)
 
     def score(self, query: SimpleQuery | CombinedQuery, within_N: Mask | None = None) -> Scores:
         """The scores of the clips that may be found."""
@@ -217,7 +217,7 @@ class Searcher:
         judge = self._judge(query, scores)
         moments: Iterator[Found] = iter(())
         if "visual" in request.sources:
-            moments = (replace(found, confidence=judge(found.seed)) for found in grow_moments(scores, self.clips))
+            moments = (replace(found, confidence=judge(found.seed)) for found in grow_moments(scores, self.frame_runs))
             if not request.tail:
                 least_score = (scores.median + float(scores.best(1).scores_K[0])) / 2 - ROUNDING
                 moments = cut_tail(moments, least_score=least_score, least_confidence=CONFIDENT)
@@ -228,7 +228,7 @@ class Searcher:
     def _sequences(self, query: SequenceQuery, request: SearchRequest, within_N: Mask | None) -> Iterator[Found]:
         steps = [self.score(step, within_N) for step in query.steps]
         judges = [self._judge(step, scores) for step, scores in zip(query.steps, steps, strict=True)]
-        for found in find_sequences(steps, self.clips, within_s=query.within_s):
+        for found in find_sequences(steps, self.frame_runs, within_s=query.within_s):
             sure = [judge(seed) for judge, seed in zip(judges, found.step_seeds, strict=True)]
             confidence = min((known for known in sure if known is not None), default=None)
             if request.tail or confidence is None or confidence >= CONFIDENT:
@@ -267,7 +267,7 @@ class Searcher:
 
     def _shows(self, found: Found, clips: Sequence[Moment]) -> bool:
         """Whether a moment overlaps one of some clips."""
-        video = self.clips.videos[self._video_at(found.seed)]
+        video = self.frame_runs.videos[self._video_at(found.seed)]
         return any(clip.video == video and found.start_s < clip.end_s and clip.start_s < found.end_s for clip in clips)
 
     def _to_moment(self, rank: int, found: Found) -> Moment:
@@ -277,9 +277,9 @@ class Searcher:
             score=found.score,
             percentile=found.percentile,
             confidence=found.confidence,
-            clip_id=int(self.clips.ids_N[found.seed]),
-            video=self.clips.videos[video],
-            video_id=self.clips.video_ids[video],
+            clip_id=int(self.frame_runs.ids_N[found.seed]),
+            video=self.frame_runs.videos[video],
+            video_id=self.frame_runs.video_ids[video],
             start_s=found.start_s,
             end_s=found.end_s,
             sources=found.sources,
@@ -295,10 +295,10 @@ class Searcher:
     @cached_property
     def _clips_of(self) -> dict[str, Int64Array]:
         """Path of a video -> positions of its clips, by start; those of an unfinished one may lie apart."""
-        order_N = np.argsort(self.clips.video_N, kind="stable")
-        edges = np.flatnonzero(np.diff(self.clips.video_N[order_N])) + 1
+        order_N = np.argsort(self.frame_runs.video_N, kind="stable")
+        edges = np.flatnonzero(np.diff(self.frame_runs.video_N[order_N])) + 1
         parts = np.split(order_N, edges) if len(order_N) else []
-        return {self.clips.videos[self.clips.video_N[part[0]]]: part for part in parts}
+        return {self.frame_runs.videos[self.frame_runs.video_N[part[0]]]: part for part in parts}
 
     def _clip_at(self, video: str, time_s: float) -> int | None:
         """Position of the clip of a video whose middle is nearest to a time; None: it has no clips."""
@@ -308,10 +308,10 @@ class Searcher:
         return int(positions_K[np.abs(self._middles_s(positions_K) - time_s).argmin()])
 
     def _middles_s(self, positions_K: Int64Array) -> Float64Array:
-        return (self.clips.start_s_N[positions_K] + self.clips.end_s_N[positions_K]) / 2
+        return (self.frame_runs.start_s_N[positions_K] + self.frame_runs.end_s_N[positions_K]) / 2
 
     def _video_at(self, position: int) -> int:
-        return int(self.clips.video_N[position])
+        return int(self.frame_runs.video_N[position])
 
 
 def _text_parts(query: Query) -> tuple[TextQuery, ...]:

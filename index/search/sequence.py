@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from vlrlt.index.library.catalog import ClipTable
+from vlrlt.index.library.catalog import FrameRunTable
 from vlrlt.index.search.moments import TOUCH_S, Found, Scores
 from vlrlt.types import ClipSpan, Float64Array, Int64Array
 
@@ -25,7 +25,7 @@ class _Step:
     """Index of the clip before it in the step before; -1 in the first step."""
 
 
-def find_sequences(steps: Sequence[Scores], clips: ClipTable, *, within_s: float) -> Iterator[Found]:
+def find_sequences(steps: Sequence[Scores], clips: FrameRunTable, *, within_s: float) -> Iterator[Found]:
     """Chains of one clip a step, each starting at most within_s after the one before has ended.
 
     Clips overlap where the stride is shorter than a clip, and what follows quickly is shown best by overlapping clips:
@@ -52,7 +52,7 @@ def find_sequences(steps: Sequence[Scores], clips: ClipTable, *, within_s: float
             yield found
 
 
-def _extend(before: _Step | None, scores: Scores, clips: ClipTable, within_s: float) -> _Step:
+def _extend(before: _Step | None, scores: Scores, clips: FrameRunTable, within_s: float) -> _Step:
     hits = scores.best(STEP_CLIPS)
     positions_K = hits.positions_K
     strength_K = (hits.scores_K.astype(np.float64) - scores.mean) / max(scores.std, 1e-6)
@@ -78,7 +78,7 @@ def _extend(before: _Step | None, scores: Scores, clips: ClipTable, within_s: fl
     return _Step(positions_K, strength_K, previous_K)
 
 
-def _chain(chained: Sequence[_Step], steps: Sequence[Scores], clips: ClipTable, end: int) -> Found:
+def _chain(chained: Sequence[_Step], steps: Sequence[Scores], clips: FrameRunTable, end: int) -> Found:
     """Walk back from the last step's clip."""
     positions = []
     for step in reversed(chained):

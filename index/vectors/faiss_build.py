@@ -14,7 +14,7 @@ from vlrlt.index.vectors import faiss_base, selfcheck
 from vlrlt.index.vectors.faiss_base import Base, BaseFacts, Tuning
 from vlrlt.index.vectors.faiss_part import Part
 from vlrlt.index.vectors.plan import fits, plan_index
-from vlrlt.index.vectors.protocol import SAMPLE_CLIPS, Hits, PositionArray, evenly
+from vlrlt.index.vectors.protocol import SAMPLE_VECTORS, Hits, PositionArray, evenly
 from vlrlt.index.vectors.stored import StoredVectors
 from vlrlt.types import Float32Array
 
@@ -33,7 +33,7 @@ def current_base(library_dir: Path, snapshot: Snapshot, stored: StoredVectors) -
         MissingExtraError: faiss is not installed.
         LibraryError: a segment is missing or damaged.
     """
-    ids_N, fingerprint = snapshot.clips.ids_N, snapshot.settings.fingerprint
+    ids_N, fingerprint = snapshot.frame_runs.ids_N, snapshot.settings.fingerprint
     old = None
     for folder in faiss_base.bases(library_dir, fingerprint):
         found = faiss_base.read_base(folder)
@@ -96,7 +96,7 @@ def _merged(old: Base, stored: StoredVectors, ids_N: PositionArray) -> Base:
 
 
 def _sample(stored: StoredVectors) -> Float32Array:
-    return stored.at(evenly(len(stored), most=SAMPLE_CLIPS))
+    return stored.at(evenly(len(stored), most=SAMPLE_VECTORS))
 
 
 def _tuned(base: Base, stored: StoredVectors, positions_R: PositionArray) -> BaseFacts:

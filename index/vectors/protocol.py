@@ -16,7 +16,7 @@ from vlrlt.types import Float32Array
 PositionArray = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-SAMPLE_CLIPS = 4096
+SAMPLE_VECTORS = 4096
 """How many clips stand for the whole library where its distribution of scores is asked for."""
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from vlrlt.errors import ConfigError, LibraryError, VlrltError
 from vlrlt.extras import require
 from vlrlt.index.library.catalog import Segment, Snapshot
-from vlrlt.index.vectors.protocol import SAMPLE_CLIPS, Hits, Mask, PositionArray, StoreInfo, best, evenly
+from vlrlt.index.vectors.protocol import SAMPLE_VECTORS, Hits, Mask, PositionArray, StoreInfo, best, evenly
 from vlrlt.index.vectors.stored import StoredVectors
 from vlrlt.types import Float32Array
 
@@ -66,14 +66,14 @@ class QdrantStore:
         self.info = info_of(url)
         self._url = url
         self._stored = StoredVectors(library_dir, snapshot)
-        self._ids_N = snapshot.clips.ids_N
+        self._ids_N = snapshot.frame_runs.ids_N
         self._order_N = np.argsort(self._ids_N)
         self._segments = snapshot.segments
         self._first_G = np.cumsum([0, *(segment.rows for segment in snapshot.segments)])
         with _mapped_errors(self._url):
             self._client, name = _connect(url, default_name=library_dir.resolve().name)
         self._collection = f"{name}-{snapshot.settings.fingerprint[:12]}"
-        self.sample_SD = self._stored.at(evenly(len(self), most=SAMPLE_CLIPS))
+        self.sample_SD = self._stored.at(evenly(len(self), most=SAMPLE_VECTORS))
 
     def __len__(self) -> int:
         return len(self._stored)

@@ -117,7 +117,7 @@ def _show_turn(service: Library, answer: Answer, number: int) -> None:
                 label = f"[{place}] " if answer.citations else ""
                 _show_moment(service, moment, label, f"{number}-{place}")
         length = page.duration(answer.searched_video_s)
-        st.caption(f"Searched {answer.searched_clips:,} clips of {answer.searched_videos:,} videos, {length}")
+        st.caption(f"Searched {answer.searched_vectors:,} vectors of {answer.searched_videos:,} videos, {length}")
 
 
 def _show_moment(service: Library, moment: Moment, label: str, key: str) -> None:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from vlrlt.embed import DualEncoderEmbedder
 from vlrlt.errors import ConfigError, DecodeError, VlrltError
-from vlrlt.explain import ClipTokens, draw_run_lengths, read_tokens
+from vlrlt.explain import ClipTokens, darken_dropped, draw_run_lengths, read_tokens
 from vlrlt.formats import format_time
 from vlrlt.index.vectors.protocol import evenly
 from vlrlt.service import Library
@@ -37,7 +37,7 @@ def show() -> None:
     service = page.open_library()
     st.html(STYLE)
     st.title("Look inside", anchor=False)
-    if not service.counts().clips:
+    if not service.counts().vectors:
         st.info("This library has no clips yet.")
         return
     tokens, clips = st.tabs(("One clip, token by token", "A map of the clips"), key="inside", on_change="rerun")
@@ -150,7 +150,7 @@ def _show_step(tokens: ClipTokens) -> None:
     kept, lengths, counts = st.columns(3, gap="medium")
     with kept:
         st.image(
-            tokens.shown(frame),
+            darken_dropped(tokens.clip.rgb_THWC[frame], tokens.keep_Shw[step]),
             width="stretch",
             caption=f"At {tokens.clip.pts_s[frame]:.2f} s: {int(tokens.keep_Shw[step].sum())} patches are kept, "
             "the dark ones are what an earlier step has shown already",
@@ -183,7 +183,7 @@ def _show_bars(name: str, counts: Iterable[tuple[int, int]], *, alt_text: str) -
 
 def _show_map(service: Library) -> None:
     searcher = service.searcher()
-    clips = searcher.clips
+    clips = searcher.frame_runs
     positions = evenly(len(clips.ids_N), most=MAP_CLIPS)
     shown = f"{len(positions):,}" + (f" of {len(clips.ids_N):,}" if len(positions) < len(clips.ids_N) else "")
     st.write(f"{shown} clips where their vectors lie, seen along the two directions in which they differ most.")

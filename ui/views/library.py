@@ -37,7 +37,7 @@ def show() -> None:
     _show_add()
     if status.failures:
         _show_failures(status)
-    if status.clips:
+    if status.vectors:
         _show_videos(service)
         left, right = st.columns(2, gap="large")
         with left:
@@ -52,7 +52,7 @@ def _show_totals(status: LibraryStatus) -> None:
         for label, value, note in (
             ("Videos", f"{status.indexed + status.partial:,}", None),
             ("Length", page.duration(status.video_s), "Of searchable video."),
-            ("Clips", f"{status.clips:,}", "What is searched: each has one vector."),
+            ("Vectors", f"{status.vectors:,}", "One for each frame run: a stretch of video that shows the same."),
             ("Storage", format_bytes(status.size_bytes), "Of the library; the videos stay where they are."),
             ("Failed", f"{status.failed + status.partial:,}", "Files that cannot be searched to their end."),
         ):
@@ -158,7 +158,7 @@ def _show_videos(service: Library) -> None:
     videos = service.videos()
     with st.expander("Videos", icon=":material/movie:"):
         rows = [
-            {"Video": video.name, "Minutes": round(video.duration_s / 60, 1), "Clips": video.num_clips}
+            {"Video": video.name, "Minutes": round(video.duration_s / 60, 1), "Vectors": video.num_vectors}
             for video in videos[:MAX_VIDEOS]
         ]
         st.dataframe(rows, hide_index=True, alt="Searchable videos with their lengths and clips")
@@ -168,7 +168,7 @@ def _show_videos(service: Library) -> None:
 
 def _show_motion(service: Library) -> None:
     """How much of the archive stands still."""
-    seconds = service.moving_s(bins=MOTION_BINS)
+    seconds = service.seconds_by_kept_share(bins=MOTION_BINS)
     st.subheader("Static and moving", anchor=False)
     if not any(seconds):
         st.write("This library was indexed before movement was recorded.")

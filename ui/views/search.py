@@ -16,7 +16,6 @@ from vlrlt.index.search.request import SOURCES, SearchRequest
 from vlrlt.service import Library, SearchResult
 from vlrlt.types import ClipSpan, Moment
 from vlrlt.ui import basket_panel, page, player
-from vlrlt.ui.access import MAX_UPLOAD_MB
 from vlrlt.ui.links import PLAY, chips, from_params
 from vlrlt.ui.results import show_results
 
@@ -32,6 +31,7 @@ MAX_LISTED_VIDEOS = 2000
 PICTURE_TYPES = ("jpg", "jpeg", "png", "webp", "bmp")
 FILM_TYPES = ("mp4", "mov", "m4v", "mkv", "webm", "avi")
 MAX_FILM_S = 30.0
+MAX_UPLOAD_MB = 10
 
 
 def show() -> None:
@@ -39,14 +39,14 @@ def show() -> None:
     service = page.open_library()
     request = _current_request(service)
     counts = service.counts()
-    if not counts.clips:
+    if not counts.vectors:
         st.title("Find a moment")
         st.info("This library has no clips yet. Add a folder on the Library page, or run:")
         st.code(f"vlrlt index VIDEOS --library {page.library_dir()}", language=None)
         return
     if request == SearchRequest():
         st.title("Find a moment", anchor=False)
-        st.caption(f"in {counts.clips:,} clips of {page.duration(counts.video_s)} of video")
+        st.caption(f"in {counts.vectors:,} vectors of {page.duration(counts.video_s)} of video")
     _show_box(request)
     _show_examples(service, hidden=request != SearchRequest())
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -320,7 +320,7 @@ def _show_summary(result: SearchResult) -> None:
     if result.hits:
         st.caption(
             f"{len(result.hits)}{more} moments in {videos} video{'s' if videos != 1 else ''}, "
-            f"{result.num_searched:,} clips searched in {max(1, round(result.took_ms)):,} ms"
+            f"{result.num_searched:,} vectors searched in {max(1, round(result.took_ms)):,} ms"
         )
 
 

@@ -44,7 +44,7 @@ class Answer:
     """Of what was not found: the moments that come nearest to it. They are no evidence."""
     candidates: tuple[Candidate, ...] = field(default=())
     """The possible answers in order, where the question is a choice."""
-    searched_clips: int
+    searched_vectors: int
     searched_videos: int
     searched_video_s: float
     engine: Engine = "retrieval"
@@ -67,7 +67,7 @@ class Answer:
             lines.append("closest moments:")
             lines += [f"  {where_and_when(moment)}" for moment in self.closest[:SHOWN_CITATIONS]]
         length = format_time(self.searched_video_s)
-        lines.append(f"searched {self.searched_clips} clips of {self.searched_videos} videos, {length}")
+        lines.append(f"searched {self.searched_vectors} vectors of {self.searched_videos} videos, {length}")
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class Answer:
             "closest": [moment.as_json() for moment in self.closest],
             "candidates": [candidate.as_json() for candidate in self.candidates],
             "searched": {
-                "clips": self.searched_clips,
+                "vectors": self.searched_vectors,
                 "videos": self.searched_videos,
                 "video_s": round(self.searched_video_s, 1),
             },

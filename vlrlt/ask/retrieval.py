@@ -278,7 +278,7 @@ class _Answering:
         anchor_label = self._nearest_label(
             labels_LD, searcher.vectors(np.array([searcher.position(anchor.clip_id)]))[0]
         )
-        stretch = searcher.clips_between(anchor.video, start_s, end_s)
+        stretch = searcher.runs_between(anchor.video, start_s, end_s)
         if not len(stretch):
             return []
         vectors_CD, video_SD = searcher.vectors(stretch), searcher.sample_of(anchor.video)
@@ -333,7 +333,7 @@ class _Answering:
             citations=tuple(citations),
             closest=tuple(closest),
             candidates=candidates,
-            searched_clips=coverage.clips,
+            searched_vectors=coverage.vectors,
             searched_videos=coverage.videos,
             searched_video_s=coverage.video_s,
             thumbnail=self._archive.thumbnail,

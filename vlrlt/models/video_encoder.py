@@ -47,8 +47,13 @@ class VideoFeatures:
     """One vector a clip, not normalised in the joint regime, of unit length in run_overlap."""
     frames_BSE: Tensor | None
     """run_overlap only: the image tower's output for every frame, not normalised; it locates a moment in the clip."""
-    num_tokens_B: Tensor
-    """Patch tokens that were encoded for each clip."""
+    num_tokens_BS: Tensor
+    """Patch tokens that were encoded of each step."""
+
+    @property
+    def num_tokens_B(self) -> Tensor:
+        """Patch tokens that were encoded for each clip."""
+        return self.num_tokens_BS.sum(1)
 
 
 class VideoEncoder(nn.Module):
@@ -137,7 +142,13 @@ class VideoEncoder(nn.Module):
         Raises:
             ConfigError: wrong dtype or size, or more frames than a temporal embedding has room for.
         """
-        patches_BShwK = self._patches(rgb_BTHWC)
+        self._check(rgb_BTHWC)
+        seen_px = self.config.grid_size * self.config.patch_size_px
+        patches_BShwK = patchify(
+            rgb_BTHWC[:, :, :seen_px, :seen_px],
+            patch_size_px=self.config.patch_size_px,
+            tubelet_size=self.config.tubelet_size,
+        )
         packing = pack(keep_mask(patches_BShwK, tubelet_size=self.config.tubelet_size, policy=policy))
         shown_step_N = packing.middle_step_N if self.config.regime == "run_overlap" else packing.step_N
         shown_NK = patches_BShwK.flatten(2, 3)[packing.clip_N, shown_step_N, packing.patch_N]
@@ -145,20 +156,6 @@ class VideoEncoder(nn.Module):
         if self.config.regime == "joint":
             return self._forward_joint(tokens_ND, packing)
         return self._forward_run_overlap(tokens_ND, packing)
-
-    def keep_mask(self, rgb_BTHWC: Tensor, policy: TokenPolicy) -> Tensor:
-        """(B, S, h, w), bool: which tokens of clips are encoded; raises as forward."""
-        return keep_mask(self._patches(rgb_BTHWC), tubelet_size=self.config.tubelet_size, policy=policy)
-
-    def _patches(self, rgb_BTHWC: Tensor) -> Tensor:
-        """(B, S, h, w, K), uint8 tubelets; of an image that is no multiple of the patch, the margin is not seen."""
-        self._check(rgb_BTHWC)
-        seen_px = self.config.grid_size * self.config.patch_size_px
-        return patchify(
-            rgb_BTHWC[:, :, :seen_px, :seen_px],
-            patch_size_px=self.config.patch_size_px,
-            tubelet_size=self.config.tubelet_size,
-        )
 
     def _check(self, rgb_BTHWC: Tensor) -> None:
         size_px, num_frames = self.config.image_size_px, rgb_BTHWC.shape[1]
@@ -193,7 +190,7 @@ class VideoEncoder(nn.Module):
             log_run_length=self.config.log_run_length,
         )
         x_MD = self._run_blocks(tokens_ND, packing, sequences, num_cls=packing.num_clips)
-        return VideoFeatures(self._output(x_MD, partial(self._pool_clips, packing)), None, packing.num_tokens_B)
+        return VideoFeatures(self._output(x_MD, partial(self._pool_clips, packing)), None, packing.num_tokens_BS)
 
     def _forward_run_overlap(self, tokens_ND: Tensor, packing: Packing) -> VideoFeatures:
         sequences = run_overlap_attention(packing, has_cls=self.config.has_cls, dtype=tokens_ND.dtype)
@@ -201,7 +198,7 @@ class VideoEncoder(nn.Module):
         distinct_FE = self._output(x_MD, partial(self._pool_distinct, packing))
         frames_BSE = distinct_FE[packing.distinct_BS]
         clip_BE = functional.normalize(functional.normalize(frames_BSE, dim=-1).mean(1), dim=-1)
-        return VideoFeatures(clip_BE, frames_BSE, packing.num_tokens_B)
+        return VideoFeatures(clip_BE, frames_BSE, packing.num_tokens_BS)
 
     def _run_blocks(self, tokens_ND: Tensor, packing: Packing, sequences: Sequences, *, num_cls: int) -> Tensor:
         """All CLS tokens of the batch, if any, come first: the packed linear layers do not care about order."""

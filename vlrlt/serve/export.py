@@ -24,7 +24,7 @@ from vlrlt.service import Library, SearchResult
 from vlrlt.types import ClipSpan, Moment
 
 MAX_CUT_S = 600.0
-MAX_DUPLICATE_CLIPS = 100_000
+MAX_DUPLICATE_VECTORS = 100_000
 """Finding repeated scenes takes seconds up to here; beyond, `vlrlt duplicates` does it."""
 MAX_UNFETCHED = 16
 """Films that lie on the disk until their clients have read them."""
@@ -85,8 +85,8 @@ def add_take(
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     ) -> dict[str, Any]:
         """Scenes that different videos have in common, the longest first."""
-        if service.counts().clips > MAX_DUPLICATE_CLIPS:
-            raise ConfigError(f"this library has more than {MAX_DUPLICATE_CLIPS} clips; run: vlrlt duplicates")
+        if service.counts().vectors > MAX_DUPLICATE_VECTORS:
+            raise ConfigError(f"this library has more than {MAX_DUPLICATE_VECTORS} vectors; run: vlrlt duplicates")
         found = service.duplicates(threshold=threshold, min_s=min_s)
         shown = [repetition.as_json() for repetition in found[offset : offset + limit]]
         for stretch in (stretch for one in shown for stretch in one["stretches"]):

@@ -146,7 +146,7 @@ class Library:
         """
         loaded = self._reader.now()
         return find_repetitions(
-            loaded.snapshot.clips, loaded.store.vectors, threshold=threshold, min_s=min_s, on_progress=on_progress
+            loaded.snapshot.frame_runs, loaded.store.vectors, threshold=threshold, min_s=min_s, on_progress=on_progress
         )
 
     def searcher(self) -> Searcher:
@@ -160,12 +160,12 @@ class Library:
 
     def videos(self) -> tuple[IndexedVideo, ...]:
         """The searchable videos."""
-        clips = self._reader.now().snapshot.clips
+        clips = self._reader.now().snapshot.frame_runs
         counts_V = np.bincount(clips.video_N, minlength=len(clips.videos))
         ends_s_V = np.zeros(len(clips.videos))
         np.maximum.at(ends_s_V, clips.video_N, clips.end_s_N)
         return tuple(
-            IndexedVideo(video_id=video_id, path=Path(path), duration_s=float(end_s), num_clips=int(count))
+            IndexedVideo(video_id=video_id, path=Path(path), duration_s=float(end_s), num_vectors=int(count))
             for video_id, path, end_s, count in zip(clips.video_ids, clips.videos, ends_s_V, counts_V, strict=True)
         )
 
@@ -175,7 +175,7 @@ class Library:
         Raises:
             NotFoundError: there is no such video.
         """
-        clips = self._reader.now().snapshot.clips
+        clips = self._reader.now().snapshot.frame_runs
         if video_id not in clips.video_ids:
             raise NotFoundError(f"no video {video_id!r} in this library")
         return clips.videos[clips.video_ids.index(video_id)]
@@ -207,7 +207,7 @@ class Library:
         Raises:
             NotFoundError: there is no such clip.
         """
-        clips = self._reader.now().snapshot.clips
+        clips = self._reader.now().snapshot.frame_runs
         return clips.moment(clips.position(parse_clip_id(clip)))
 
     def settings(self) -> LibrarySettings:
@@ -243,10 +243,10 @@ class Library:
             last_run=last_run,
         )
 
-    def moving_s(self, *, bins: int) -> tuple[float, ...]:
-        """Seconds of clips by the share of their tokens that move, in equal bins of [0, 1]."""
+    def seconds_by_kept_share(self, *, bins: int) -> tuple[float, ...]:
+        """Seconds of video by the share of the patches that change, in equal bins of [0, 1]."""
         with self._reader.catalog() as catalog:
-            return catalog.moving_s(bins=bins)
+            return catalog.seconds_by_kept_share(bins=bins)
 
     def reports(self) -> tuple[dict[str, Any], ...]:
         """What finished index runs said, the latest first; the documented shape of `vlrlt index --json`."""
@@ -318,16 +318,16 @@ class Library:
 
     def paths(self) -> tuple[Path, ...]:
         """Of the searchable videos."""
-        return tuple(map(Path, self._reader.now().snapshot.clips.videos))
+        return tuple(map(Path, self._reader.now().snapshot.frame_runs.videos))
 
     def __repr__(self) -> str:
         return f"Library({str(self.library_dir)!r})"
 
     def _repr_html_(self) -> str:
-        """For notebooks: its status, and the first clips of some of its videos."""
+        """For notebooks: its status, and the first moment of some of its videos."""
         shown: list[Moment] = []
-        if self.counts().clips:
-            clips = self._reader.now().snapshot.clips
+        if self.counts().vectors:
+            clips = self._reader.now().snapshot.frame_runs
             _, first_V = np.unique(clips.video_N, return_index=True)
             shown = [replace(clips.moment(int(at)), rank=n) for n, at in enumerate(first_V[:SHOWN_VIDEOS], start=1)]
         return moments_html(self.status().as_text(), shown, self.thumbnail)

@@ -14,7 +14,7 @@ def prometheus_text(status: LibraryStatus) -> str:
     for state in ("indexed", "partial", "unfinished", "failed", "missing"):
         videos.labels(state).set(getattr(status, state))
     for name, help_text, value in (
-        ("vlrlt_clips", "Clips that can be found", status.clips),
+        ("vlrlt_vectors", "Vectors that can be found", status.vectors),
         ("vlrlt_video_seconds", "Seconds of searchable video", status.video_s),
         ("vlrlt_library_bytes", "Bytes of the library on disk", status.size_bytes),
     ):

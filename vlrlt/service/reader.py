@@ -99,5 +99,5 @@ class LibraryReader:
 
 def _state(snapshot: Snapshot, annotations: str) -> str:
     """16 hexadecimal digits."""
-    named = "\n".join((snapshot.generation, annotations, *snapshot.clips.videos))
+    named = "\n".join((snapshot.generation, annotations, *snapshot.frame_runs.videos))
     return xxhash.xxh3_64_hexdigest(named.encode(errors="surrogateescape"))

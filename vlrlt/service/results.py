@@ -66,7 +66,7 @@ class SearchResult:
             "took_ms": round(self.took_ms, 1),
             "found": self.found,
             "unknown_words": list(self.unknown_words),
-            "searched": {"clips": self.num_searched},
+            "searched": {"vectors": self.num_searched},
             "videos" if self.group_by == "video" else "hits": hits,
             "next_page": self.next_page,
         }
@@ -80,11 +80,11 @@ class SearchResult:
         """One line for each hit."""
         lines = []
         if not self.num_searched:
-            lines.append("nothing: no clip of the library passes")
+            lines.append("nothing: no part of the library passes the filter")
         elif not self.found:
             unknown = f"; {self.model} does not know: {', '.join(self.unknown_words)}" if self.unknown_words else ""
             closest = "" if self.hits else "; --tail shows the closest"
-            lines.append(f"no confident match among {self.num_searched} clips{unknown}{closest}")
+            lines.append(f"no confident match among {self.num_searched} vectors{unknown}{closest}")
         if self.group_by == "video":
             for video, hits in self.by_video().items():
                 lines += [video, *(f"  {hit}" for hit in hits)]
@@ -104,7 +104,7 @@ class IndexedVideo:
     path: Path
     duration_s: float
     """Up to the end of its last clip."""
-    num_clips: int
+    num_vectors: int
 
     @property
     def name(self) -> str:
@@ -117,7 +117,7 @@ class IndexedVideo:
             "video_id": self.video_id,
             "video": self.name,
             "duration_s": round(self.duration_s, 3),
-            "clips": self.num_clips,
+            "vectors": self.num_vectors,
         }
 
 
@@ -159,7 +159,7 @@ class LibraryStatus(LibraryCounts):
             "unfinished": self.unfinished,
             "failed": self.failed,
             "missing": self.missing,
-            "clips": self.clips,
+            "vectors": self.vectors,
             "video_s": round(self.video_s, 3),
             "size_bytes": self.size_bytes,
             "search": asdict(self.search) if self.search else None,
@@ -174,7 +174,7 @@ class LibraryStatus(LibraryCounts):
     def as_text(self) -> str:
         """The same for people."""
         model = f"{self.model} ({self.fingerprint})" if self.model else "none yet"
-        unsearched = "nothing; run: vlrlt index PATH" if not self.clips else "not ready: the first search prepares it"
+        unsearched = "nothing; run: vlrlt index PATH" if not self.vectors else "not ready: the first search prepares it"
         return "\n".join(
             (
                 f"library  {self.library_dir}, {format_bytes(self.size_bytes)}",
@@ -182,7 +182,7 @@ class LibraryStatus(LibraryCounts):
                 f"videos   {self.indexed} indexed, {self.partial} partial, {self.failed} failed"
                 + (f", {self.unfinished} unfinished" if self.unfinished else "")
                 + (f", {self.missing} gone" if self.missing else ""),
-                f"clips    {self.clips} of {format_time(self.video_s)} of video",
+                f"vectors  {self.vectors} of {format_time(self.video_s)} of video",
                 f"search   {self.search.as_text() if self.search else unsearched}",
                 *(f"also     {other}" for other in self.other_models),
                 *self._run_lines(),

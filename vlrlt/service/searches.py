@@ -45,7 +45,7 @@ class Searches:
         with self._reader.catalog() as catalog:
             metadata = catalog.annotations.metadata()
         searcher = Searcher(
-            clips=loaded.snapshot.clips,
+            clips=loaded.snapshot.frame_runs,
             store=loaded.store,
             metadata=metadata,
             find_text=self._reader.find_text,

@@ -55,6 +55,11 @@ class Packing:
         return self.step_N + (self.run_length_N - 1) // 2
 
     @property
+    def num_tokens_BS(self) -> Tensor:
+        """Kept tokens of each step."""
+        return self.keep_BShw.flatten(2).sum(2)
+
+    @property
     def num_tokens_B(self) -> Tensor:
         """Kept tokens of each clip."""
         return self.cu_seqlens.diff()

@@ -4,9 +4,7 @@ DIR/videos/P01_01.mp4 ...       384 x 288, 15 frames per second, H.264
 DIR/annotations/EPIC_100_*.csv  in the format of EPIC-KITCHENS-100
 """
 
-import contextlib
 import multiprocessing
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -139,32 +137,12 @@ def _all_videos(
         for index in range(num_videos):
             yield index, _make_video(videos_dir, seed, index)
         return
-    try:
-        with _workers(min(num_workers, num_videos)) as pool:
-            jobs = {pool.submit(_make_video, videos_dir, seed, index): index for index in range(num_videos)}
-            for job in as_completed(jobs):
-                yield jobs[job], job.result()
-    finally:
-        for unfinished in videos_dir.glob(".*.mp4"):  # of workers that were ended
-            unfinished.unlink()
-
-
-@contextlib.contextmanager
-def _workers(number: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end at once, with what is queued for them, when the block ends early: Ctrl-C is the parent's."""
     # Spawned, not forked: the caller may hold threads and GPU contexts.
     context = multiprocessing.get_context("spawn")
-    others = set(multiprocessing.active_children())
-    ignore = (signal.SIGINT, signal.SIG_IGN)
-    pool = ProcessPoolExecutor(number, mp_context=context, initializer=signal.signal, initargs=ignore)
-    try:
-        yield pool
-        pool.shutdown()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in set(multiprocessing.active_children()) - others:
-            worker.kill()
-            worker.join()
+    with ProcessPoolExecutor(min(num_workers, num_videos), mp_context=context) as pool:
+        jobs = {pool.submit(_make_video, videos_dir, seed, index): index for index in range(num_videos)}
+        for job in as_completed(jobs):
+            yield jobs[job], job.result()
 
 
 def _make_video(videos_dir: Path, seed: int, video_index: int) -> AnnotatedVideo:

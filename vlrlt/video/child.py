@@ -3,7 +3,7 @@
 The parent writes one JSON line per video to the child's stdin. The child answers on stdout with messages, each a
 big-endian uint32, a JSON header of that many bytes and, for a clip, the raw bytes of its frames and times:
 
-    {"kind": "info", ...}  {"kind": "clip", "span", "shape"} ...
+    {"kind": "info", ...}  {"kind": "clip", "span", "own", "shape", "num_looks"} ...
     {"kind": "end", "partial_reason", "decode_s", "resize_s"}
     {"kind": "error", "error"} instead of the rest; {"kind": "alive"} when nothing else is ready
 
@@ -21,7 +21,6 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,10 @@ import av
 import numpy as np
 
 from vlrlt.errors import CorruptVideoError, DecodeError
-from vlrlt.types import Clip, ClipSpan, Float64Array, Frame, UInt8Array
 from vlrlt.video.clip_request import ClipRequest
-from vlrlt.video.frame_skipping import EVERY_FRAME, choose_frame_skipping
 from vlrlt.video.limits import MAX_MEMORY_BYTES, limit_cpu, limit_process
 from vlrlt.video.pyav import PyAVDecoder
-from vlrlt.video.sampling import frame_times
-from vlrlt.video.still import StillDetector
+from vlrlt.video.uniform import UniformClips
 
 HEADER_LENGTH = struct.Struct(">I")
 
@@ -86,11 +82,17 @@ def _answer(request: dict[str, Any], answers: int) -> None:
             limit_cpu(_MAX_CPU_S + _MAX_CPU_S_PER_S * decoder.info.duration_s)
             resize_s = 0.0
             if wanted is not None:
-                reader = _ClipReader(decoder, wanted)
-                for clip in reader.clips():
-                    span = (clip.span.start_s, clip.span.end_s)
-                    outbox.put({"kind": "clip", "span": span, "shape": clip.rgb_THWC.shape}, clip.rgb_THWC, clip.pts_s)
-                resize_s = reader.resize_s
+                clips = UniformClips(decoder, wanted)
+                for clip in clips:
+                    header = {
+                        "kind": "clip",
+                        "span": dataclasses.astuple(clip.span),
+                        "own": dataclasses.astuple(clip.own),
+                        "shape": clip.rgb_THWC.shape,
+                        "num_looks": clip.num_looks,
+                    }
+                    outbox.put(header, clip.rgb_THWC, clip.pts_s, clip.starts_s, clip.num_looks_T)
+                resize_s = clips.resize_s
             decode_s = time.thread_time() - started_s - resize_s
             end = {"partial_reason": decoder.partial_reason, "decode_s": decode_s, "resize_s": resize_s}
             outbox.put({"kind": "end", **end})
@@ -138,77 +140,6 @@ class _Outbox:
                         view = view[os.write(self._pipe, view) :]
         except OSError:
             os._exit(1)  # nobody listens any more
-
-
-class _ClipReader:
-    """The clips that a request asks for; of a damaged video, those that its frames can fill."""
-
-    def __init__(self, decoder: PyAVDecoder, request: ClipRequest) -> None:
-        self.resize_s = 0.0
-        self._decoder = decoder
-        self._request = request
-        self._detector = None if request.still_255 is None else StillDetector(request.still_255)
-        spans = request.spans(decoder.info.duration_s)
-        self._skipping = choose_frame_skipping(
-            np.ravel([frame_times(span, request.sampling.num_frames) for span in spans]),
-            key_times_s=decoder.key_times_s,
-            average_fps=decoder.info.average_fps,
-            max_shift_s=request.max_shift_s,
-        )
-
-    def clips(self) -> Iterator[Clip]:
-        spans = self._request.spans(self._decoder.info.duration_s)
-        seed_start_s = self._request.seed_start_s
-        if seed_start_s is not None and self._detector is not None:
-            seed = min(spans, key=lambda span: abs(span.start_s - seed_start_s))
-            for clip in self._filled((seed,)):
-                self._detector.is_still(clip.rgb_THWC)
-        num_done = self._request.first_clip
-        wanted = len(spans[: self._request.stop_clip])
-        for skipping in dict.fromkeys((self._skipping, EVERY_FRAME)):  # what key frames do not fill, all frames may
-            self._skipping = skipping
-            for clip in self._filled(spans[num_done:wanted]) if num_done < wanted else ():
-                num_done += 1
-                yield self._without_the_still(clip)
-        if num_done < wanted:
-            decodable = self._request.spans(self._decoder.decoded_until_s)
-            yield from map(self._without_the_still, self._filled(decodable[num_done : self._request.stop_clip]))
-
-    def _without_the_still(self, clip: Clip) -> Clip:
-        if self._detector is None or not self._detector.is_still(clip.rgb_THWC):
-            return clip
-        return Clip(clip.span, clip.rgb_THWC[:0], clip.pts_s[:0])
-
-    def _filled(self, spans: tuple[ClipSpan, ...]) -> Iterator[Clip]:
-        """Decode in one pass, resizing each frame once; ends at the first span that cannot be filled."""
-        num_frames, side_px = self._request.sampling.num_frames, self._request.preprocess.image_size_px
-        times_ST = np.array([frame_times(span, num_frames) for span in spans])
-        order = np.argsort(times_ST, axis=None, kind="stable")
-        filling: dict[int, tuple[UInt8Array, Float64Array]] = {}
-        previous: Frame | None = None
-        frames = self._decoder.frames_at(
-            times_ST.ravel()[order], skipping=self._skipping, max_shift_s=self._request.max_shift_s
-        )
-        for position, frame in zip(order.tolist(), frames, strict=False):
-            if frame is not previous:
-                previous, square_HWC = frame, self._resized(frame)
-            row, column = divmod(position, num_frames)
-            if row not in filling:
-                filling[row] = np.empty((num_frames, side_px, side_px, 3), np.uint8), np.empty(num_frames)
-            rgb_THWC, pts_s = filling[row]
-            rgb_THWC[column], pts_s[column] = square_HWC, frame.pts_s
-            if column == num_frames - 1:
-                yield Clip(spans[row], *filling.pop(row))
-
-    def _resized(self, frame: Frame) -> UInt8Array:
-        started_s = time.thread_time()
-        try:
-            return self._request.preprocess(frame.rgb_HWC)
-        except Exception as error:  # Pillow and NumPy on absurd sizes: MemoryError, ValueError, OverflowError
-            reason = f"{type(error).__name__}: {error}"
-            raise CorruptVideoError(self._decoder.info.path, stage="preprocess", reason=reason) from error
-        finally:
-            self.resize_s += time.thread_time() - started_s
 
 
 if __name__ == "__main__":

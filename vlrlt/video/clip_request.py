@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,8 +10,11 @@ from vlrlt.types import ClipSpan
 from vlrlt.video.sampling import ClipSampling, clip_spans
 from vlrlt.video.transforms import Preprocess
 
+CHUNK_S = 300.0
+"""Seconds of video that are read and encoded without a look at what lies before them."""
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True)
 class ClipRequest:
     """Which clips of a video are wanted, and how they are read."""
 
@@ -19,17 +23,25 @@ class ClipRequest:
     preprocess: Preprocess
     within: ClipSpan | None = None
     """The part that is cut into clips; None: all of the video."""
-    first_clip: int = 0
-    """Begin with this one; those before it are known."""
-    stop_clip: int | None = None
-    """End before this one; None: with the last."""
-    seed_start_s: float | None = None
-    """Where the last clip before first_clip starts that was stored: what begins still is compared with it."""
-    still_255: float | None = None
-    """Threshold in grey levels below which a clip that shows nothing new comes without frames; None: never."""
+    start_s: float = 0.0
+    """Only clips that answer for what begins here or later."""
+    stop_s: float | None = None
+    """Only clips that answer for what begins earlier; None: all to the end."""
+    chunk_s: float = CHUNK_S
+    """A clip is static only in comparison with clips of its own chunk, so that chunks can be read one by one."""
+    static_255: float | None = None
+    """Grey levels up to which a clip that shows nothing new comes without frames; None: every clip has its frames."""
     max_shift_s: float = 0.0
     """How far a frame may lie from the time that is asked for, so that cheaper ones can be taken: key frames, frames
     that others are predicted from. 0: the one on screen then."""
+
+    def chunk_of(self, clip_start_s: float) -> int:
+        """Number of the chunk that a clip belongs to whose own span begins then."""
+        return int((clip_start_s + 1e-6) // self.chunk_s)
+
+    def wants(self, own: ClipSpan) -> bool:
+        """Whether the clip with this own span is asked for."""
+        return self.start_s <= own.start_s + 1e-6 and (self.stop_s is None or own.start_s + 1e-6 < self.stop_s)
 
     def as_json(self) -> dict[str, Any]:
         """All but the path; from_json is the inverse."""

@@ -1,7 +1,9 @@
 """Where the clips of a video lie and which times inside a clip are looked at: arithmetic only, no video needed."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -67,6 +69,27 @@ def clip_spans(duration_s: float, sampling: ClipSampling) -> tuple[ClipSpan, ...
     num_before_last = max(0, math.ceil(last_start_s / sampling.stride_s - _STRIDE_TOLERANCE))
     starts_s = (float(index * sampling.stride_s) for index in range(num_before_last))
     return (*(ClipSpan(start_s, start_s + sampling.clip_s) for start_s in starts_s), ClipSpan(last_start_s, duration_s))
+
+
+def own_spans(spans: Sequence[ClipSpan]) -> tuple[ClipSpan, ...]:
+    """The part of each clip for which it answers: the times whose nearest clip, by its centre, it is.
+
+        [ 0     )                centres 2, 4, 6, 7
+            [ 1     )
+                [ 2     )
+                  [ 3     )
+        0     3   5   6.5   9    own spans [0, 3) [3, 5) [5, 6.5) [6.5, 9)
+
+    Args:
+        spans: clips that cover a stretch of video, in their order.
+
+    Returns:
+        As many spans, end to end, which cover the same stretch.
+    """
+    centres_s = [(span.start_s + span.end_s) / 2 for span in spans]
+    borders_s = [(one_s + next_s) / 2 for one_s, next_s in pairwise(centres_s)]
+    edges_s = [spans[0].start_s, *borders_s, spans[-1].end_s] if spans else []
+    return tuple(ClipSpan(start_s, end_s) for start_s, end_s in pairwise(edges_s))
 
 
 def frame_times(span: ClipSpan, num_frames: int) -> Float64Array:

@@ -18,7 +18,7 @@ from typing import IO, Any, Self, cast
 import numpy as np
 
 from vlrlt.errors import ConfigError, DecodeError, DecodeStage, DecodeTimeoutError
-from vlrlt.types import Clip, ClipSpan, Float64Array, UInt8Array, VideoInfo
+from vlrlt.types import Clip, ClipSpan, UInt8Array, VideoInfo
 from vlrlt.video.child import HEADER_LENGTH
 from vlrlt.video.clip_request import ClipRequest
 from vlrlt.video.limits import kill, rss_bytes, start_child, why_it_died
@@ -101,13 +101,12 @@ class DecodeProcess:
         """The video that was started last; raises as clips."""
         answers = cast(_Answers, self._answers)
         info = answers.receive_info()
-        spans = request.spans(info.duration_s)
-        if request.within is not None and not spans:
+        if request.within is not None and request.within.start_s >= info.duration_s:
             raise ConfigError(
                 f"{request.path} lasts {info.duration_s:.2f} s, so nothing of it lies in "
                 f"{request.within.start_s:.2f}-{request.within.end_s:.2f} s"
             )
-        return DecodedVideo(info, spans, answers)
+        return DecodedVideo(info, answers)
 
     def _send(self, path: Path, clips: ClipRequest | None, deadline_s: float) -> None:
         if self._child is None or self._answers is None or not self._answers.complete or self._is_worn_out():
@@ -147,7 +146,7 @@ class DecodePool:
         self._free = deque(DecodeProcess() for _ in range(num_processes))
         self._all = tuple(self._free)
 
-    def ordered(self, requests: Iterable[ClipRequest]) -> "Iterator[tuple[DecodeProcess, ClipRequest]]":
+    def ordered(self, requests: Iterable[ClipRequest]) -> Iterator[tuple[DecodeProcess, ClipRequest]]:
         """Start requests ahead and give them in their order, each with the process whose open() gives the video.
 
         The next one may be asked for as soon as the video before it is used up or given up.
@@ -183,15 +182,12 @@ class DecodedVideo:
 
     Attributes:
         info: what the file holds.
-        spans: the clips that it should give, in order; a damaged file gives fewer, the last of them moved or cut so
-            that all its frames are real (it may reach half a frame distance past what can be decoded).
         partial_reason: after iterating, why frames that the file promises are missing, or None.
         decode_s, resize_s: after iterating, CPU seconds that the child has spent.
     """
 
-    def __init__(self, info: VideoInfo, spans: tuple[ClipSpan, ...], answers: "_Answers") -> None:
+    def __init__(self, info: VideoInfo, answers: "_Answers") -> None:
         self.info = info
-        self.spans = spans
         self.partial_reason: str | None = None
         self.decode_s = self.resize_s = 0.0
         self._answers = answers
@@ -205,10 +201,19 @@ class DecodedVideo:
         """
         while (header := self._answers.receive(stage="decode"))["kind"] == "clip":
             rgb_THWC: UInt8Array = np.empty(header["shape"], np.uint8)
-            pts_s: Float64Array = np.empty(len(rgb_THWC), np.float64)
-            for array in (rgb_THWC, pts_s) if len(rgb_THWC) else ():
+            pts_s, starts_s = np.empty((2, len(rgb_THWC)), np.float64)
+            num_looks_T = np.empty(len(rgb_THWC), np.int64)
+            for array in (rgb_THWC, pts_s, starts_s, num_looks_T) if len(rgb_THWC) else ():
                 self._answers.read_into(array.data.cast("B"), stage="decode")
-            yield Clip(ClipSpan(*header["span"]), rgb_THWC, pts_s)
+            yield Clip(
+                span=ClipSpan(*header["span"]),
+                own=ClipSpan(*header["own"]),
+                rgb_THWC=rgb_THWC,
+                pts_s=pts_s,
+                starts_s=starts_s,
+                num_looks_T=num_looks_T,
+                num_looks=header["num_looks"],
+            )
         self.partial_reason = header["partial_reason"]
         self.decode_s, self.resize_s = header["decode_s"], header["resize_s"]
 

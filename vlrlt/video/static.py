@@ -12,7 +12,7 @@ from vlrlt.types import UInt8Array
 _PATCH_SIZE_PX = 16
 
 
-class StillDetector:
+class StaticDetector:
     """Looks at the clips of one video in their order.
 
     Args:
@@ -23,7 +23,7 @@ class StillDetector:
         self._threshold_255 = threshold_255
         self._reference_HWC: UInt8Array | None = None
 
-    def is_still(self, rgb_THWC: UInt8Array) -> bool:
+    def is_static(self, rgb_THWC: UInt8Array) -> bool:
         """Whether a clip belongs to the run before it; if not, it may begin one."""
         if self._reference_HWC is not None and self._unchanged(rgb_THWC, self._reference_HWC):
             return True
