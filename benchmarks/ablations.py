@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import yaml
 
+from vlrlt.errors import ConfigError
 from vlrlt.train.cli import main as train
 
 RECIPE = Path(__file__).parent.parent / "configs" / "train" / "toy.yaml"
@@ -34,8 +35,8 @@ GRID: dict[str, Changes] = {
     "threshold 5.76": {"policy": {"threshold_255": 5.76}},
     "threshold 20": {"policy": {"threshold_255": 20.0}},
     "no run-length embedding": {"video": {"run_length_embedding": False}},
-    "no log length in attention": {"video": {"log_run_length": False}},
-    "no embedding, no log length": {"video": {"run_length_embedding": False, "log_run_length": False}},
+    "log length in attention": {"video": {"log_run_length": True}},
+    "log length, no embedding": {"video": {"run_length_embedding": False, "log_run_length": True}},
     "mean pooling": {"video": {"pooling": "mean"}},
 }
 
@@ -57,7 +58,10 @@ def recipe(changes: Changes, *, arguments: argparse.Namespace, seed: int, folder
         },
     }
     for part, values in changes.items():
-        config["model"][part] = values if values.get("kind") == "none" else config["model"][part] | values
+        changed = values if values.get("kind") == "none" else config["model"][part] | values
+        if changed == config["model"][part]:
+            raise ConfigError(f"a row that changes nothing: {part} has {values} in {RECIPE.name} already")
+        config["model"][part] = changed
     if config["model"]["policy"].get("kind") in ("random", "budget"):
         config["model"]["policy"].pop("threshold_255", None)
     config["model"]["export_dir"] = str(folder)

@@ -1,23 +1,25 @@
 """What run lengths save in training: the same small model on the toy kitchen, dense and with dropped tokens.
 
-    python benchmarks/train_cost.py [--data build/toy] [--cache build/toy-cache] [--ablate] [--out DIR] [--json]
+    python benchmarks/train_cost.py [--data build/toy] [--cache build/toy-cache] [--seeds 3] [--ablate] --out DIR
 
---data is made when it is not there: 320 videos, 12 minutes on 2 cores. Then about an hour of one thread.
-Arms, all from the same initial weights and, step for step, on the same batches:
+--data is made when it is not there: 320 videos, 12 minutes on 2 cores. Then about an hour of one thread for each seed,
+which draws its own initial weights and batches; a seed whose result is in --out is not run again.
+Arms of a seed, all from the same initial weights and, step for step, on the same batches:
 
     dense             every token, all steps
     run lengths       threshold 10, carried reference, all steps: equal steps
     dense, equal time every token, with as many steps (and a learning-rate schedule) as fit the time of run lengths
     fewer frames      every token of so few frames that they are as many tokens as run lengths keep
-    random drop       as many tokens as run lengths keep, at random places
+    random drop       as many tokens as run lengths keep, at random places, drawn anew for every clip of every step
     no embedding      run lengths that the model is not told by its embedding (with --ablate)
     no log length     run lengths that attention does not weigh keys by (with --ablate)
 
 They take turns step by step, and a step costs the CPU seconds of one thread, so other work on the machine does not
 matter. Quality is EPIC-KITCHENS-100 multi-instance retrieval on the toy test split: kitchens never seen in training.
 
-Rows: arm, steps, kept, step_s, train_s, time_vs_dense, mAP, nDCG, encode_s_per_video_minute, curve (train_s, mAP).
---out gets them as train_cost.json, and the curves as train_cost.png.
+Rows, the means over the seeds: arm, steps, kept, step_s, train_s, time_vs_dense, mAP, nDCG, encode_s_per_video_minute,
+curve (train_s, mAP), mAP_of_seeds, mAP_gain (over run lengths) and its 95 % interval: seeds are drawn with replacement,
+and in each of them the queries. --out gets them as train_cost.json, and the curves as train_cost.png.
 
 Shape legend: B clips, T frames, E embedding.
 """
@@ -32,15 +34,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from train_rows import Queries, draw, mean_rows, read_queries
 
 from vlrlt.datasets.epic import EpicData
 from vlrlt.datasets.relevancy import ActionTable, relevancy
 from vlrlt.losses import InfoNCE, Temperature
-from vlrlt.metrics import multi_instance_retrieval
+from vlrlt.metrics import mean_scores, score_queries
 from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.text import SentencePieceText
@@ -56,9 +59,6 @@ from vlrlt.train.frames import CachedFrames
 from vlrlt.train.sampler import Draw
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
-
-mpl.use("agg")
-from matplotlib import pyplot as plt
 
 NUM_FRAMES, TUBELET_SIZE, SIZE_PX = 16, 2, 96
 RUN_LENGTHS = TokenPolicy(threshold_255=10.0)
@@ -191,8 +191,8 @@ def endless(module: ClipDataModule) -> Iterator[Batch]:
 
 
 @torch.inference_mode()
-def evaluate(arm: Arm, clips: SpanClips, module: ClipDataModule) -> tuple[float, float, float]:
-    """MAP, nDCG and CPU seconds of encoding per minute of video."""
+def evaluate(arm: Arm, clips: SpanClips, module: ClipDataModule) -> tuple[float, float, float, Queries]:
+    """MAP, nDCG, CPU seconds of encoding per minute of video, and the average precision of every query."""
     arm.model.eval()
     vectors, encode_s = [], 0.0
     for first in range(0, len(clips), BATCH_SIZE):
@@ -205,10 +205,12 @@ def evaluate(arm: Arm, clips: SpanClips, module: ClipDataModule) -> tuple[float,
     text = arm.model.encode_text(arm.model.text.tokenize([clips.spans[column].caption for column in columns]))
     similarity = (torch.cat(vectors) @ text.T).double().numpy()
     actions = [span.action for span in clips.spans]
-    scores = multi_instance_retrieval(similarity, relevancy(actions, [actions[column] for column in columns]))
+    fits = relevancy(actions, [actions[column] for column in columns])
+    v2t, t2v = score_queries(similarity, fits), score_queries(similarity.T, fits.T)
+    scores = mean_scores(v2t, t2v)
     video_s = sum((span.stop_s or 0.0) - span.start_s for span in clips.spans)
     arm.model.train()
-    return scores.mAP.avg, scores.nDCG.avg, 60 * encode_s / video_s
+    return scores.mAP.avg, scores.nDCG.avg, 60 * encode_s / video_s, (v2t.ap_Q, t2v.ap_Q)
 
 
 def train(arms: list[Arm], batches: Iterator[Batch], test: SpanClips, module: ClipDataModule) -> None:
@@ -235,60 +237,36 @@ def calibrate(arms: list[Arm], batches: Iterator[Batch]) -> tuple[float, float]:
     return run_lengths.train_s / dense.train_s, sum(run_lengths.kept) / len(run_lengths.kept)
 
 
-def as_row(arm: Arm, dense: Arm, test: SpanClips, module: ClipDataModule) -> dict[str, Any]:
+def as_row(arm: Arm, dense: Arm, test: SpanClips, module: ClipDataModule) -> tuple[dict[str, Any], Queries]:
     """Final scores of an arm."""
-    mean_ap, ndcg, encode_s = evaluate(arm, test, module)
-    return {
+    mean_ap, ndcg, encode_s, queries = evaluate(arm, test, module)
+    row = {
         "arm": arm.name,
         "steps": arm.steps,
-        "kept": round(sum(arm.kept) / len(arm.kept), 4),
-        "step_s": round(arm.train_s / arm.steps, 4),
-        "train_s": round(arm.train_s, 1),
-        "time_vs_dense": round(arm.train_s / dense.train_s, 4),
-        "mAP": round(mean_ap, 4),
-        "nDCG": round(ndcg, 4),
-        "encode_s_per_video_minute": round(encode_s, 4),
-        "curve": [*arm.curve, (round(arm.train_s, 1), round(mean_ap, 4))],
+        "kept": sum(arm.kept) / len(arm.kept),
+        "step_s": arm.train_s / arm.steps,
+        "train_s": arm.train_s,
+        "time_vs_dense": arm.train_s / dense.train_s,
+        "mAP": mean_ap,
+        "nDCG": ndcg,
+        "encode_s_per_video_minute": encode_s,
+        "curve": [*arm.curve, (arm.train_s, mean_ap)],
     }
+    return row, queries
 
 
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Mean average precision over training time; the last point of an arm is its end."""
-    figure, axis = plt.subplots(figsize=(7, 4.5))
-    for row in rows:
-        times_s, mean_aps = zip(*row["curve"], strict=True)
-        axis.plot(times_s, mean_aps, marker="o", markersize=4, label=f"{row['arm']}: {row['mAP']:.3f}")
-    axis.set_xlabel("training time (CPU seconds of one thread)")
-    axis.set_ylabel("mAP, test kitchens")
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
-    figure.savefig(path, dpi=110, bbox_inches="tight")
-    plt.close(figure)
-
-
-def main() -> None:
-    """Train, evaluate, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("build/toy"), metavar="DIR", help="default: build/toy")
-    parser.add_argument("--cache", type=Path, default=Path("build/toy-cache"), metavar="DIR", help="decoded frames")
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--ablate", action="store_true", help="two more arms: run lengths that the model is not told")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="gets the JSON and a picture of the curves")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    if not arguments.data.exists():
-        with count_progress("videos rendered") as show:
-            make_toy_kitchen(arguments.data, num_videos=_NUM_VIDEOS, seed=1, progress=show)
-    data = EpicData(arguments.data)
+def run_seed(arguments: argparse.Namespace, data: EpicData, seed: int) -> None:
+    """Train and evaluate all arms of a seed; what is in --out already is left alone."""
+    file: Path = arguments.out / f"seed-{seed}.json"
+    if file.exists():
+        return
     module = ClipDataModule(
         data,
         cache_dir=arguments.cache,
         batches="distinct_actions",
         batch_size=BATCH_SIZE,
         num_workers=0,
-        seed=arguments.seed,
+        seed=seed,
         augmentation=Augmentation(crop_area=(0.64, 1.0), crop_ratio=(1.0, 1.0), max_brightness=0.15),
     )
     module.setup("fit")
@@ -301,7 +279,18 @@ def main() -> None:
         num_frames=NUM_FRAMES,
         augmentation=Augmentation(),
     )
-    model, batches = make_model(module.captions, seed=arguments.seed), endless(module)
+    arms = make_arms(arguments, module, seed=seed)
+    train(arms, endless(module), test, module)
+    found = [as_row(each, arms[0], test, module) for each in arms]
+    arrays = {f"clip_{place}": queries[0] for place, (_, queries) in enumerate(found)}
+    arrays |= {f"sentence_{place}": queries[1] for place, (_, queries) in enumerate(found)}
+    np.savez(arguments.out / f"seed-{seed}.npz", **arrays)  # type: ignore[arg-type]
+    file.write_text(json.dumps([row for row, _ in found]), encoding="utf-8")
+
+
+def make_arms(arguments: argparse.Namespace, module: ClipDataModule, *, seed: int) -> list[Arm]:
+    """All arms with the same initial weights; what run lengths keep and save is measured first."""
+    model = make_model(module.captions, seed=seed)
 
     def arm(
         name: str,
@@ -314,26 +303,51 @@ def main() -> None:
         return Arm(name, copy.deepcopy(of), policy, num_frames, steps, module.table)
 
     dense, run_lengths = arm("dense", DENSE), arm("run lengths", RUN_LENGTHS)
-    time_ratio, kept = calibrate([dense, run_lengths], batches)
+    time_ratio, kept = calibrate([dense, run_lengths], endless(module))
+    print(
+        f"seed {seed}: run lengths keep {kept:.3f} of the tokens; a step takes {time_ratio:.3f} of a dense one",
+        flush=True,
+    )
     budget_tokens = round(kept * video_config(NUM_FRAMES).num_dense_tokens)
     arms = [
         dense,
         run_lengths,
         arm("dense, equal time", DENSE, steps=round(time_ratio * arguments.steps)),
         arm("fewer frames", DENSE, num_frames=TUBELET_SIZE * max(1, round(kept * NUM_FRAMES / TUBELET_SIZE))),
-        arm("random drop", TokenPolicy(kind="random", budget_tokens=budget_tokens)),
+        arm("random drop", TokenPolicy(kind="random", budget_tokens=budget_tokens, seed=seed)),
     ]
     if arguments.ablate:
         arms.append(arm("no embedding", RUN_LENGTHS, of=untold(model, embedding=False)))
         arms.append(arm("no log length", RUN_LENGTHS, of=untold(model, log_length=False)))
-    print(f"run lengths keep {kept:.3f} of the tokens; a step takes {time_ratio:.3f} of a dense one", flush=True)
-    train(arms, batches, test, module)
-    rows = [as_row(each, dense, test, module) for each in arms]
-    report = {"seed": arguments.seed, "video": asdict(video_config(NUM_FRAMES)), "rows": rows}
-    if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "train_cost.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        draw(rows, arguments.out / "train_cost.png")
+    return arms
+
+
+def main() -> None:
+    """Train, evaluate, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("build/toy"), metavar="DIR", help="default: build/toy")
+    parser.add_argument("--cache", type=Path, default=Path("build/toy-cache"), metavar="DIR", help="decoded frames")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--seeds", type=int, default=1, help="runs of every arm")
+    parser.add_argument("--ablate", action="store_true", help="two more arms: run lengths that the model is not told")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="gets the JSON and a picture of the curves"
+    )
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if not arguments.data.exists():
+        with count_progress("videos rendered") as show:
+            make_toy_kitchen(arguments.data, num_videos=_NUM_VIDEOS, seed=1, progress=show)
+    for seed in range(arguments.seeds):
+        run_seed(arguments, EpicData(arguments.data), seed)
+    seeds = range(arguments.seeds)
+    found = [json.loads((arguments.out / f"seed-{seed}.json").read_text(encoding="utf-8")) for seed in seeds]
+    rows = mean_rows(found, [read_queries(arguments.out / f"seed-{seed}.npz") for seed in seeds])
+    report = {"seeds": arguments.seeds, "video": asdict(video_config(NUM_FRAMES)), "rows": rows}
+    (arguments.out / "train_cost.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    draw(rows, arguments.out / "train_cost.png")
     if arguments.json:
         print(json.dumps(report))
         return

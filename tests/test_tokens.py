@@ -326,7 +326,7 @@ def test_carried_budget_sees_drift_that_the_previous_step_hides() -> None:
 
 @RELAXED
 @given(st.integers(1, 4), st.integers(0, 30), st.integers(0, 2**31))
-def test_random_keeps_exactly_the_number_at_the_same_places_of_every_clip(
+def test_random_keeps_exactly_the_number_and_treats_a_clip_alike_in_any_batch(
     num_steps: int, num_extra: int, seed: int
 ) -> None:
     clips = np.random.default_rng(seed).integers(0, 256, (2, num_steps, 2, 3, 3), np.uint8)
@@ -335,8 +335,17 @@ def test_random_keeps_exactly_the_number_at_the_same_places_of_every_clip(
     mask = kept(clips, policy)
     assert mask[:, 0].all()
     assert mask[0].sum() == min(6 + num_extra, 6 * num_steps)
-    assert mask[0].tolist() == mask[1].tolist() == kept(clips[:1], policy)[0].tolist()
+    assert mask[0].sum() == mask[1].sum()
+    assert mask[1].tolist() == kept(clips[1:], policy)[0].tolist() == kept(clips[::-1].copy(), policy)[0].tolist()
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_random_draws_anew_for_every_clip() -> None:
+    """A mask that all clips have in common is a fixed pattern that a model can learn: no control."""
+    clips = np.random.default_rng(0).integers(0, 256, (40, 8, 4, 4, 3), np.uint8)
+    mask = kept(clips, TokenPolicy(kind="random", budget_tokens=16 + 56))
+    assert len({one.tobytes() for one in mask}) == 40
+    assert np.abs(mask[:, 1:].mean(axis=0) - 0.5).max() < 0.35
 
 
 def test_random_depends_on_the_seed_and_grows_with_the_budget() -> None:

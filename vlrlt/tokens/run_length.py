@@ -14,6 +14,7 @@ Shape legend: B clips, S steps, h x w patch grid, K pixels of a tubelet, F pixel
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,7 +44,7 @@ class TokenPolicy:
     """Tokens per clip, for `budget` and `random`; the first step is always kept and counts. For `threshold` the most
     that are kept: a clip that changes more is looked at every second step only, or every fourth, and so on."""
     seed: int = 0
-    """For `random`: the same positions are kept in every clip."""
+    """For `random`. Every clip has positions of its own, which follow from the seed and from what it shows."""
 
     def __post_init__(self) -> None:
         for field, got, allowed in (
@@ -90,9 +91,7 @@ def keep_mask(patches_BShwK: Tensor, *, tubelet_size: int, policy: TokenPolicy) 
         return _look_less_often(keep_BShw, first_BShwF, last_BShwF, threshold_B, num_budget, policy.reference)
     num_extra = _num_tokens_after_first_step(patches_BShwK, policy)
     if policy.kind == "random":
-        generator = torch.Generator().manual_seed(policy.seed)
-        score_Shw = torch.rand(patches_BShwK.shape[1:-1], generator=generator).to(patches_BShwK.device)
-        return _keep_highest(score_Shw.expand(patches_BShwK.shape[:-1]), num_extra)
+        return _keep_highest(_random_scores(patches_BShwK, policy.seed), num_extra)
     return _keep_budget(first_BShwF, last_BShwF, num_extra, policy.reference)
 
 
@@ -173,6 +172,15 @@ def _num_tokens_after_first_step(patches_BShwK: Tensor, policy: TokenPolicy) -> 
             f"which are always kept; give at least {num_step_tokens}"
         )
     return min(budget_tokens, num_steps * num_step_tokens) - num_step_tokens
+
+
+def _random_scores(patches_BShwK: Tensor, seed: int) -> Tensor:
+    """(B, S, h, w), drawn anew for every clip; the same clip in another batch, or seen a second time, gets the same."""
+    sum_B = patches_BShwK.flatten(1).sum(1, dtype=torch.int64).tolist()
+    seeds = (int(np.random.SeedSequence((seed, total)).generate_state(1)[0]) for total in sum_B)
+    draws = (torch.Generator().manual_seed(of_clip) for of_clip in seeds)
+    shape = patches_BShwK.shape[1:-1]
+    return torch.stack([torch.rand(shape, generator=generator) for generator in draws]).to(patches_BShwK.device)
 
 
 def _keep_highest(score_BShw: Tensor, num_extra: int) -> Tensor:
