@@ -446,14 +446,14 @@ def test_a_mistyped_piece_of_video_says_what_one_looks_like(tmp_path: Path) -> N
 def test_toy_make_hands_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
 
-    def make(out_dir: Path, *, progress: Callable[[int, int], None], **options: int) -> ToyKitchen:
+    def make(out_dir: Path, *, progress: Callable[[int, int], None], **options: object) -> ToyKitchen:
         given.update(options, out_dir=out_dir)
         progress(3, 3)
         return ToyKitchen(out_dir / "videos", out_dir / "annotations", 3, 2, 1, 20, 10, 123.4)
 
     monkeypatch.setattr("vlrlt.toy.make.make_toy_kitchen", make)
-    result = vlrlt("toy", "make", "--out", tmp_path, "--videos", 3, "--seed", 7, "--workers", 1)
-    assert given == {"out_dir": tmp_path, "num_videos": 3, "seed": 7, "num_workers": 1}
+    result = vlrlt("toy", "make", "--out", tmp_path, "--videos", 3, "--seed", 7, "--workers", 1, "--camera", "head")
+    assert given == {"out_dir": tmp_path, "num_videos": 3, "seed": 7, "camera": "head", "num_workers": 1}
     assert result.stdout == (f"3 videos, 123 s: 20 actions in 2 for training, 10 in 1 for testing, in {tmp_path}\n")
 
 

@@ -1,7 +1,7 @@
 """Commands around models: toy make, train, convert."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,6 +13,9 @@ def toy_make(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Gets the folders videos and annotations.")],
     videos: Annotated[int, typer.Option(min=1, help="How many videos.")],
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same videos.")] = 0,
+    camera: Annotated[
+        Literal["steady", "head"], typer.Option(help="steady, or one that walks, turns and blurs as on a real head.")
+    ] = "steady",
     workers: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 2,
     force: Force = False,
 ) -> None:
@@ -25,7 +28,7 @@ def toy_make(
 
     check_new(out / "annotations", force=force)
     with count_progress("videos") as show:
-        toy = make_toy_kitchen(out, num_videos=videos, seed=seed, num_workers=workers, progress=show)
+        toy = make_toy_kitchen(out, num_videos=videos, seed=seed, camera=camera, num_workers=workers, progress=show)
     typer.echo(
         f"{toy.num_videos} videos, {toy.video_s:.0f} s: {toy.num_train_actions} actions in {toy.num_train_videos} for "
         f"training, {toy.num_test_actions} in {toy.num_test_videos} for testing, in {out}"

@@ -1,9 +1,11 @@
-"""Writes the annotation files of a toy kitchen in the format of EPIC-KITCHENS-100."""
+"""Writes the annotation files of a toy kitchen in the format of EPIC-KITCHENS-100: retrieval and action recognition."""
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from vlrlt.toy.script import FPS, HEIGHT_PX, WIDTH_PX, Words
@@ -43,8 +45,18 @@ class AnnotatedVideo:
 
 
 def write_annotations(folder: Path, *, train: Sequence[AnnotatedVideo], test: Sequence[AnnotatedVideo]) -> None:
-    """Write the retrieval, sentence, class and video files into `folder`, which must exist."""
+    """Write the retrieval, sentence, recognition, class and video files into `folder`, which must exist."""
     train_rows, test_rows = _rows(train), _rows(test)
+    _write(folder / "EPIC_100_train.csv", RETRIEVAL_COLUMNS, train_rows)
+    _write(folder / "EPIC_100_validation.csv", RETRIEVAL_COLUMNS, test_rows)
+    for kind in ("verb", "noun"):
+        _write(folder / f"EPIC_100_tail_{kind}s.csv", (kind,), [{kind: number} for number in _tail(train_rows, kind)])
+    unseen = sorted({video.participant_id for video in test} - {video.participant_id for video in train})
+    _write(
+        folder / "EPIC_100_unseen_participant_ids_validation.csv",
+        ("participant_id",),
+        [{"participant_id": participant_id} for participant_id in unseen],
+    )
     _write(folder / "EPIC_100_retrieval_train.csv", RETRIEVAL_COLUMNS, train_rows)
     _write(folder / "EPIC_100_retrieval_test.csv", RETRIEVAL_COLUMNS, test_rows)
     _write(folder / "EPIC_100_retrieval_train_sentence.csv", TRAIN_SENTENCE_COLUMNS, _sentences(train_rows))
@@ -88,6 +100,14 @@ def _row(video: AnnotatedVideo, index: int, action: NarratedAction) -> dict[str,
         action.words.verb, VERB_CLASS[action.verb], said[0], classes[0], list(said), classes,
     )  # fmt: skip
     return dict(zip(RETRIEVAL_COLUMNS, values, strict=True))
+
+
+def _tail(rows: Iterable[dict[str, object]], kind: str) -> list[int]:
+    """The rarest classes that together make up at most a fifth of the training actions, as EPIC-KITCHENS-100 has it."""
+    counts = Counter(int(str(row[f"{kind}_class"])) for row in rows)
+    rarest = sorted(counts, key=lambda number: (counts[number], number))
+    shares = accumulate(counts[number] for number in rarest)
+    return sorted(number for number, share in zip(rarest, shares, strict=True) if share <= counts.total() / 5)
 
 
 def _frame(time_s: float) -> int:

@@ -1,14 +1,16 @@
 """Makes a whole toy kitchen: videos of several participants and their annotation files.
 
 DIR/videos/P01_01.mp4 ...       384 x 288, 15 frames per second, H.264
-DIR/annotations/EPIC_100_*.csv  in the format of EPIC-KITCHENS-100
+DIR/annotations/EPIC_100_*.csv  in the format of EPIC-KITCHENS-100: retrieval and action recognition
+DIR/annotations/nlq_*.json      questions, in the format of Ego4D's natural language queries
 """
 
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import av
 import numpy as np
@@ -16,8 +18,10 @@ import numpy as np
 from vlrlt.atomic import replacing
 from vlrlt.errors import ConfigError
 from vlrlt.toy.annotations import AnnotatedVideo, NarratedAction, write_annotations
+from vlrlt.toy.camera import CameraKind, draw_head_motion
 from vlrlt.toy.kitchen import make_kitchen
 from vlrlt.toy.plan import plan_video
+from vlrlt.toy.questions import write_questions
 from vlrlt.toy.render import Renderer
 from vlrlt.toy.script import FPS, HEIGHT_PX, WIDTH_PX, Script
 
@@ -25,7 +29,7 @@ _VIDEOS_PER_PARTICIPANT = (1, 2, 3, 2)
 """Cycled through: two on average, and already the second video has another participant than the first."""
 _TEST_EVERY = 4
 # Streams of random numbers; kitchens and pictures belong to a participant, scripts to a video.
-_KITCHEN, _TEXTURE, _SCRIPT, _SPEECH = range(4)
+_KITCHEN, _TEXTURE, _SCRIPT, _SPEECH, _CAMERA = range(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ def make_toy_kitchen(
     *,
     num_videos: int,
     seed: int,
+    camera: CameraKind = "steady",
     num_workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> ToyKitchen:
@@ -59,12 +64,15 @@ def make_toy_kitchen(
         out_dir: created when absent; gets the folders `videos` and `annotations`.
         num_videos: at least 1; from 2 on there is a test split, of other participants and kitchens.
         seed: at least 0.
+        camera: steady, or as on a real head; it changes the pictures and nothing else.
         num_workers: processes to render with; 1 renders in this process.
         progress: called as `progress(videos_done, num_videos)` after each video.
 
     Raises:
         ConfigError: a number is out of range.
     """
+    if camera not in get_args(CameraKind):
+        raise ConfigError(f"camera must be one of {', '.join(get_args(CameraKind))}, got {camera!r}")
     for name, value, least in (("num_videos", num_videos, 1), ("seed", seed, 0), ("num_workers", num_workers, 1)):
         if value < least:
             raise ConfigError(f"{name} must be at least {least}, got {value}")
@@ -72,7 +80,9 @@ def make_toy_kitchen(
     videos_dir.mkdir(parents=True, exist_ok=True)
     annotations_dir.mkdir(parents=True, exist_ok=True)
     videos: dict[int, AnnotatedVideo] = {}
-    for index, video in _all_videos(videos_dir, num_videos=num_videos, seed=seed, num_workers=num_workers):
+    for index, video in _all_videos(
+        videos_dir, num_videos=num_videos, seed=seed, camera=camera, num_workers=num_workers
+    ):
         videos[index] = video
         if progress is not None:
             progress(len(videos), num_videos)
@@ -80,6 +90,7 @@ def make_toy_kitchen(
     for index in range(num_videos):
         split[is_test_video(index)].append(videos[index])
     write_annotations(annotations_dir, train=split[False], test=split[True])
+    write_questions(annotations_dir, train=split[False], test=split[True])
     return ToyKitchen(
         videos_dir=videos_dir,
         annotations_dir=annotations_dir,
@@ -97,18 +108,21 @@ def is_test_video(video_index: int) -> bool:
     return _participant(video_index)[0] % _TEST_EVERY == 1
 
 
-def make_script(*, seed: int, video_index: int) -> Script:
-    """The script of one video, without rendering it."""
+def make_script(*, seed: int, video_index: int, camera: CameraKind = "steady") -> Script:
+    """The script of one video, without rendering it: the same actions whatever the camera."""
     participant, nth = _participant(video_index)
     rng = _rng(seed, _SCRIPT, video_index)
     participant_id = f"P{participant + 1:02d}"
-    return plan_video(
+    script = plan_video(
         rng,
         make_kitchen(_rng(seed, _KITCHEN, participant)),
         participant_id=participant_id,
         video_id=f"{participant_id}_{nth + 1:02d}",
         duration_s=float(rng.triangular(22, 32, 78)),
     )
+    if camera == "steady":
+        return script
+    return replace(script, head=draw_head_motion(_rng(seed, _CAMERA, video_index), script))
 
 
 def make_renderer(script: Script, *, seed: int, video_index: int) -> Renderer:
@@ -130,23 +144,23 @@ def _rng(seed: int, stream: int, index: int) -> np.random.Generator:
 
 
 def _all_videos(
-    videos_dir: Path, *, num_videos: int, seed: int, num_workers: int
+    videos_dir: Path, *, num_videos: int, seed: int, camera: CameraKind, num_workers: int
 ) -> Iterator[tuple[int, AnnotatedVideo]]:
     """Make the videos, in any order."""
     if num_workers == 1 or num_videos == 1:
         for index in range(num_videos):
-            yield index, _make_video(videos_dir, seed, index)
+            yield index, _make_video(videos_dir, seed, index, camera)
         return
     # Spawned, not forked: the caller may hold threads and GPU contexts.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(num_workers, num_videos), mp_context=context) as pool:
-        jobs = {pool.submit(_make_video, videos_dir, seed, index): index for index in range(num_videos)}
+        jobs = {pool.submit(_make_video, videos_dir, seed, index, camera): index for index in range(num_videos)}
         for job in as_completed(jobs):
             yield jobs[job], job.result()
 
 
-def _make_video(videos_dir: Path, seed: int, video_index: int) -> AnnotatedVideo:
-    script = make_script(seed=seed, video_index=video_index)
+def _make_video(videos_dir: Path, seed: int, video_index: int, camera: CameraKind) -> AnnotatedVideo:
+    script = make_script(seed=seed, video_index=video_index, camera=camera)
     renderer = make_renderer(script, seed=seed, video_index=video_index)
     path = videos_dir / f"{script.video_id}.mp4"
     # Renamed when complete: an interrupted run never leaves half a video under a valid name.

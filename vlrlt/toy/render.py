@@ -5,13 +5,13 @@ import math
 import numpy as np
 from PIL import Image, ImageChops
 
-from vlrlt.toy.camera import View, view_at
+from vlrlt.toy.camera import View, exposed_views
 from vlrlt.toy.fixtures import FixtureArt, Item
 from vlrlt.toy.hands import draw_hands
 from vlrlt.toy.kitchen import Look
 from vlrlt.toy.motion import action_items, steam_items, stream_items
 from vlrlt.toy.scene import draw_panorama
-from vlrlt.toy.script import HEIGHT_PX, WIDTH_PX, Prop, Script, Snapshot
+from vlrlt.toy.script import FPS, HEIGHT_PX, WIDTH_PX, HeadMotion, Prop, Script, Snapshot
 from vlrlt.toy.sprites import SpriteBox
 from vlrlt.toy.stage import Art, resting
 
@@ -34,19 +34,20 @@ class Renderer:
 
     def frame(self, time_s: float) -> Image.Image:
         """The RGB picture, 384 x 288, at a time of the video in seconds."""
-        view = view_at(self._script, time_s)
+        views = exposed_views(self._script, time_s)
+        view = views[len(views) // 2]
         snapshot = self._script.snapshot_at(time_s)
         if snapshot is not self._backdrop_of:
             self._backdrop = self._draw_backdrop(snapshot)
             self._backdrop_of = snapshot
-        half_w = WIDTH_PX / 2 / view.zoom + _PAD_PX
-        half_h = HEIGHT_PX / 2 / view.zoom + _PAD_PX
-        left, top = math.floor(view.x - half_w), math.floor(view.y - half_h)
-        canvas = self._backdrop.crop((left, top, math.ceil(view.x + half_w), math.ceil(view.y + half_h)))
+        left, top, right, bottom = _bounds(views)
+        canvas = self._backdrop.crop((left, top, right, bottom))
         for item in self._moving_items(snapshot, time_s, view):
             _draw(canvas, item, left, top)
-        picture = _through_camera(canvas, view, left, top)
-        return ImageChops.multiply(picture, self._vignette)
+        picture = _exposed([_through_camera(canvas, each, left, top) for each in views])
+        lit = ImageChops.multiply(picture, self._vignette)
+        head = self._script.head
+        return lit if head is None else _with_noise(lit, head, round(time_s * FPS))
 
     def _moving_items(self, snapshot: Snapshot, time_s: float, view: View) -> list[Item]:
         art = self._art
@@ -123,9 +124,43 @@ def _draw(canvas: Image.Image, item: Item, left: int, top: int) -> None:
     canvas.paste(layer.convert("RGB"), (box[0], box[1]), mask)
 
 
+def _bounds(views: list[View]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the part of the scene that some views see."""
+    edges = []
+    for view in views:
+        half_w, half_h = WIDTH_PX / 2 / view.zoom, HEIGHT_PX / 2 / view.zoom
+        cos, sin = (abs(wave(math.radians(view.roll_deg))) for wave in (math.cos, math.sin))
+        wide, high = half_w * cos + half_h * sin + _PAD_PX, half_h * cos + half_w * sin + _PAD_PX
+        edges.append((view.x - wide, view.y - high, view.x + wide, view.y + high))
+    lefts, tops, rights, bottoms = zip(*edges, strict=True)
+    return math.floor(min(lefts)), math.floor(min(tops)), math.ceil(max(rights)), math.ceil(max(bottoms))
+
+
+def _exposed(pictures: list[Image.Image]) -> Image.Image:
+    if len(pictures) == 1:
+        return pictures[0]
+    mean_HWC = np.mean([np.asarray(picture, dtype=np.float32) for picture in pictures], axis=0)
+    return Image.fromarray(mean_HWC.round().astype(np.uint8))
+
+
+def _with_noise(picture: Image.Image, head: HeadMotion, frame: int) -> Image.Image:
+    """Grain of two pixels, as cameras leave it after their own smoothing."""
+    rng = np.random.default_rng((head.noise_seed, frame))
+    grain_HWC = rng.normal(0, head.noise_sd, (HEIGHT_PX // 2, WIDTH_PX // 2, 3)).astype(np.float32)
+    noisy_HWC = np.asarray(picture, dtype=np.float32) + grain_HWC.repeat(2, axis=0).repeat(2, axis=1)
+    return Image.fromarray(noisy_HWC.round().clip(0, 255).astype(np.uint8))
+
+
 def _through_camera(canvas: Image.Image, view: View, left: int, top: int) -> Image.Image:
     half_w, half_h = WIDTH_PX / 2 / view.zoom, HEIGHT_PX / 2 / view.zoom
     x, y = view.x - left, view.y - top
+    if view.roll_deg:
+        angle = math.radians(view.roll_deg)
+        cos, sin = math.cos(angle) / view.zoom, math.sin(angle) / view.zoom
+        corner_x = x - cos * WIDTH_PX / 2 + sin * HEIGHT_PX / 2
+        corner_y = y - sin * WIDTH_PX / 2 - cos * HEIGHT_PX / 2
+        turned = (cos, -sin, corner_x, sin, cos, corner_y)
+        return canvas.transform((WIDTH_PX, HEIGHT_PX), Image.Transform.AFFINE, turned, Image.Resampling.BILINEAR)
     box = (x - half_w, y - half_h, x + half_w, y + half_h)
     return canvas.resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.BILINEAR, box=box)
 

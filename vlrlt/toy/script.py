@@ -78,6 +78,35 @@ class Gaze:
 
 
 @dataclass(frozen=True, slots=True)
+class Glance:
+    """The head turns aside and back between `start_s` and `stop_s`, by so many scene pixels."""
+
+    start_s: float
+    stop_s: float
+    dx: float
+    dy: float
+
+
+@dataclass(frozen=True, slots=True)
+class HeadMotion:
+    """How a real head moves with the camera on it, and what its sensor adds."""
+
+    glances: tuple[Glance, ...]
+    drift_px: float
+    """How far the head wanders while it looks at one place."""
+    lean: float
+    """Share by which things grow and shrink as the wearer leans."""
+    roll_deg: float
+    step_hz: float
+    step_px: float
+    """How far each step lifts the head."""
+    phases: tuple[float, ...]
+    noise_sd: float
+    """Of the sensor, in grey levels."""
+    noise_seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Script:
     """Everything that one video shows."""
 
@@ -91,6 +120,8 @@ class Script:
     zoom: float
     sway_px: float
     sway_phases: tuple[float, ...]
+    head: HeadMotion | None = None
+    """None: the steady camera."""
 
     @property
     def duration_s(self) -> float:
