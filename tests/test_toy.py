@@ -316,7 +316,7 @@ def test_the_head_camera_films_the_same_actions() -> None:
     assert replace(head, head=None) == steady
     assert make_script(seed=3, video_index=2, camera="head") == head
     pictures = [np.asarray(make_renderer(head, seed=3, video_index=2).frame(4.0)) for _ in range(2)]
-    assert np.array_equal(*pictures)
+    assert np.array_equal(pictures[0], pictures[1])
     with pytest.raises(ConfigError, match="camera must be one of steady, head, got 'drone'"):
         make_toy_kitchen(Path("x"), num_videos=1, seed=0, camera="drone")  # type: ignore[arg-type]
 
