@@ -29,11 +29,11 @@ from fastapi.testclient import TestClient
 
 from vlrlt.embed import load_embedder
 from vlrlt.index.run.build import index_paths
-from vlrlt.serve import connections
-from vlrlt.serve.connections import BoundedConnection
 from vlrlt.serve.errors import add_errors
-from vlrlt.serve.guard import Scope, Send
 from vlrlt.serve.lanes import Lane
+from vlrlt.service import connections
+from vlrlt.service.connections import BoundedConnection
+from vlrlt.service.web import Scope, Send
 
 NUM_LONG = 24
 """Videos that an index job works on for a while."""

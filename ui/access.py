@@ -26,6 +26,8 @@ from vlrlt.extras import require
 from vlrlt.service.network import LOOPBACK
 
 MIN_SECRET_CHARS = 32
+MAX_UPLOAD_MB = 10
+"""Of one picture or film to search with."""
 _NEEDED = ("redirect_uri", "cookie_secret", "client_id", "client_secret", "server_metadata_url")
 _WEAKENING: dict[str, tuple[object, str]] = {
     "server.enableXsrfProtection": (True, "other sites could upload in a visitor's name"),
@@ -103,6 +105,11 @@ def read_allow_list(auth_file: Path) -> AllowList:
             f"got {auth['redirect_uri']!r}"
         )
     return AllowList(_entries(auth_file, said.get("allowed")))
+
+
+def public_host(auth_file: Path) -> str:
+    """The name under which visitors from elsewhere ask for the application, by a complete file."""
+    return urlsplit(tomllib.loads(auth_file.read_text(encoding="utf-8"))["auth"]["redirect_uri"]).hostname or ""
 
 
 def _entries(auth_file: Path, allowed: object) -> tuple[str, ...]:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from vlrlt.errors import ConfigError, VlrltError
 from vlrlt.service.network import LOOPBACK
-from vlrlt.ui import page
+from vlrlt.ui import gate, page
 from vlrlt.ui.access import read_allow_list
 from vlrlt.ui.launch import AUTH_VARIABLE
 
@@ -37,6 +38,7 @@ def main() -> None:
         inside = may_enter()
         chosen = st.navigation([*pages.values()], position="top" if inside else "hidden")
         if inside:
+            gate.admit(session_id())
             page.open_library()
     except VlrltError as error:
         page.show_error(error, title="The library cannot be opened")
@@ -58,6 +60,12 @@ def view(name: str) -> Callable[[], None]:
         importlib.import_module(f"vlrlt.ui.views.{name}").show()
 
     return show
+
+
+def session_id() -> str:
+    """Of the visitor for whom this file runs; empty: outside of a server."""
+    context = get_script_run_ctx()
+    return "" if context is None else context.session_id
 
 
 def may_enter() -> bool:

@@ -1,5 +1,6 @@
 """Starts the application: Streamlit as a child process that answers this machine only, unless login is set up."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,8 @@ from vlrlt.errors import ConfigError
 from vlrlt.extras import require
 from vlrlt.service import Library
 from vlrlt.service.network import listen, parse_root
-from vlrlt.ui.access import check_access
+from vlrlt.service.web import LOOPBACK_HOSTS
+from vlrlt.ui.access import MAX_UPLOAD_MB, check_access, public_host
 
 LIBRARY_VARIABLE = "VLRLT_UI_LIBRARY"
 """Environment variable that tells the application its library."""
@@ -29,18 +31,17 @@ ACCENT = "#c2410c"
 """What is chosen or marked. White on it has a contrast of 5.2 to 1; light and dark pages differ by 5.2 and 3.5."""
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_APP = Path(__file__).with_name("app.py")
 _OPTIONS = {
-    "server.headless": "true",
-    "server.enableXsrfProtection": "true",
-    "server.enableCORS": "true",
-    "server.enableStaticServing": "false",
-    "server.maxUploadSize": "10",
+    "server.headless": True,
+    "server.enableXsrfProtection": True,
+    "server.enableCORS": True,
+    "server.enableStaticServing": False,
+    "server.maxUploadSize": MAX_UPLOAD_MB,
     "server.fileWatcherType": "none",  # it would import and walk all of torch to look for changed files
-    "browser.gatherUsageStats": "false",
+    "browser.gatherUsageStats": False,
     "client.showErrorDetails": "type",
     "client.toolbarMode": "minimal",
-    "runner.magicEnabled": "false",
+    "runner.magicEnabled": False,
     "theme.light.primaryColor": ACCENT,
     "theme.dark.primaryColor": ACCENT,
 }
@@ -92,11 +93,12 @@ def launch_ui(
     }
     given = {MODEL_VARIABLE: model, RUNS_VARIABLE: runs_dir, AUTH_VARIABLE: auth_file}
     environment |= {name: str(value) for name, value in given.items() if value is not None}
-    secrets = {} if auth_file is None else {"secrets.files": str(auth_file.resolve())}
-    options = _OPTIONS | {"server.address": host, "server.port": str(port)} | secrets
+    secrets = {} if auth_file is None else {"secrets.files": [str(auth_file.resolve())]}
+    options = _OPTIONS | {"server.address": host, "server.port": port} | secrets
+    hosts = [*LOOPBACK_HOSTS, *([] if auth_file is None else [public_host(auth_file)])]
+    told = {"host": host, "port": port, "hosts": hosts, "options": options}
     # -P: nothing in the working directory may stand in for a module of Streamlit.
-    command = [sys.executable, "-P", "-m", "vlrlt.ui.server", "run", str(_APP)]
-    return _run([*command, *(f"--{name}={value}" for name, value in options.items())], environment)
+    return _run([sys.executable, "-P", "-m", "vlrlt.ui.server", json.dumps(told)], environment)
 
 
 def _run(command: Sequence[str], environment: dict[str, str]) -> int:
@@ -104,7 +106,8 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> int:
     with subprocess.Popen(command, env=environment) as page:  # noqa: S603  our own command
         handlers = {number: signal.signal(number, lambda *_: page.terminate()) for number in _STOP_SIGNALS}
         try:
-            return page.wait()
+            code = page.wait()
+            return 0 if -code in _STOP_SIGNALS else code
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)

@@ -138,6 +138,7 @@ def walk_videos(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     is_known: Callable[[Path], bool] = no_path_is_known,
+    check: Callable[[], None] = lambda: None,
 ) -> Walk:
     """Find the video files below folders, and take the files that are named.
 
@@ -150,6 +151,7 @@ def walk_videos(
         include: patterns of files, one of which a file in a folder must match; empty: all.
         exclude: patterns of files and folders that are left out.
         is_known: whether a path that is not there now was indexed before, or files below it.
+        check: called for every file; it raises what ends the run.
 
     Raises:
         ConfigError: one of the paths does not exist and is not known.
@@ -172,6 +174,7 @@ def walk_videos(
             files[root] = None
             continue
         for file in _visible_files(root, entered, unreadable, exclude):
+            check()
             if file.suffix.lower() in VIDEO_SUFFIXES and (not include or matches(file, root, include)):
                 files[file] = None
             else:

@@ -104,9 +104,11 @@ def index_paths(  # noqa: PLR0913  one for each option
             include=include,
             exclude=exclude,
             is_known=lambda root: any(root == path or root in path.parents for path in known),
+            check=control.check,
         )
 
         def tell(progress: IndexProgress) -> None:
+            control.check()
             control.tell(progress)
             if on_progress is not None:
                 on_progress(progress)

@@ -16,7 +16,7 @@ from vlrlt.formats import format_time
 from vlrlt.index.library.schema import check_is_library
 from vlrlt.index.run.run_report import IndexProgress
 
-_POLL_S = 0.5
+_POLL_S = 0.1
 _TELL_EVERY_S = 1.0
 SILENT_S = 120.0
 """A run that was not heard of for so long, and does not pause, was killed."""

@@ -16,6 +16,7 @@ from vlrlt.index.search.request import SOURCES, SearchRequest
 from vlrlt.service import Library, SearchResult
 from vlrlt.types import ClipSpan, Moment
 from vlrlt.ui import basket_panel, page, player
+from vlrlt.ui.access import MAX_UPLOAD_MB
 from vlrlt.ui.links import PLAY, chips, from_params
 from vlrlt.ui.results import show_results
 
@@ -31,7 +32,6 @@ MAX_LISTED_VIDEOS = 2000
 PICTURE_TYPES = ("jpg", "jpeg", "png", "webp", "bmp")
 FILM_TYPES = ("mp4", "mov", "m4v", "mkv", "webm", "avi")
 MAX_FILM_S = 30.0
-MAX_UPLOAD_MB = 10
 
 
 def show() -> None:

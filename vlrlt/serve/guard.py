@@ -3,20 +3,11 @@
 import asyncio
 import hmac
 import json
-import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
-from urllib.parse import urlsplit
 
 from vlrlt.errors import ConfigError
 from vlrlt.service.network import LOOPBACK
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from vlrlt.service.web import App, Message, Receive, Scope, Send, host_of, is_of_another_site, with_security_headers
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 BODY_DEADLINE_S = 20.0
@@ -24,13 +15,7 @@ MIN_TOKEN_CHARS = 32
 OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/healthz", "/readyz"})
 """Asked for without a token: whether the server works, and how it is used. Neither says anything of the library."""
 _MAX_CLIENTS = 10_000
-CONTENT_POLICY = "frame-ancestors 'none'; object-src 'none'; base-uri 'none'"
-_SECURITY_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-)
+_CONTENT_POLICY = "frame-ancestors 'none'; object-src 'none'; base-uri 'none'"
 
 
 def check_exposure(host: str, token: str | None) -> None:
@@ -70,7 +55,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        send = with_security_headers(send)
+        send = with_security_headers(send, _CONTENT_POLICY)
         refusal = self._refusal(scope)
         if refusal is not None:
             await _refuse(send, *refusal)
@@ -111,46 +96,6 @@ class Guard:
         left = min(2 * self._rate, left + (now_s - then_s) * self._rate)
         self._buckets[client] = (max(left - 1, 0.0) if left >= 1 else left, now_s)
         return left >= 1
-
-
-def host_of(scope: Scope) -> str:
-    """The name by which a server is asked for, without the port."""
-    return re.sub(r":\d*$", "", _header(scope, b"host"))
-
-
-def is_of_another_site(scope: Scope) -> bool:
-    """Whether a browser sends a request for a page of another site; a link that is followed there is none.
-
-    Source: https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site
-    """
-    origin = _header(scope, b"origin")
-    if origin:
-        return urlsplit(origin).netloc != _header(scope, b"host")
-    return _header(scope, b"sec-fetch-site") == "cross-site" and _header(scope, b"sec-fetch-mode") != "navigate"
-
-
-def _header(scope: Scope, name: bytes) -> str:
-    values = [value for key, value in scope["headers"] if key.lower() == name]
-    return ", ".join(value.decode("latin-1") for value in values)
-
-
-def with_security_headers(send: Send, policy: str = CONTENT_POLICY) -> Send:
-    """A send whose responses tell browsers what they must not do with them.
-
-    Args:
-        send: of the server.
-        policy: what pages may load, and who may frame them.
-    """
-    added = [*_SECURITY_HEADERS, (b"content-security-policy", policy.encode())]
-
-    async def secured(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            given = {name.lower() for name, _ in message.get("headers", ())}
-            own = [(name, value) for name, value in added if name not in given]
-            message = {**message, "headers": [*message.get("headers", ()), *own]}
-        await send(message)
-
-    return secured
 
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes | None:

@@ -11,9 +11,9 @@ from vlrlt.extras import require
 from vlrlt.serve.guard import check_exposure
 from vlrlt.service import Library
 from vlrlt.service.network import LOOPBACK, listen, parse_root
+from vlrlt.service.web import LOOPBACK_HOSTS
 
 TOKEN_VARIABLE = "VLRLT_SERVE_TOKEN"  # noqa: S105  the name of a variable
-_SLOW_CLIENT_S = 10
 
 
 def launch_server(
@@ -37,24 +37,17 @@ def launch_server(
     token = os.environ.get(TOKEN_VARIABLE)
     check_exposure(host, token)
     folders = dict(map(parse_root, roots))
-    uvicorn = require("uvicorn", extra="serve")
+    require("uvicorn", extra="serve")
     require("fastapi", extra="serve")
     from vlrlt.serve.app import create_app
-    from vlrlt.serve.connections import GRACE_S, BoundedConnection, StoppableServer
+    from vlrlt.service.connections import run_server
 
     endpoint = Endpoint.from_environment() if "VLRLT_VLM_URL" in os.environ else None
-    hosts = ("127.0.0.1", "localhost", "[::1]") if host in LOOPBACK else ()
+    hosts = LOOPBACK_HOSTS if host in LOOPBACK else ()
     with listen(host, port) as listening, Library(library_dir, model=model, device=device) as service:
         service.searcher()  # fails here rather than at the first request
         stopping = threading.Event()
         app = create_app(service, roots=folders, token=token, hosts=hosts, endpoint=endpoint, stopping=stopping)
         shown = f"[{host}]" if ":" in host else host
         sys.stderr.write(f"http://{shown}:{port}/v1, described at http://{shown}:{port}/docs; Ctrl-C ends it\n")
-        config = uvicorn.Config(
-            app,
-            http=BoundedConnection,
-            log_level="warning",
-            timeout_keep_alive=_SLOW_CLIENT_S,
-            timeout_graceful_shutdown=GRACE_S,
-        )
-        StoppableServer(config, stopping=stopping).run(sockets=[listening])
+        run_server(app, listening, stopping=stopping)

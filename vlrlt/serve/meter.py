@@ -4,7 +4,7 @@ import time
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from vlrlt.serve.guard import App, Message, Receive, Scope, Send
+from vlrlt.service.web import App, Message, Receive, Scope, Send
 
 
 class Metrics:

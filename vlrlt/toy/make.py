@@ -5,7 +5,9 @@ DIR/annotations/EPIC_100_*.csv  in the format of EPIC-KITCHENS-100: retrieval an
 DIR/annotations/nlq_*.json      questions, in the format of Ego4D's natural language queries
 """
 
+import contextlib
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -151,12 +153,32 @@ def _all_videos(
         for index in range(num_videos):
             yield index, _make_video(videos_dir, seed, index, camera)
         return
+    try:
+        with _workers(min(num_workers, num_videos)) as pool:
+            jobs = {pool.submit(_make_video, videos_dir, seed, index, camera): index for index in range(num_videos)}
+            for job in as_completed(jobs):
+                yield jobs[job], job.result()
+    finally:
+        for unfinished in videos_dir.glob(".*.mp4"):  # of workers that were ended
+            unfinished.unlink()
+
+
+@contextlib.contextmanager
+def _workers(number: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end at once, with what is queued for them, when the block ends early: Ctrl-C is the parent's."""
     # Spawned, not forked: the caller may hold threads and GPU contexts.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_workers, num_videos), mp_context=context) as pool:
-        jobs = {pool.submit(_make_video, videos_dir, seed, index, camera): index for index in range(num_videos)}
-        for job in as_completed(jobs):
-            yield jobs[job], job.result()
+    others = set(multiprocessing.active_children())
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(number, mp_context=context, initializer=signal.signal, initargs=ignore)
+    try:
+        yield pool
+        pool.shutdown()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.kill()
+            worker.join()
 
 
 def _make_video(videos_dir: Path, seed: int, video_index: int, camera: CameraKind) -> AnnotatedVideo:

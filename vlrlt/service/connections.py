@@ -6,11 +6,15 @@ connections are open, the one whose request has been awaited for longest makes r
 """
 
 import asyncio
+import socket
 import threading
 from types import FrameType
+from typing import Literal
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from vlrlt.service.web import App
 
 MAX_CONNECTIONS = 512
 """Half of the files that a process may have open on most systems."""
@@ -20,6 +24,7 @@ STALL_DEADLINE_S = 30.0
 """A client that has not read for so long does not want the rest."""
 GRACE_S = 3
 """How long a server that is told to stop waits for what is being answered."""
+_KEEP_ALIVE_S = 10
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -111,3 +116,29 @@ class StoppableServer(uvicorn.Server):
         """SIGINT or SIGTERM has arrived."""
         self._stopping.set()
         super().handle_exit(sig, frame)
+
+
+def run_server(
+    app: App,
+    listening: socket.socket,
+    *,
+    stopping: threading.Event,
+    websockets: Literal["none", "websockets-sansio"] = "none",
+) -> None:
+    """Serve an application until SIGINT or SIGTERM.
+
+    Args:
+        app: ASGI.
+        listening: an open socket.
+        stopping: is set when the server is told to stop.
+        websockets: uvicorn's name of what speaks them.
+    """
+    config = uvicorn.Config(
+        app,
+        http=BoundedConnection,
+        ws=websockets,
+        log_level="warning",
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    StoppableServer(config, stopping=stopping).run(sockets=[listening])
