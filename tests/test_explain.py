@@ -1,5 +1,6 @@
 """The picture of a clip's tokens: what is bright was encoded, its colour says for how long, and the numbers agree."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,28 @@ def test_tokens_are_those_of_the_encoder(embedder: DualEncoderEmbedder, clip: Cl
 def test_only_what_is_kept_is_bright() -> None:
     rgb_HWC = np.full((8, 8, 3), 200, np.uint8)
     keep_hw = np.array([[True, False], [False, True]])
-    dark_HWC = darken_dropped(rgb_HWC, keep_hw)
+    dark_HWC = darken_dropped(rgb_HWC, keep_hw, patch_size_px=4)
     assert (dark_HWC[:4, :4] == 200).all()
     assert (dark_HWC[:4, 4:] == 40).all()
     assert (dark_HWC[4:, 4:] == 200).all()
+
+
+def test_a_tower_whose_size_is_no_multiple_of_the_patch(tmp_path: Path) -> None:
+    """Such as ViT-SO400M-14-SigLIP-384: 27 patches of 14 pixels leave a margin of 6, which it does not see."""
+    config = replace(TINY_RUN_OVERLAP, image_size_px=19)
+    dual = tiny_dual(config)
+    dual.inference = replace(INFERENCE, preprocess=replace(INFERENCE.preprocess, image_size_px=19))
+    odd = DualEncoderEmbedder(dual, name="odd", device=torch.device("cpu"))
+    video = write_video(tmp_path / "a.mp4", Recipe())
+    for name in ("a.png", "a.mp4"):
+        (*_, tokens) = explain(video, tmp_path / f"drawn-{name}", embedder=odd, span=ClipSpan(0, 2))
+        assert tokens.keep_Shw.shape[1:] == (2, 2)
+        encoded = odd.embed_clips(tokens.clip.rgb_THWC[None])
+        assert tokens.num_tokens == encoded.num_tokens_B[0]
+    dark_HWC = darken_dropped(np.full((19, 19, 3), 200, np.uint8), np.ones((2, 2), np.bool_), patch_size_px=8)
+    assert (dark_HWC[16:] == 40).all()
+    assert (dark_HWC[:, 16:] == 40).all()
+    assert (dark_HWC[:16, :16] == 200).all()
 
 
 def test_longer_runs_have_other_colours_and_dropped_patches_none() -> None:

@@ -18,8 +18,7 @@ from vlrlt.metrics import multi_instance_retrieval
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import InferenceConfig
-from vlrlt.tokens.patches import patchify
-from vlrlt.tokens.run_length import TokenPolicy, keep_mask
+from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.train.clips import Batch
 from vlrlt.train.datamodule import ClipDataModule
 from vlrlt.train.gradcache import chunks_by_tokens, encode_in_chunks
@@ -211,13 +210,7 @@ class ContrastiveModule(L.LightningModule):
         return functional.normalize(self.model.video(rgb_BTHWC, self._inference.policy).clip_BE.float(), dim=-1)
 
     def _count_tokens(self, rgb_BTHWC: Tensor) -> Tensor:
-        config = self._video_config
-        seen_px = config.grid_size * config.patch_size_px
-        patches = patchify(
-            rgb_BTHWC[:, :, :seen_px, :seen_px], patch_size_px=config.patch_size_px, tubelet_size=config.tubelet_size
-        )
-        keep_BShw = keep_mask(patches, tubelet_size=config.tubelet_size, policy=self._inference.policy)
-        return keep_BShw.flatten(1).sum(1)
+        return self.model.video.keep_mask(rgb_BTHWC, self._inference.policy).flatten(1).sum(1)
 
     def _count_unreadable(self, batch: Batch) -> float:
         """Of all processes so far: all of them stop at the same step if there are too many."""

@@ -17,8 +17,7 @@ from vlrlt.models.adapt import with_num_frames
 from vlrlt.models.checkpoint import fingerprint, load_checkpoint, read_captions
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.text_onnx import export_text
-from vlrlt.tokens.patches import patchify
-from vlrlt.tokens.run_length import TokenPolicy, keep_mask
+from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.types import BoolArray, ClipEmbeddings, ClipSpan, Float32Array, UInt8Array
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
@@ -97,6 +96,7 @@ class DualEncoderEmbedder:
         self.sampling = model.inference.sampling
         self.preprocess = model.inference.preprocess
         self.policy = model.inference.policy
+        self.patch_size_px = model.video_config.patch_size_px
         self._model = model.to(device).eval()
         self._device = device
 
@@ -126,11 +126,7 @@ class DualEncoderEmbedder:
 
     def keep_mask(self, rgb_BTHWC: UInt8Array) -> BoolArray:
         """(B, S, h, w): which tokens of preprocessed clips are encoded."""
-        config = self._model.video.config
-        patches = patchify(
-            torch.from_numpy(rgb_BTHWC), patch_size_px=config.patch_size_px, tubelet_size=config.tubelet_size
-        )
-        return keep_mask(patches, tubelet_size=config.tubelet_size, policy=self.policy).numpy()
+        return self._model.video.keep_mask(torch.from_numpy(rgb_BTHWC).to(self._device), self.policy).cpu().numpy()
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> Float32Array:

@@ -42,6 +42,7 @@ class ClipTokens:
     keep_Shw: BoolArray
     run_length_Shw: Int64Array
     """In steps; 0 where dropped."""
+    patch_size_px: int
     encode_s: float
     dense_s: float
     """Seconds to encode the same clip without dropping anything."""
@@ -54,6 +55,11 @@ class ClipTokens:
     def step_of(self, frame: int) -> int:
         """The step that a frame belongs to."""
         return frame * len(self.keep_Shw) // len(self.clip.rgb_THWC)
+
+    def shown(self, frame: int) -> UInt8Array:
+        """A frame in which only the patches are bright that are kept of its step."""
+        keep_hw = self.keep_Shw[self.step_of(frame)]
+        return darken_dropped(self.clip.rgb_THWC[frame], keep_hw, patch_size_px=self.patch_size_px)
 
     def as_json(self) -> dict[str, Any]:
         """The documented JSON shape of one clip of `vlrlt explain --json`."""
@@ -135,18 +141,20 @@ def clip_tokens(clip: Clip, embedder: DualEncoderEmbedder) -> ClipTokens:
     return ClipTokens(
         clip=clip,
         keep_Shw=keep_Shw,
+        patch_size_px=embedder.patch_size_px,
         run_length_Shw=run_lengths(torch.from_numpy(keep_Shw)[None])[0].numpy(),
         encode_s=encoded_s - started_s,
         dense_s=time.perf_counter() - encoded_s,
     )
 
 
-def darken_dropped(rgb_HWC: UInt8Array, keep_hw: BoolArray) -> UInt8Array:
-    """A frame in which only kept patches are bright."""
-    patch_px = len(rgb_HWC) // len(keep_hw)
-    brightness_hw = np.where(keep_hw, 1.0, _DROPPED)
-    brightness_HW = brightness_hw.repeat(patch_px, 0).repeat(patch_px, 1)
-    return (rgb_HWC * brightness_HW[..., None]).astype(np.uint8)
+def darken_dropped(rgb_HWC: UInt8Array, keep_hw: BoolArray, *, patch_size_px: int) -> UInt8Array:
+    """A frame in which only kept patches are bright, and no margin that the patches leave out."""
+    keep_HW = keep_hw.repeat(patch_size_px, 0).repeat(patch_size_px, 1)
+    bright_HWC = (rgb_HWC * _DROPPED).astype(np.uint8)
+    height_px, width_px = keep_HW.shape
+    bright_HWC[:height_px, :width_px][keep_HW] = rgb_HWC[:height_px, :width_px][keep_HW]
+    return bright_HWC
 
 
 def draw_run_lengths(run_length_hw: Int64Array, *, num_steps: int, size_px: int) -> Image.Image:
@@ -174,7 +182,7 @@ def draw_sheet(tokens: ClipTokens, *, title: str) -> Image.Image:
         frame = step * tubelet_size
         kept = f"{tokens.clip.pts_s[frame]:.2f} s   {int(tokens.keep_Shw[step].sum())} tokens"
         draw.text((left, top + 2), kept, fill="black", font=font)
-        picture = Image.fromarray(darken_dropped(tokens.clip.rgb_THWC[frame], tokens.keep_Shw[step]))
+        picture = Image.fromarray(tokens.shown(frame))
         sheet.paste(picture.resize((_CELL_PX, _CELL_PX), Image.Resampling.BICUBIC), (left, top + _LINE_PX))
         lengths = draw_run_lengths(tokens.run_length_Shw[step], num_steps=num_steps, size_px=_CELL_PX)
         sheet.paste(lengths, (left, top + _LINE_PX + cell))
@@ -204,11 +212,7 @@ def _colour(run_length: int, num_steps: int) -> tuple[int, int, int]:
 
 def _film(tokens: Sequence[ClipTokens]) -> Iterator[tuple[Frame, float, float]]:
     """All frames in order, each with the time it comes and goes; frames of overlapping clips are shown once."""
-    frames = [
-        (float(pts_s), darken_dropped(rgb_HWC, each.keep_Shw[each.step_of(number)]))
-        for each in tokens
-        for number, (rgb_HWC, pts_s) in enumerate(zip(each.clip.rgb_THWC, each.clip.pts_s, strict=True))
-    ]
+    frames = [(float(pts_s), each.shown(number)) for each in tokens for number, pts_s in enumerate(each.clip.pts_s)]
     shown: list[tuple[float, UInt8Array]] = []
     for pts_s, rgb_HWC in frames:
         if not shown or pts_s > shown[-1][0]:

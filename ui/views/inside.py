@@ -10,7 +10,7 @@ import streamlit as st
 
 from vlrlt.embed import DualEncoderEmbedder
 from vlrlt.errors import ConfigError, DecodeError, VlrltError
-from vlrlt.explain import ClipTokens, darken_dropped, draw_run_lengths, read_tokens
+from vlrlt.explain import ClipTokens, draw_run_lengths, read_tokens
 from vlrlt.formats import format_time
 from vlrlt.index.vectors.protocol import evenly
 from vlrlt.service import Library
@@ -150,7 +150,7 @@ def _show_step(tokens: ClipTokens) -> None:
     kept, lengths, counts = st.columns(3, gap="medium")
     with kept:
         st.image(
-            darken_dropped(tokens.clip.rgb_THWC[frame], tokens.keep_Shw[step]),
+            tokens.shown(frame),
             width="stretch",
             caption=f"At {tokens.clip.pts_s[frame]:.2f} s: {int(tokens.keep_Shw[step].sum())} patches are kept, "
             "the dark ones are what an earlier step has shown already",

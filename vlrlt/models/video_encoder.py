@@ -142,13 +142,7 @@ class VideoEncoder(nn.Module):
         Raises:
             ConfigError: wrong dtype or size, or more frames than a temporal embedding has room for.
         """
-        self._check(rgb_BTHWC)
-        seen_px = self.config.grid_size * self.config.patch_size_px
-        patches_BShwK = patchify(
-            rgb_BTHWC[:, :, :seen_px, :seen_px],
-            patch_size_px=self.config.patch_size_px,
-            tubelet_size=self.config.tubelet_size,
-        )
+        patches_BShwK = self._patches(rgb_BTHWC)
         packing = pack(keep_mask(patches_BShwK, tubelet_size=self.config.tubelet_size, policy=policy))
         shown_step_N = packing.middle_step_N if self.config.regime == "run_overlap" else packing.step_N
         shown_NK = patches_BShwK.flatten(2, 3)[packing.clip_N, shown_step_N, packing.patch_N]
@@ -156,6 +150,20 @@ class VideoEncoder(nn.Module):
         if self.config.regime == "joint":
             return self._forward_joint(tokens_ND, packing)
         return self._forward_run_overlap(tokens_ND, packing)
+
+    def keep_mask(self, rgb_BTHWC: Tensor, policy: TokenPolicy) -> Tensor:
+        """(B, S, h, w), bool: which tokens of clips are encoded; raises as forward."""
+        return keep_mask(self._patches(rgb_BTHWC), tubelet_size=self.config.tubelet_size, policy=policy)
+
+    def _patches(self, rgb_BTHWC: Tensor) -> Tensor:
+        """(B, S, h, w, K), uint8 tubelets; of an image that is no multiple of the patch, the margin is not seen."""
+        self._check(rgb_BTHWC)
+        seen_px = self.config.grid_size * self.config.patch_size_px
+        return patchify(
+            rgb_BTHWC[:, :, :seen_px, :seen_px],
+            patch_size_px=self.config.patch_size_px,
+            tubelet_size=self.config.tubelet_size,
+        )
 
     def _check(self, rgb_BTHWC: Tensor) -> None:
         size_px, num_frames = self.config.image_size_px, rgb_BTHWC.shape[1]
