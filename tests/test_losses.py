@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from vlrlt.datasets.relevancy import Action, ActionTable
 from vlrlt.losses import (
     AdaptiveMaxMargin,
+    EgoNCE,
     InfoNCE,
     MaxMargin,
     PairLoss,
@@ -61,6 +63,15 @@ def loop_info_nce(power: float | None, heat: Temperature) -> Row:
     return row
 
 
+def loop_ego_nce(heat: float) -> Row:
+    def row(similarities: Tensor, fits: Tensor, own: int) -> Tensor:
+        powers = [torch.exp(s / heat) for s in similarities]
+        positives = [power for j, power in enumerate(powers) if j == own or fits[j] > 0]
+        return -torch.log(torch.stack(positives).sum() / torch.stack(powers).sum())
+
+    return row
+
+
 def loop_siglip(heat: Temperature) -> Row:
     def row(similarities: Tensor, fits: Tensor, own: int) -> Tensor:
         total = torch.zeros((), dtype=torch.float64)
@@ -104,6 +115,7 @@ HEAT = temperature()
 CASES: dict[str, tuple[PairLoss, Row]] = {
     "info_nce": (InfoNCE(), loop_info_nce(None, HEAT)),
     "info_nce-relevancy": (InfoNCE(relevancy_power=4.0), loop_info_nce(4.0, HEAT)),
+    "ego-nce": (EgoNCE(temperature=0.3), loop_ego_nce(0.3)),
     "siglip": (SigLIP(), loop_siglip(HEAT)),
     "mi-mm": (MaxMargin(margin=0.3), loop_max_margin(0.3)),
     "adaptive-mi-mm": (AdaptiveMaxMargin(margin=0.5), loop_max_margin(0.5, adaptive=True)),
@@ -154,6 +166,23 @@ def test_degenerate_batches_have_finite_gradients_and_equal_the_loop(name: str, 
     if kind != "enormous scale":
         assert got.item() == pytest.approx(loop(row, video, text, relevancy).item(), abs=1e-12)
     assert got.isfinite()
+
+
+def test_ego_nce_equals_the_official_code() -> None:
+    """EgoVLP's model/loss.py (commit of 2023-08) on these vectors and tags; it adds up both directions."""
+
+    def vectors(step: float) -> Tensor:
+        return torch.nn.functional.normalize(
+            torch.sin(torch.arange(20, dtype=torch.float64).view(4, 5) * step + step), dim=1
+        )
+
+    tags = [([93], [192, 115, 12]), ([93, 4], [12]), ([4], [12, 7]), ([1], [])]
+    actions = [Action(frozenset(verbs), frozenset(nouns)) for verbs, nouns in tags]
+    table = ActionTable(actions)
+    places = table.index(actions)
+    shared = torch.from_numpy(table.share_verb_and_noun(places, places))
+    loss = EgoNCE()(vectors(1.7), vectors(2.3), relevancy_BB=shared, temperature=HEAT)
+    assert 2 * loss.item() == pytest.approx(17.050172435704706, rel=1e-9)
 
 
 def test_info_nce_by_hand() -> None:

@@ -190,8 +190,12 @@ def toy_as(kind: str, toy_data: Path, tmp_path: Path) -> dict[str, str]:
     if kind == "EpicData":
         return {"data_dir": str(toy_data)}
     if kind == "EgoClip":
-        lines = ["video_uid\tclip_start\tclip_end\tclip_text"]
-        lines += [f"{clip.video_id}\t{clip.start_s}\t{clip.stop_s}\t#C C {clip.narration}" for clip in narrations]
+        lines = ["video_uid\tclip_start\tclip_end\tclip_text\ttag_verb\ttag_noun"]
+        lines += [
+            f"{clip.video_id}\t{clip.start_s}\t{clip.stop_s}\t#C C {clip.narration}\t[{clip.verb_class}]\t"
+            f"{list(clip.all_noun_classes)}"
+            for clip in narrations
+        ]
         (tmp_path / "egoclip.csv").write_text("\n".join(lines) + "\n")
         return {"list_file": str(tmp_path / "egoclip.csv"), "videos_dir": str(toy_data / "videos")}
     names = sorted({clip.narration for clip in narrations})
@@ -267,6 +271,24 @@ def shrink(recipe: dict[str, Any], toy_data: Path, tmp_path: Path) -> dict[str, 
         for name in {"save_dir", "dirpath"} & item.get("init_args", {}).keys():
             item["init_args"][name] = str(tmp_path / name)
     return recipe
+
+
+@pytest.mark.filterwarnings(*QUIET)
+def test_egoclip_with_the_objective_of_egovlp(toy_data: Path, tmp_path: Path) -> None:
+    """The options that the recipe's header names."""
+    (path,) = (path for path in CONFIGS if path.name == "egoclip_vitb16.yaml")
+    header = path.read_text().partition("seed_everything")[0]
+    line = next(line for line in header.splitlines() if "EgoNCE" in line)
+    options = line.removeprefix("#").split("(")[0].split()
+    assert options[0] == "--model.loss"
+    fit(shrink(yaml.safe_load(path.read_text()), toy_data, tmp_path), tmp_path, *options)
+    with next((tmp_path / "save_dir").rglob("metrics.csv")).open() as file:
+        losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+    assert np.isfinite(losses).all()
+    saved = yaml.safe_load(next((tmp_path / "save_dir").rglob("config.yaml")).read_text())
+    assert saved["model"]["loss"]["class_path"] == "vlrlt.losses.EgoNCE"
+    assert saved["data"]["dataset"]["init_args"]["actions"] == "tags"
+    assert saved["data"]["batches"] == "scenes"
 
 
 TWO_PROCESSES = """

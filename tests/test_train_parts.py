@@ -2,7 +2,9 @@
 
 import pickle
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ from vlrlt.train.datamodule import ClipDataModule
 from vlrlt.train.frames import CachedFrames, DecodedFrames
 from vlrlt.train.gradcache import chunks_by_tokens, encode_in_chunks
 from vlrlt.train.optim import Optimization, parameter_groups, warmup_cosine
-from vlrlt.train.sampler import DistinctActions, Draw, MicroBatches, Share, Shuffled
+from vlrlt.train.sampler import BatchSampler, DistinctActions, Draw, MicroBatches, Scenes, Share, Shuffled
 from vlrlt.train.towers import build_model, lock_towers
 from vlrlt.types import ClipSpan
 from vlrlt.video.decode import open_decoder
@@ -202,25 +204,25 @@ def test_batches_hold_distinct_actions_and_all_verbs_of_a_noun(toy_data: Path) -
             assert sum(action[1] == noun for action in actions) == verbs_by_noun[noun]
 
 
-@pytest.mark.parametrize("kind", [DistinctActions, Shuffled])
-def test_batches_follow_from_seed_epoch_and_place(kind: type[DistinctActions] | type[Shuffled]) -> None:
+@pytest.mark.parametrize("kind", [DistinctActions, Shuffled, partial(Scenes, scene_s=0.5)])
+def test_batches_follow_from_seed_epoch_and_place(kind: Callable[..., BatchSampler]) -> None:
     spans = [span(number, number % 3, number // 3) for number in range(24)]
     options = {"batch_size": 6, "seed": 1} | ({"num_batches": 4} if kind is DistinctActions else {})
-    first = list(kind(spans, **options))  # type: ignore[arg-type]
-    assert len(first) == 4
-    assert list(kind(spans, **options)) == first  # type: ignore[arg-type]
-    resumed = kind(spans, **options, first_batch=lambda: 3)  # type: ignore[arg-type]
+    first = list(kind(spans, **options))
+    assert len(first) == (4 if not isinstance(kind, partial) else 8)
+    assert list(kind(spans, **options)) == first
+    resumed = kind(spans, **options, first_batch=lambda: 3)
     assert list(resumed) == first[3:]
-    shares = [list(kind(spans, **options, share=Share(rank, 2))) for rank in (0, 1)]  # type: ignore[arg-type]
+    shares = [list(kind(spans, **options, share=Share(rank, 2))) for rank in (0, 1)]
     for whole, even, odd in zip(first, *shares, strict=True):
         assert whole[::2] == even
         assert whole[1::2] == odd
-    sampler = kind(spans, **options)  # type: ignore[arg-type]
+    sampler = kind(spans, **options)
     sampler.set_epoch(1)
     assert list(sampler) != first
-    half = MicroBatches(kind(spans, **options, share=Share(1, 2)), size=2)  # type: ignore[arg-type]
+    half = MicroBatches(kind(spans, **options, share=Share(1, 2)), size=2)
     assert half.per_batch == 2  # a batch of 6 is 3 draws here: two and one
-    assert [len(part) for part in half] == [2, 1] * 4
+    assert [len(part) for part in half] == [2, 1] * len(first)
     assert [draw for part in half for draw in part] == [draw for batch in shares[1] for draw in batch]
     with pytest.raises(ConfigError, match="must be a multiple of their number, got 6 and 4"):
         Shuffled(spans, batch_size=6, seed=1, share=Share(0, 4))
@@ -232,6 +234,28 @@ def test_shuffled_batches_hold_every_span_once() -> None:
     assert sorted(drawn) == list(range(10))
     with pytest.raises(ConfigError, match="10 training spans do not fill one batch of 11"):
         Shuffled(spans, batch_size=11, seed=3)
+
+
+def test_half_a_batch_of_scenes_are_neighbours(tmp_path: Path) -> None:
+    def clip(number: int, video: str, middle_s: float) -> CaptionedSpan:
+        return replace(span(number, 0, number), video_id=video, start_s=middle_s - 0.5, stop_s=middle_s + 0.5)
+
+    times = [("a", 10.0), ("a", 59.4), ("a", 59.8), ("a", 60.2), ("a", 100.0), ("b", 10.0), ("b", 20.0), ("c", 5.0)]
+    spans = [clip(number, video, middle_s) for number, (video, middle_s) in enumerate(times)]
+    sampler = Scenes(spans, batch_size=4, scene_s=60, seed=1)
+    neighbours: dict[int, set[int]] = {}
+    for epoch in range(40):
+        batches = [sampler.batch(epoch, number) for number in range(len(sampler))]
+        assert sorted(anchor for batch in batches for anchor in batch[:2]) == list(range(8))
+        for batch in batches:
+            for anchor, neighbour in zip(batch[:2], batch[2:], strict=True):
+                neighbours.setdefault(anchor, set()).add(neighbour)
+    assert {anchor: neighbours[anchor] for anchor in range(7)} == {
+        0: {1, 2}, 1: {0, 2}, 2: {0, 1}, 3: {4}, 4: {3}, 5: {6}, 6: {5}
+    }  # fmt: skip
+    assert len(neighbours[7]) > 3  # it is alone
+    with pytest.raises(ConfigError, match="batch_size must be even, got 3"):
+        Scenes(spans, batch_size=3, scene_s=60, seed=1)
 
 
 def test_clips_of_any_size_make_a_batch(data: ClipDataModule) -> None:

@@ -19,7 +19,7 @@ from vlrlt.errors import ConfigError, DecodeError
 from vlrlt.train.augment import Augmentation, cut_clips
 from vlrlt.train.clips import Batch, Sample, SpanClips, collate, join
 from vlrlt.train.frames import CachedFrames, DecodedFrames, FrameSource
-from vlrlt.train.sampler import BatchKind, BatchSampler, DistinctActions, Draw, MicroBatches, Share, Shuffled
+from vlrlt.train.sampler import BatchKind, BatchSampler, DistinctActions, Draw, MicroBatches, Scenes, Share, Shuffled
 from vlrlt.train.unreadable import UnreadableClips
 from vlrlt.video.decode import DecoderName
 
@@ -89,9 +89,12 @@ class ClipDataModule(L.LightningDataModule):
     batch_size: int = 64
     """Clips of one step of all processes together."""
     batches: BatchKind = "shuffled"
-    """shuffled: every clip once an epoch; distinct_actions: no action twice in a batch, all verbs of each noun."""
+    """shuffled: every clip once an epoch; distinct_actions: no action twice in a batch, all verbs of each noun; scenes:
+    half a batch as shuffled, and for each of its clips another of the same scene (EgoVLP's hard negatives)."""
     num_batches: int = 100
     """Batches of an epoch, for distinct_actions."""
+    scene_s: float = 60.0
+    """Length of a scene in seconds, for scenes."""
     val_share: float = 0.1
     """Share of the groups that is held out; 0: none, the model of the last step is the result."""
     cache_dir: Path | None = None
@@ -190,6 +193,8 @@ class ClipDataModule(L.LightningDataModule):
             shared["first_batch"] = lambda: progress.current.ready
         if self.batches == "shuffled":
             return Shuffled(self.train_clips.spans, **shared)
+        if self.batches == "scenes":
+            return Scenes(self.train_clips.spans, scene_s=self.scene_s, **shared)
         return DistinctActions(self.train_clips.spans, num_batches=self.num_batches, **shared)
 
     def _workers(self) -> dict[str, Any]:

@@ -126,7 +126,9 @@ class ContrastiveModule(L.LightningModule):
         video_BE, text_BE, kept = self._embed(batch)
         video_GE, text_GE = self._gather(video_BE), self._gather(text_BE)
         clip_action_G, text_action_G = self._gather(batch.clip_action_B), self._gather(batch.text_action_B)
-        relevancy = self._data.table.relevancy(clip_action_G.cpu().numpy(), text_action_G.cpu().numpy())
+        table = self._data.table
+        fits = table.relevancy if self._loss.fits == "relevancy" else table.share_verb_and_noun
+        relevancy = fits(clip_action_G.cpu().numpy(), text_action_G.cpu().numpy())
         scale = self.model.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
         with torch.autocast(video_GE.device.type, enabled=False):  # similarities differ in the third digit
             loss = self._loss(

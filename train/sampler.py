@@ -18,7 +18,7 @@ from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.relevancy import Action
 from vlrlt.errors import ConfigError
 
-BatchKind = Literal["distinct_actions", "shuffled"]
+BatchKind = Literal["distinct_actions", "shuffled", "scenes"]
 
 
 @dataclass(frozen=True)
@@ -196,3 +196,54 @@ class Shuffled(BatchSampler):
         if self._order[0] != epoch:
             self._order = epoch, self._random(epoch).permutation(self._num_spans).tolist()
         return self._order[1][number * self.batch_size : (number + 1) * self.batch_size]
+
+
+class Scenes(BatchSampler):
+    """Half a batch of spans in random order, every one once an epoch, and for each of them another of its scene.
+
+    A scene is a stretch of a video; what happens there looks alike, so the other half are hard negatives (EgoVLP,
+    arXiv 2206.01670, section 3.2). A span that is alone in its scene brings any other.
+
+    Args:
+        scene_s: length of a scene in seconds; a span belongs to the one in which its middle lies.
+    """
+
+    def __init__(
+        self,
+        spans: Sequence[CaptionedSpan],
+        *,
+        batch_size: int,
+        scene_s: float,
+        seed: int,
+        share: Share = Share(),
+        first_batch: Callable[[], int] = lambda: 0,
+    ) -> None:
+        if batch_size % 2:
+            raise ConfigError(f"batches of scenes have two halves: batch_size must be even, got {batch_size}")
+        self._anchors = Shuffled(spans, batch_size=batch_size // 2, seed=seed)
+        numbers: dict[tuple[str, int], int] = {}
+        scene_N = np.array([numbers.setdefault(_scene(span, scene_s), len(numbers)) for span in spans])
+        self._scene_N = scene_N
+        self._by_scene_N = scene_N.argsort(kind="stable")
+        self._first_of_scene = np.searchsorted(scene_N[self._by_scene_N], np.arange(len(numbers) + 1))
+        super().__init__(
+            batch_size=batch_size, num_batches=len(self._anchors), seed=seed, share=share, first_batch=first_batch
+        )
+
+    def batch(self, epoch: int, number: int) -> list[int]:
+        """The anchors, then their neighbours in the same order."""
+        anchors = self._anchors.batch(epoch, number)
+        random = self._random(epoch, number, 2)
+        return [*anchors, *(self._neighbour(anchor, random) for anchor in anchors)]
+
+    def _neighbour(self, anchor: int, random: np.random.Generator) -> int:
+        scene = self._scene_N[anchor]
+        members = self._by_scene_N[self._first_of_scene[scene] : self._first_of_scene[scene + 1]]
+        others = members[members != anchor]
+        return int(random.choice(others)) if len(others) else int(random.integers(len(self._scene_N)))
+
+
+def _scene(span: CaptionedSpan, scene_s: float) -> tuple[str, int]:
+    """EgoVLP divides the time of the narration, which is the middle of an EgoClip span."""
+    middle_s = span.start_s if span.stop_s is None else (span.start_s + span.stop_s) / 2
+    return span.video_id, int(middle_s // scene_s)

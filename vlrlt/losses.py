@@ -9,7 +9,7 @@ Shape legend: B pairs of a clip and its caption, R rows of a chunk, E embedding.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -32,6 +32,8 @@ class PairLoss(ABC):
 
     has_temperature: ClassVar[bool] = False
     """Whether logit_scale does anything."""
+    fits: ClassVar[Literal["relevancy", "verb_and_noun"]] = "relevancy"
+    """What relevancy_BB is: the official relevancy, or 1 where two actions have a verb and a noun in common, else 0."""
 
     def __call__(
         self,
@@ -94,6 +96,25 @@ class InfoNCE(PairLoss):
         target_RB = target_RB.scatter(1, own_R[:, None], 1.0)
         target_RB = target_RB / target_RB.sum(1, keepdim=True)
         return functional.cross_entropy(temperature.logit_scale * similarity_RB, target_RB, reduction="none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EgoNCE(PairLoss):
+    """-log of the probability of all positives together: the own item and what has a verb and a noun in common with it.
+
+    Source: EgoVLP, arXiv 2206.01670, whose code adds up the two directions; their mean is half of that. Its negatives
+    of the same scene come from the batches (`data.batches: scenes`).
+    """
+
+    fits = "verb_and_noun"
+    temperature: float = 0.05
+
+    def rows(self, similarity_RB: Tensor, relevancy_RB: Tensor, own_R: Tensor, temperature: Temperature) -> Tensor:  # noqa: ARG002
+        """Log of the sum over all columns, less that over the positives."""
+        is_positive_RB = (relevancy_RB > 0).scatter(1, own_R[:, None], value=True)
+        logits_RB = similarity_RB / self.temperature
+        positives_RB = logits_RB.masked_fill(~is_positive_RB, -torch.inf)
+        return logits_RB.logsumexp(1) - positives_RB.logsumexp(1)
 
 
 @dataclass(frozen=True, kw_only=True)

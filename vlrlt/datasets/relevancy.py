@@ -59,7 +59,9 @@ class ActionTable:
 
     def share_verb_and_noun(self, rows_R: IntArray, columns_C: IntArray) -> BoolArray:
         """(R, C): whether two actions have a verb and a noun in common, the positives of EgoNCE (arXiv 2206.01670)."""
-        share_RC: BoolArray = (self._verbs.iou(rows_R, columns_C) > 0) & (self._nouns.iou(rows_R, columns_C) > 0)
+        share_RC: BoolArray = (self._verbs.overlap(rows_R, columns_C)[0] > 0) & (
+            self._nouns.overlap(rows_R, columns_C)[0] > 0
+        )
         return share_RC
 
 
@@ -79,12 +81,16 @@ class _ClassSets:
 
     def iou(self, rows_R: IntArray, columns_C: IntArray) -> Float64Array:
         """(R, C) intersection over union; two empty sets are equal: 1."""
+        shared_RC, union_RC = self.overlap(rows_R, columns_C)
+        iou_RC: Float64Array = np.divide(shared_RC, union_RC, out=np.ones_like(shared_RC), where=union_RC > 0)
+        return iou_RC
+
+    def overlap(self, rows_R: IntArray, columns_C: IntArray) -> tuple[Float64Array, Float64Array]:
+        """(R, C) sizes of intersections and unions."""
         member_AN = self._members(np.concatenate([rows_R, columns_C]))
         member_RN, member_CN = member_AN[: len(rows_R)], member_AN[len(rows_R) :]
         shared_RC = (member_RN @ member_CN.T).astype(np.float64)
-        union_RC = member_RN.sum(axis=1)[:, None] + member_CN.sum(axis=1) - shared_RC
-        iou_RC: Float64Array = np.divide(shared_RC, union_RC, out=np.ones_like(shared_RC), where=union_RC > 0)
-        return iou_RC
+        return shared_RC, member_RN.sum(axis=1)[:, None] + member_CN.sum(axis=1) - shared_RC
 
     def _members(self, actions_A: IntArray) -> Float32Array:
         """(A, N) 1 where an action has a class; N are the classes of these actions only, however many there are."""
