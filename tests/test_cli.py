@@ -4,12 +4,14 @@ They run with a real but untrained model folder, so scores mean nothing here; wh
 """
 
 import dataclasses
+import inspect
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from itertools import islice, permutations
@@ -19,15 +21,20 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 from colour import COLOURS, write_colours
 from typer.testing import CliRunner, Result
 
 from vlrlt import __version__, doctor, progress
 from vlrlt.cli import app
+from vlrlt.cli.request import SPELLINGS
 from vlrlt.errors import LibraryError
 from vlrlt.index.library.catalog import Catalog
 from vlrlt.index.library.ledger import Ledger
+from vlrlt.index.run.choose import GRACE_S
+from vlrlt.index.run.control import ask_run
 from vlrlt.index.run.run_report import IndexProgress
+from vlrlt.index.search.repeats import THRESHOLD
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
@@ -36,6 +43,7 @@ from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.models.vocabulary import fit_vocabulary
 from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.toy.make import ToyKitchen
+from vlrlt.ui.launch import launch_ui
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
 
@@ -528,10 +536,11 @@ def test_a_run_says_that_it_is_paused(indexed: Path, tmp_path: Path) -> None:
     assert "vlrlt resume --library" in vlrlt("pause", "--library", indexed).stdout
     assert "paused   index runs wait" in vlrlt("status", "--library", indexed).stdout
     assert "nothing to stop" in vlrlt("stop", "--library", indexed).stdout
-    (indexed / "stop").touch()  # so that the run ends
+    resumed = threading.Timer(1.0, ask_run, (indexed, "pause"), {"wanted": False})
+    resumed.start()
     assert "paused; go on with: vlrlt resume" in vlrlt("index", tmp_path, "--library", indexed).stderr
+    resumed.join()
     assert "go on" in vlrlt("resume", "--library", indexed).stdout
-    (indexed / "stop").unlink(missing_ok=True)
 
 
 def test_demo_and_ui_hand_their_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -649,3 +658,22 @@ def test_a_second_writer_is_refused_and_readers_are_served(archive: Path, indexe
         assert second.exit_code == 1
         assert f"being written by another vlrlt (process {os.getpid()})" in second.stderr
         assert last_json(vlrlt("search", "fridge", "--library", indexed, "--tail", "--json"))["hits"]
+
+
+def test_defaults_that_help_shows_are_those_of_the_functions() -> None:
+    """What is not given is not passed on; only the help repeats it. The options of a search: tests/test_query.py."""
+    ui = inspect.signature(launch_ui).parameters
+    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    known = {
+        ("duplicates", "threshold"): THRESHOLD,
+        ("prune", "grace_days"): GRACE_S / 86_400,
+        ("ui", "host"): ui["host"].default,
+        ("ui", "port"): ui["port"].default,
+    }
+    shown = {
+        (name, parameter.name): parameter.show_default
+        for name, command in commands.items()
+        for parameter in command.params
+        if isinstance(getattr(parameter, "show_default", None), str) and parameter.name not in SPELLINGS
+    }
+    assert shown == {place: str(default) for place, default in known.items()}

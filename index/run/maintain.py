@@ -13,6 +13,7 @@ from vlrlt.index.library.failpoints import failpoint
 from vlrlt.index.library.files import full_hash
 from vlrlt.index.library.ledger import Ledger
 from vlrlt.index.library.segments import quarantine, read_segment, remove_orphans
+from vlrlt.index.run.choose import GRACE_S
 from vlrlt.index.run.indexer import merge_segments
 from vlrlt.index.vectors.choice import update_store
 
@@ -112,7 +113,7 @@ def compact(library_dir: Path) -> tuple[int, int]:
         return len(before), len(after)
 
 
-def prune(library_dir: Path, *, grace_s: float) -> tuple[Path, ...]:
+def prune(library_dir: Path, *, grace_s: float = GRACE_S) -> tuple[Path, ...]:
     """Forget files that have been gone for longer than grace_s seconds, with their clips; returns them."""
     with Ledger.open_existing(library_dir) as ledger:
         limit = time.time() - grace_s

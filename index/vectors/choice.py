@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from vlrlt.atomic import replacing
 from vlrlt.errors import ConfigError, LibraryError
 from vlrlt.index.library.catalog import Snapshot
 from vlrlt.index.vectors import faiss_store, qdrant_store
@@ -33,10 +34,9 @@ def choose_store(library_dir: Path, store: str) -> None:
     """
     if store != FAISS:
         qdrant_store.check_server(store, library_dir=library_dir)
-    partial = library_dir / f"{_FILE}.tmp"
     try:
-        partial.write_text(f"{store}\n")
-        partial.replace(library_dir / _FILE)
+        with replacing(library_dir / _FILE) as unfinished:
+            unfinished.write_text(f"{store}\n")
     except OSError as error:
         raise LibraryError(f"{library_dir} cannot be written: {error.strerror}") from error
 

@@ -17,6 +17,7 @@ from vlrlt.cli.root import (
     Threshold,
     app,
     check_new,
+    given,
     token_policy,
 )
 
@@ -132,8 +133,10 @@ def mcp(library: LibraryDir, model: Model = None, device: Device = "auto") -> No
 @app.command()
 def ui(
     library: LibraryDir,
-    host: Annotated[str, typer.Option(help="Beyond this machine only with --auth.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8501,
+    host: Annotated[
+        str | None, typer.Option(show_default="127.0.0.1", help="Beyond this machine only with --auth.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, show_default="8501")] = None,
     root: Annotated[
         list[str] | None, typer.Option(metavar="NAME=DIR", help="A folder that visitors may have indexed.")
     ] = None,
@@ -151,5 +154,5 @@ def ui(
     """
     from vlrlt.ui.launch import launch_ui
 
-    code = launch_ui(library, host=host, port=port, model=model, roots=root or (), runs_dir=runs, auth_file=auth)
-    raise typer.Exit(code)
+    options = given(host=host, port=port, model=model, roots=root, runs_dir=runs, auth_file=auth)
+    raise typer.Exit(launch_ui(library, **options))

@@ -20,6 +20,7 @@ from vlrlt.cli.root import (
     MaxShift,
     Model,
     app,
+    given,
     notify,
 )
 from vlrlt.errors import LibraryBusyError, StoppedError
@@ -160,7 +161,9 @@ def snapshot(library: LibraryDir) -> None:
 @app.command()
 def prune(
     library: LibraryDir,
-    grace_days: Annotated[float, typer.Option(min=0, help="Only files that have been gone for longer.")] = 7.0,
+    grace_days: Annotated[
+        float | None, typer.Option(min=0, show_default="7.0", help="Only files that have been gone for longer.")
+    ] = None,
 ) -> None:
     """Forget files that are gone, with their clips. Those of an unplugged disk are not among them.
 
@@ -168,7 +171,7 @@ def prune(
     """
     from vlrlt.index.run.maintain import prune as run_prune
 
-    gone = run_prune(library, grace_s=grace_days * 86_400)
+    gone = run_prune(library, **given(grace_s=None if grace_days is None else grace_days * 86_400))
     typer.echo("\n".join([f"{len(gone)} files forgotten", *(f"  {path}" for path in gone)]))
 
 

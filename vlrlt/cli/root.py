@@ -98,6 +98,11 @@ def _vlrlt(
     """
 
 
+def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401  as many kinds as there are options
+    """The options that were given: the defaults of the others stand where they are used; tests compare those shown."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def notify(message: str) -> None:
     """Tell people something, beside the results."""
     typer.echo(f"vlrlt: {message}", err=True)

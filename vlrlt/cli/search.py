@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlrlt.cli.request import takes_request
-from vlrlt.cli.root import SOME_FAILED, Device, Json, LibraryDir, Model, app, notify
+from vlrlt.cli.root import SOME_FAILED, Device, Json, LibraryDir, Model, app, given, notify
 
 if TYPE_CHECKING:
     from vlrlt.service import SearchResult
@@ -79,9 +79,12 @@ def similar(
 def duplicates(
     library: LibraryDir,
     threshold: Annotated[
-        float, typer.Option(metavar="COSINE", min=0, max=1, help="From which two clips show the same.")
-    ] = 0.98,
-    min_seconds: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Leave out shorter scenes.")] = 0.0,
+        float | None,
+        typer.Option(metavar="COSINE", min=0, max=1, show_default="0.98", help="From which two clips show the same."),
+    ] = None,
+    min_seconds: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0, help="Leave out shorter scenes.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find scenes that different videos have in common: versions, excerpts, title sequences.
@@ -92,12 +95,17 @@ def duplicates(
 
     Example: vlrlt duplicates --library lib --min-seconds 5
     """
+    from vlrlt.index.search.repeats import THRESHOLD
     from vlrlt.service import Library
 
     with Library(library) as service:
-        found = service.duplicates(threshold=threshold, min_s=min_seconds)
+        found = service.duplicates(**given(threshold=threshold, min_s=min_seconds))
     if as_json:
-        typer.echo(json.dumps({"threshold": threshold, "duplicates": [repetition.as_json() for repetition in found]}))
+        typer.echo(
+            json.dumps(
+                {"threshold": threshold or THRESHOLD, "duplicates": [repetition.as_json() for repetition in found]}
+            )
+        )
     else:
         typer.echo("\n".join(repetition.as_text() for repetition in found) or "no scene is there twice")
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
+from vlrlt.atomic import replacing
 from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos, Split, find_video
 from vlrlt.datasets.relevancy import Action, relevancy
 from vlrlt.datasets.tables import Row, read_rows, unique
@@ -208,9 +209,8 @@ def relevancy_matrix(data: EpicData, split: Split, *, cache_dir: Path | None = N
     cached = cache_dir / f"epic-relevancy-{split}-{digest.hexdigest()}.npy"
     if not cached.exists():
         cache_dir.mkdir(parents=True, exist_ok=True)
-        partial = cached.with_suffix(".partial.npy")
-        np.save(partial, _compute_relevancy(data, split))
-        partial.replace(cached)
+        with replacing(cached) as unfinished:
+            np.save(unfinished, _compute_relevancy(data, split))
     matrix_VT: Float64Array = np.load(cached, mmap_mode="r", allow_pickle=False)
     return matrix_VT
 
