@@ -27,7 +27,7 @@ from typer.testing import CliRunner, Result
 
 from vlrlt import __version__, doctor, progress
 from vlrlt.cli import app
-from vlrlt.cli.request import SPELLINGS
+from vlrlt.cli.search_options import SPELLINGS
 from vlrlt.errors import LibraryError
 from vlrlt.index.library.catalog import Catalog
 from vlrlt.index.library.ledger import Ledger

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from vlrlt.cli import app
 from vlrlt.datasets.epic import EpicData, Narration
 from vlrlt.demo import run as demo
-from vlrlt.demo.report import Answer, Question, draw_contact_sheet
+from vlrlt.demo.page import DemoHit, DemoQuery, draw_contact_sheet
 from vlrlt.demo.run import WISHES, WholeArchive, choose_questions, is_shown, run_demo
 from vlrlt.embed import load_embedder
 from vlrlt.errors import CheckpointError, ConfigError
@@ -270,12 +270,12 @@ def test_right_answers_are_framed_green() -> None:
     grey = io.BytesIO()
     Image.new("RGB", (64, 48), (128, 128, 128)).save(grey, "JPEG")
     right, wrong = (
-        Answer(moment=moment(10, 12), action=action(10, 12), right=right, still=grey.getvalue(), film=b"")
+        DemoHit(moment=moment(10, 12), action=action(10, 12), right=right, still=grey.getvalue(), film=b"")
         for right in (True, False)
     )
     questions = [
-        Question(text="open fridge", num_actions=1, num_found=1, answers=(right, wrong)),
-        Question(text="close fridge", num_actions=2, num_found=0, answers=(wrong, wrong)),
+        DemoQuery(text="open fridge", num_actions=1, num_found=1, answers=(right, wrong)),
+        DemoQuery(text="close fridge", num_actions=2, num_found=0, answers=(wrong, wrong)),
     ]
     sheet = draw_contact_sheet(questions)
     alone = draw_contact_sheet(questions[1:])

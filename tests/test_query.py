@@ -12,7 +12,7 @@ from colour import ColourEmbedder, write_colours
 from typer.testing import CliRunner
 
 from vlrlt.cli import app
-from vlrlt.cli.request import SPELLINGS
+from vlrlt.cli.search_options import SPELLINGS
 from vlrlt.errors import AnnotationError, ConfigError, PageExpiredError
 from vlrlt.index.library.ledger import Ledger
 from vlrlt.index.run.build import index_paths

@@ -1,5 +1,6 @@
 """The repository itself: packages on disk, the wheel, guards, links, the Makefile's promises."""
 
+import ast
 import subprocess
 import sys
 import tomllib
@@ -99,3 +100,14 @@ def test_continuous_integration_calls_the_test_command() -> None:
     readme = (ROOT / "README.md").read_text()
     assert "make demo" in readme
     assert "make test" in readme
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """One name for one thing: a reader who looks for a class finds it."""
+    homes: dict[str, list[str]] = {}
+    for top in ("vlrlt", "train", "index", "ui"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    homes.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: places for name, places in homes.items() if len(places) > 1} == {}

@@ -23,7 +23,7 @@ from vlrlt.toy.annotations import CLASS_COLUMNS, RETRIEVAL_COLUMNS, VIDEO_INFO_C
 from vlrlt.toy.camera import CameraKind, exposed_views, view_at
 from vlrlt.toy.make import ToyKitchen, is_test_video, make_renderer, make_script, make_toy_kitchen
 from vlrlt.toy.render import Renderer
-from vlrlt.toy.script import FPS, HEIGHT_PX, WIDTH_PX, Action, Script
+from vlrlt.toy.script import FPS, HEIGHT_PX, WIDTH_PX, Script, ScriptedAction
 from vlrlt.toy.world import COMBINATIONS, NOUN_CLASS, NOUNS, VERB_CLASS, VERBS, spoken, verb_instances
 from vlrlt.video.decode import open_decoder
 
@@ -222,7 +222,7 @@ def renderer_of(position: int) -> Renderer:
     return make_renderer(make_script(seed=seed, video_index=index), seed=seed, video_index=index)
 
 
-def first_action(scripts: list[Script], verb: str) -> tuple[Renderer, Script, Action]:
+def first_action(scripts: list[Script], verb: str) -> tuple[Renderer, Script, ScriptedAction]:
     for position, script in enumerate(scripts):
         for action in script.actions:
             if action.verb == verb:

@@ -14,7 +14,7 @@ Kind = Literal["evaluation", "quality and cost", "training"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class RecordedRun:
     """One file that a finished run has left."""
 
     name: str
@@ -26,14 +26,14 @@ class Run:
     """Of "quality and cost": task, arm, COST and quality. Of a training: step, metric and value."""
 
 
-def find_runs(folder: Path) -> tuple[Run, ...]:
+def find_runs(folder: Path) -> tuple[RecordedRun, ...]:
     """What a folder and those below it hold: of `vlrlt eval --json`, quality_cost.py, train_cost.py, and trainings."""
     files = sorted(path for pattern in ("**/*.json", "**/*.csv") for path in folder.glob(pattern))
     found = (run for path in files[:MAX_FILES] for run in _read(path, str(path.relative_to(folder))))
     return tuple(found)
 
 
-def _read(path: Path, name: str) -> Iterator[Run]:
+def _read(path: Path, name: str) -> Iterator[RecordedRun]:
     """Nothing of a file that is something else."""
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -55,10 +55,10 @@ def _last_json(text: str) -> Any:  # noqa: ANN401  whatever it holds
         return json.loads(text.strip().splitlines()[-1])
 
 
-def _result(name: str, said: Any) -> Iterator[Run]:  # noqa: ANN401
+def _result(name: str, said: Any) -> Iterator[RecordedRun]:  # noqa: ANN401
     rows = said.get("rows") if isinstance(said, dict) else said
     if isinstance(said, dict) and "benchmark" in said:
-        yield Run(name=name, kind="evaluation", metrics=dict(_numbers(said)))
+        yield RecordedRun(name=name, kind="evaluation", metrics=dict(_numbers(said)))
     elif (
         isinstance(rows, list) and rows and all(isinstance(row, dict) and "arm" in row and COST in row for row in rows)
     ):
@@ -71,7 +71,7 @@ def _result(name: str, said: Any) -> Iterator[Run]:  # noqa: ANN401
             }
             for row in rows
         ]
-        yield Run(name=name, kind="quality and cost", metrics={}, points=points)
+        yield RecordedRun(name=name, kind="quality and cost", metrics={}, points=points)
 
 
 def _numbers(said: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
@@ -83,7 +83,7 @@ def _numbers(said: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, f
             yield f"{prefix}{key}", float(value)
 
 
-def _training(name: str, lines: Sequence[Mapping[str, str]]) -> Iterator[Run]:
+def _training(name: str, lines: Sequence[Mapping[str, str]]) -> Iterator[RecordedRun]:
     """A CSV of Lightning's logger: a step column, and a value here and there in the others."""
     if not lines or "step" not in lines[0]:
         return
@@ -94,6 +94,6 @@ def _training(name: str, lines: Sequence[Mapping[str, str]]) -> Iterator[Run]:
         if metric not in ("step", "epoch") and value
     ]
     if points:
-        yield Run(
+        yield RecordedRun(
             name=name, kind="training", metrics={point["metric"]: point["value"] for point in points}, points=points
         )

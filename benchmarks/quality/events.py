@@ -22,7 +22,7 @@ from PIL import Image
 from quality.archive import GRID_FPS, Footage, changed_patches, grid_times
 from vlrlt.tokens.run_length import DENSE
 from vlrlt.toy.make import make_renderer, make_script
-from vlrlt.toy.script import Action, Gaze, Script
+from vlrlt.toy.script import Gaze, Script, ScriptedAction
 from vlrlt.types import ClipSpan, Float32Array, UInt8Array
 
 EventKind = Literal["full frame", "part of the frame", "toy kitchen"]
@@ -178,10 +178,10 @@ def example_vector(rgb_THWC: UInt8Array, embedder: BridgeEmbedder) -> Float32Arr
     return scaled_D
 
 
-def _neighbours(script: Script) -> list[Action]:
+def _neighbours(script: Script) -> list[ScriptedAction]:
     """The largest group of actions that one still camera sees, from two on if there are any; at most six."""
 
-    def group(anchor: Action) -> list[Action]:
+    def group(anchor: ScriptedAction) -> list[ScriptedAction]:
         rest = [
             action
             for action in script.actions

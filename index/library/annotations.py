@@ -16,7 +16,7 @@ import apsw
 
 from vlrlt.errors import AnnotationError, ConfigError
 from vlrlt.index.library.schema import mapped_errors
-from vlrlt.index.library.sidecars import MetadataValue, Sidecar, TimedText, is_sidecar, read_sidecar
+from vlrlt.index.library.sidecars import MetadataValue, Sidecar, is_sidecar, read_sidecar
 from vlrlt.index.library.words import content_words
 
 TEXT_HITS = 200
@@ -125,13 +125,6 @@ class Annotations:
             TextHit(video=os.fsdecode(path), start_s=start_s, end_s=end_s, text=line)
             for path, start_s, end_s, line in rows
         )
-
-    def texts_of(self, content_hash: str) -> tuple[TimedText, ...]:
-        """All lines of a video, by start."""
-        rows = self._rows(
-            "SELECT start_s, end_s, text FROM texts WHERE content_hash = ? ORDER BY start_s, id", (content_hash,)
-        )
-        return tuple(TimedText(start_s=start_s, end_s=end_s, text=text) for start_s, end_s, text in rows)
 
     def vocabulary(self, *, limit: int) -> tuple[str, ...]:
         """The commonest distinct lines of all videos."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vlrlt.errors import ConfigError
 from vlrlt.index.run.build import index_paths
-from vlrlt.index.run.model import choose_embedder
+from vlrlt.index.run.model_choice import choose_embedder
 from vlrlt.index.run.run_report import IndexProgress, IndexReport
 
 if TYPE_CHECKING:

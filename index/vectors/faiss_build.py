@@ -12,7 +12,7 @@ import numpy as np
 from vlrlt.index.library.catalog import Snapshot
 from vlrlt.index.vectors import faiss_base, selfcheck
 from vlrlt.index.vectors.faiss_base import Base, BaseFacts, Tuning
-from vlrlt.index.vectors.faiss_part import Part
+from vlrlt.index.vectors.faiss_part import IndexPart
 from vlrlt.index.vectors.plan import fits, plan_index
 from vlrlt.index.vectors.protocol import SAMPLE_VECTORS, Hits, PositionArray, evenly
 from vlrlt.index.vectors.stored import StoredVectors
@@ -104,7 +104,7 @@ def _tuned(base: Base, stored: StoredVectors, positions_R: PositionArray) -> Bas
     plan = base.facts.plan
     if plan.exact:
         return base.facts
-    part = Part(base.index, plan, positions_R, stored)
+    part = IndexPart(base.index, plan, positions_R, stored)
     queries = {"clip": selfcheck.clip_like(base.sample_SD), "text-like": selfcheck.text_like(base.sample_SD)}
     truth_QK = dict(
         zip(queries, np.split(selfcheck.true_hits(stored, np.concatenate([*queries.values()])), 2), strict=True)

@@ -15,7 +15,7 @@ from vlrlt.index.vectors.stored import StoredVectors
 from vlrlt.types import Float32Array
 
 
-class Part:
+class IndexPart:
     """An index that holds some of a snapshot's clips.
 
     Args:

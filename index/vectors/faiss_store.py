@@ -15,7 +15,7 @@ from vlrlt.index.library.catalog import Snapshot
 from vlrlt.index.vectors import faiss_base
 from vlrlt.index.vectors.faiss_base import BaseFacts
 from vlrlt.index.vectors.faiss_build import current_base, missing_from
-from vlrlt.index.vectors.faiss_part import Part
+from vlrlt.index.vectors.faiss_part import IndexPart
 from vlrlt.index.vectors.plan import plan_index
 from vlrlt.index.vectors.protocol import Hits, Mask, PositionArray, StoreInfo, best
 from vlrlt.index.vectors.stored import StoredVectors
@@ -36,7 +36,7 @@ class FaissStore:
     def __init__(self, library_dir: Path, snapshot: Snapshot) -> None:
         self._stored = StoredVectors(library_dir, snapshot)
         base, positions_R = current_base(library_dir, snapshot, self._stored)
-        self._base = Part(base.index, base.facts.plan, positions_R, self._stored)
+        self._base = IndexPart(base.index, base.facts.plan, positions_R, self._stored)
         self._fresh = _exact_part(self._stored, missing_from(positions_R, len(self)))
         self._num_probes = base.facts.tuning.num_probes
         self.sample_SD = base.sample_SD
@@ -75,9 +75,9 @@ def _info(facts: BaseFacts) -> StoreInfo:
     return StoreInfo(kind=plan.factory, reason=f"{plan.reason}{lists}", recall_at_10=tuning.recall_at_10)
 
 
-def _exact_part(stored: StoredVectors, positions_R: PositionArray) -> Part:
+def _exact_part(stored: StoredVectors, positions_R: PositionArray) -> IndexPart:
     """An exact index of a few clips."""
     plan, vectors_RD = plan_index(0), stored.at(positions_R, verified=True)
     index = faiss_base.new_index(plan, embed_dim=stored.embed_dim, training_MD=vectors_RD)
     faiss_base.add_rows(index, plan, vectors_RD)
-    return Part(index, plan, positions_R, stored)
+    return IndexPart(index, plan, positions_R, stored)

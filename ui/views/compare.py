@@ -10,7 +10,7 @@ import streamlit as st
 from vlrlt.ui import page
 from vlrlt.ui.charts import charted
 from vlrlt.ui.launch import RUNS_VARIABLE
-from vlrlt.ui.runs import COST, Kind, Run, find_runs
+from vlrlt.ui.runs import COST, Kind, RecordedRun, find_runs
 
 MAX_CHOSEN = 6
 FORGET_S = 10.0
@@ -35,11 +35,11 @@ def show() -> None:
 
 
 @st.cache_resource(ttl=FORGET_S, show_spinner=False)
-def _find(folder: Path) -> tuple[Run, ...]:
+def _find(folder: Path) -> tuple[RecordedRun, ...]:
     return find_runs(folder)
 
 
-def _chosen(runs: Sequence[Run], kind: Kind, title: str) -> list[Run]:
+def _chosen(runs: Sequence[RecordedRun], kind: Kind, title: str) -> list[RecordedRun]:
     """Those of a kind that the visitor wants beside each other."""
     known = {run.name: run for run in runs if run.kind == kind}
     if not known:
@@ -58,7 +58,7 @@ def _chosen(runs: Sequence[Run], kind: Kind, title: str) -> list[Run]:
     return [known[name] for name in names]
 
 
-def _show_evaluations(runs: Sequence[Run]) -> None:
+def _show_evaluations(runs: Sequence[RecordedRun]) -> None:
     """One row for each number, one column for each run."""
     metrics = list(dict.fromkeys(metric for run in runs for metric in run.metrics))
     rows = [
@@ -68,7 +68,7 @@ def _show_evaluations(runs: Sequence[Run]) -> None:
         st.dataframe(rows, hide_index=True, alt="Numbers of the chosen evaluations, side by side")
 
 
-def _show_quality_cost(run: Run) -> None:
+def _show_quality_cost(run: RecordedRun) -> None:
     """One picture for each task: the cheapest on the left, the best on top."""
     st.text(page.readable(run.name))
     tasks = list(dict.fromkeys(point["task"] for point in run.points))
@@ -92,7 +92,7 @@ def _show_quality_cost(run: Run) -> None:
     st.altair_chart(chart, height=420, alt="Quality against cost of each arm")
 
 
-def _show_trainings(runs: Sequence[Run]) -> None:
+def _show_trainings(runs: Sequence[RecordedRun]) -> None:
     """Curves of one metric of all chosen runs."""
     metrics = sorted({point["metric"] for run in runs for point in run.points})
     if not metrics:

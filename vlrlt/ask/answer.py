@@ -14,7 +14,7 @@ Engine = Literal["retrieval", "vlm"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class PossibleAnswer:
     """One possible answer of several."""
 
     text: str
@@ -42,7 +42,7 @@ class Answer:
     """What the answer rests on."""
     closest: tuple[Moment, ...] = ()
     """Of what was not found: the moments that come nearest to it. They are no evidence."""
-    candidates: tuple[Candidate, ...] = field(default=())
+    candidates: tuple[PossibleAnswer, ...] = field(default=())
     """The possible answers in order, where the question is a choice."""
     searched_vectors: int
     searched_videos: int

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vlrlt.ask.answer import Answer, Candidate, where_and_when
+from vlrlt.ask.answer import Answer, PossibleAnswer, where_and_when
 from vlrlt.ask.grammar import Kind
 from vlrlt.ask.question import Question
 from vlrlt.errors import ConfigError
@@ -217,7 +217,7 @@ class _Answering:
             best = (matches or nearest)[:1]
             ranked.append((best[0].confidence or 0.0 if best else 0.0, option, best))
         ranked.sort(key=lambda entry: -entry[0])
-        candidates = tuple(Candidate(text=option, confidence=sure) for sure, option, _ in ranked)
+        candidates = tuple(PossibleAnswer(text=option, confidence=sure) for sure, option, _ in ranked)
         # One of so many options or none: each is that much less likely to begin with than when it is asked for alone.
         needed = len(ranked) / (len(ranked) + 1)
         shown = [(option, best[0]) for sure, option, best in ranked if best and _is_shown(best[0], sure, needed)]
@@ -244,7 +244,7 @@ class _Answering:
         if not ranked:
             return self._nothing(self._moments()[1])
         ranked.sort(key=lambda entry: -entry[0])
-        candidates = tuple(Candidate(text=phrase, confidence=sure) for sure, phrase, _ in ranked)
+        candidates = tuple(PossibleAnswer(text=phrase, confidence=sure) for sure, phrase, _ in ranked)
         names = ", ".join(phrase for _, phrase, _ in ranked[:NUM_CITATIONS])
         citations = tuple(moment for _, _, moment in ranked)
         return self._answer(names, found=True, value=ranked[0][1], citations=citations, candidates=candidates)
@@ -321,7 +321,7 @@ class _Answering:
         value: str | float | None = None,
         citations: Sequence[Moment] = (),
         closest: Sequence[Moment] = (),
-        candidates: tuple[Candidate, ...] = (),
+        candidates: tuple[PossibleAnswer, ...] = (),
     ) -> Answer:
         coverage = self._searcher.coverage(self._within)
         return Answer(

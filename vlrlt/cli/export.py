@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vlrlt.cli.request import takes_request
 from vlrlt.cli.root import Device, Force, Json, Model, app
+from vlrlt.cli.search_options import takes_request
 from vlrlt.errors import ConfigError
 
 if TYPE_CHECKING:

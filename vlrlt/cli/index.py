@@ -81,7 +81,7 @@ def index(  # noqa: PLR0913  one for each option
     from vlrlt.index.run.control import is_paused
     from vlrlt.index.run.encode import MAX_TOKENS
     from vlrlt.index.run.estimate import estimate
-    from vlrlt.index.run.model import choose_embedder
+    from vlrlt.index.run.model_choice import choose_embedder
     from vlrlt.progress import index_progress
     from vlrlt.service.jobs import end_with_the_server
 

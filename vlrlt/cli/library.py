@@ -47,7 +47,7 @@ def watch(
     Example: vlrlt watch /mnt/camera --library lib
     """
     from vlrlt.index.run.build import index_paths
-    from vlrlt.index.run.model import choose_embedder
+    from vlrlt.index.run.model_choice import choose_embedder
     from vlrlt.index.run.watch import changes
     from vlrlt.progress import index_progress
 
@@ -105,7 +105,7 @@ def use(
 
     Example: vlrlt index ~/Videos --library lib --model ViT-B-16/openai && vlrlt use ViT-B-16/openai --library lib
     """
-    from vlrlt.index.run.model import use_model
+    from vlrlt.index.run.model_choice import use_model
 
     chosen = use_model(library, model, forget_others=forget_others)
     typer.echo(f"{chosen.model} answers searches now")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlrlt.cli.request import takes_request
 from vlrlt.cli.root import SOME_FAILED, Device, Json, LibraryDir, Model, app, given, notify
+from vlrlt.cli.search_options import takes_request
 
 if TYPE_CHECKING:
     from vlrlt.service import SearchResult

@@ -12,7 +12,7 @@ import numpy as np
 from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos
 from vlrlt.errors import AnnotationError, CorruptVideoError, DecodeError
 from vlrlt.types import Float64Array
-from vlrlt.video.chunks import OVERLAP_TOLERANCE_S, Chunk, list_chunks, read_frames
+from vlrlt.video.chunks import OVERLAP_TOLERANCE_S, ChunkFile, list_chunks, read_frames
 from vlrlt.video.decode import DecoderName, open_decoder
 
 ProblemKind = Literal["missing", "unreadable", "past the end", "gap", "overlap"]
@@ -21,7 +21,7 @@ END_TOLERANCE_S = 0.5
 
 
 @dataclass(frozen=True)
-class Problem:
+class DataProblem:
     """One thing that is wrong."""
 
     kind: ProblemKind
@@ -36,7 +36,7 @@ def check_dataset(
     decoder: DecoderName = "decord",
     num_decoded: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
-) -> tuple[Problem, ...]:
+) -> tuple[DataProblem, ...]:
     """Look for every video, decode the first and the last frame of every file and chunk, compare spans with durations.
 
     An unreadable chunk hides no other problem of its video. Damage between the first and the last frame is found by
@@ -52,7 +52,7 @@ def check_dataset(
     by_video: dict[str, list[CaptionedSpan]] = {}
     for span in spans:
         by_video.setdefault(span.video_id, []).append(span)
-    problems: list[Problem] = []
+    problems: list[DataProblem] = []
     for done, (video_id, of_video) in enumerate(by_video.items(), start=1):
         problems += _check_video(dataset, video_id, of_video, decoder)
         problems += _check_spans(dataset, of_video, decoder, num_decoded)
@@ -63,13 +63,13 @@ def check_dataset(
 
 def _check_video(
     dataset: CaptionedVideos, video_id: str, spans: Sequence[CaptionedSpan], decoder: DecoderName
-) -> Iterator[Problem]:
+) -> Iterator[DataProblem]:
     try:
         path = dataset.video_path(video_id)
-        chunks = list_chunks(path) if path.is_dir() else (Chunk(0, path),)
+        chunks = list_chunks(path) if path.is_dir() else (ChunkFile(0, path),)
     except (AnnotationError, DecodeError) as error:
         kind: ProblemKind = "missing" if isinstance(error, AnnotationError) else "unreadable"
-        yield Problem(kind, f"{error} ({len(spans)} spans)")
+        yield DataProblem(kind, f"{error} ({len(spans)} spans)")
         return
     end_s = 0.0
     for chunk, following_s in zip(chunks, (*(chunk.start_s for chunk in chunks[1:]), math.inf), strict=True):
@@ -77,16 +77,18 @@ def _check_video(
             end_s = chunk.start_s + _read(decoder, chunk.path)
         except DecodeError as error:
             num_spans = sum(_meets(span, chunk.start_s, following_s) for span in spans)
-            yield Problem("unreadable", f"{error} ({num_spans} spans)")
+            yield DataProblem("unreadable", f"{error} ({num_spans} spans)")
             end_s = following_s
         if math.isfinite(following_s) and following_s - end_s > END_TOLERANCE_S:
-            yield Problem("gap", f"{chunk.path} ends at {end_s:.2f} s, the next chunk begins at {following_s} s")
+            yield DataProblem("gap", f"{chunk.path} ends at {end_s:.2f} s, the next chunk begins at {following_s} s")
         if end_s - following_s > OVERLAP_TOLERANCE_S:
-            yield Problem("overlap", f"{chunk.path} ends at {end_s:.2f} s, the next chunk begins at {following_s} s")
+            yield DataProblem(
+                "overlap", f"{chunk.path} ends at {end_s:.2f} s, the next chunk begins at {following_s} s"
+            )
     for span in spans:
         last_s = span.start_s if span.stop_s is None else span.stop_s
         if span.start_s >= end_s or last_s > end_s + END_TOLERANCE_S:
-            yield Problem(
+            yield DataProblem(
                 "past the end",
                 f"{span.span_id}: [{span.start_s}, {span.stop_s}) s of {path}, which lasts {end_s:.2f} s",
             )
@@ -94,7 +96,7 @@ def _check_video(
 
 def _check_spans(
     dataset: CaptionedVideos, spans: Sequence[CaptionedSpan], decoder: DecoderName, num_decoded: int
-) -> Iterator[Problem]:
+) -> Iterator[DataProblem]:
     """Decode inside some spans of a video; what is wrong with the file itself has been said already."""
     in_order = sorted(spans, key=lambda span: span.start_s)
     for place in np.linspace(0, len(spans) - 1, min(num_decoded, len(spans))).round().astype(int):
@@ -104,7 +106,7 @@ def _check_spans(
             read_frames(path, partial(_three_times, span), backend=decoder)
         except CorruptVideoError as error:
             if error.stage == "decode":
-                yield Problem("unreadable", f"{span.span_id}: [{span.start_s}, {span.stop_s}) s of {error}")
+                yield DataProblem("unreadable", f"{span.span_id}: [{span.start_s}, {span.stop_s}) s of {error}")
         except (AnnotationError, DecodeError):
             return
 

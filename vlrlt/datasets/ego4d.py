@@ -143,7 +143,7 @@ class _Clip(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Question:
+class McqQuestion:
     """Which of five clips does a text describe?"""
 
     query: str
@@ -171,7 +171,7 @@ class EgoMCQ(CaptionedVideos):
         """The questions."""
         return ("test",)
 
-    def questions(self) -> tuple[Question, ...]:
+    def questions(self) -> tuple[McqQuestion, ...]:
         """All questions, in file order.
 
         Raises:
@@ -191,12 +191,12 @@ class EgoMCQ(CaptionedVideos):
         """The file of a video, or its folder of chunks."""
         return find_video(video_id, (self.videos_dir,))
 
-    def _question(self, name: str, item: Any) -> Question:  # noqa: ANN401 - JSON
+    def _question(self, name: str, item: Any) -> McqQuestion:  # noqa: ANN401 - JSON
         try:
             choices = tuple(
                 _choice(f"{name}:{place}", item["choices"][str(place)]) for place in range(len(item["choices"]))
             )
-            question = Question(query=str(item["query"]["clip_text"]), choices=choices, answer=int(item["answer"]))
+            question = McqQuestion(query=str(item["query"]["clip_text"]), choices=choices, answer=int(item["answer"]))
             types = int(item["types"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise AnnotationError(f"{self.questions_file}: question {name} is not as published: {error!r}") from error

@@ -26,7 +26,7 @@ from rich.text import Text
 from vlrlt import __version__
 from vlrlt.datasets.base import Split
 from vlrlt.datasets.epic import EpicData, Narration
-from vlrlt.demo.report import Answer, DemoReport, Question, Variant, draw_contact_sheet, render_html
+from vlrlt.demo.page import DemoHit, DemoQuery, DemoReport, Variant, draw_contact_sheet, render_html
 from vlrlt.embed import DEFAULT_MODEL, Embedder, load_embedder
 from vlrlt.errors import ConfigError, LibraryError
 from vlrlt.evaluate.embeddings import EncodeOptions
@@ -167,19 +167,19 @@ def choose_questions(data: WholeArchive) -> list[tuple[str, str]]:
     return [*wishes, *(action for action, _ in counts.most_common() if action not in wishes)][:NUM_QUESTIONS]
 
 
-def _ask(service: Library, data: WholeArchive, verb: str, noun: str) -> Question:
+def _ask(service: Library, data: WholeArchive, verb: str, noun: str) -> DemoQuery:
     """Search, and look up what the annotations say of each answer."""
     verbs, nouns = data.verb_classes(), data.noun_classes()
     text = f"{verb.replace('-', ' ')} {spoken(noun)}"
     narrations = data.narrations("test")
     wanted = [n for n in narrations if (verbs[n.verb_class], nouns[n.noun_class]) == (verb, noun)]
     hits = service.search(SearchRequest(text=(text,), k=NUM_ANSWERS, tail=True)).hits
-    return Question(
+    return DemoQuery(
         text=text,
         num_actions=len(wanted),
         num_found=sum(any(is_shown(action, hit) for hit in hits) for action in wanted),
         answers=tuple(
-            Answer(
+            DemoHit(
                 moment=hit,
                 action=_most_shown([n for n in wanted if is_shown(n, hit)] or narrations, hit),
                 right=any(is_shown(n, hit) for n in wanted),
@@ -243,7 +243,7 @@ def _table(console: Console, *columns: str, right_from: int) -> Table:
     return table
 
 
-def _show_questions(questions: Sequence[Question], console: Console) -> None:
+def _show_questions(questions: Sequence[DemoQuery], console: Console) -> None:
     console.print(f"3. Asking {len(questions)} queries; the annotations tell which answers are right")
     table = _table(console, "query", "video", "time", "annotated there", "right", "score", right_from=5)
     for question in questions:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlrlt.datasets.base import CaptionedSpan
-from vlrlt.datasets.ego4d import EgoMCQ, Question
+from vlrlt.datasets.ego4d import EgoMCQ, McqQuestion
 from vlrlt.embed import Embedder
 from vlrlt.errors import AnnotationError
 from vlrlt.evaluate.embeddings import EncodeOptions, embed_spans, embed_texts
@@ -86,7 +86,7 @@ class EgoMCQBenchmark:
             for row in spread(len(questions))
         ]
 
-    def _questions(self) -> tuple[Question, ...]:
+    def _questions(self) -> tuple[McqQuestion, ...]:
         questions = self.data.questions()
         counts = {len(question.choices) for question in questions}
         if len(counts) > 1:
@@ -98,6 +98,6 @@ def _clip(span: CaptionedSpan) -> tuple[str, float, float | None]:
     return span.video_id, span.start_s, span.stop_s
 
 
-def _names(questions: tuple[Question, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _names(questions: tuple[McqQuestion, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     rows = tuple(question.choices[0].span_id.rpartition(":")[0] for question in questions)
     return rows, tuple(str(place) for place in range(len(questions[0].choices)))

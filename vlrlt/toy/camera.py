@@ -28,7 +28,7 @@ _WALK_PX = 150.0
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class CameraView:
     """Where the camera points: the scene point in the middle of the frame, the zoom, and how far the head is tilted."""
 
     x: float
@@ -37,7 +37,7 @@ class View:
     roll_deg: float = 0.0
 
 
-def view_at(script: Script, time_s: float) -> View:
+def view_at(script: Script, time_s: float) -> CameraView:
     """The camera's view at a time of the video."""
     x, y, bob = _gaze(script, time_s)
     waves = [
@@ -46,13 +46,13 @@ def view_at(script: Script, time_s: float) -> View:
     sway = script.sway_px
     x += sway * (0.7 * waves[0] + 0.3 * waves[1])
     y += sway * (0.6 * waves[2] + 0.3 * waves[3]) + bob
-    view = View(x, y, script.zoom * (1 + 0.004 * waves[4]))
+    view = CameraView(x, y, script.zoom * (1 + 0.004 * waves[4]))
     if script.head is not None:
         return _on_a_head(view, script, script.head, time_s)
-    return View(x, max(y, HEIGHT_PX / 2 / script.zoom + 4), view.zoom)
+    return CameraView(x, max(y, HEIGHT_PX / 2 / script.zoom + 4), view.zoom)
 
 
-def exposed_views(script: Script, time_s: float) -> list[View]:
+def exposed_views(script: Script, time_s: float) -> list[CameraView]:
     """The views whose mean is the picture at a time: one, unless the camera moves while the picture is exposed."""
     first = view_at(script, time_s)
     if script.head is None:
@@ -91,7 +91,7 @@ def draw_head_motion(rng: np.random.Generator, script: Script) -> HeadMotion:
     )
 
 
-def _on_a_head(view: View, script: Script, head: HeadMotion, time_s: float) -> View:
+def _on_a_head(view: CameraView, script: Script, head: HeadMotion, time_s: float) -> CameraView:
     wave = [math.sin(math.tau * hertz * time_s + phase) for hertz, phase in zip(_DRIFT_HZ, head.phases, strict=True)]
     walk = _walk_share(script.gazes, time_s)
     step = math.tau * head.step_hz * time_s + head.phases[0]
@@ -106,7 +106,7 @@ def _on_a_head(view: View, script: Script, head: HeadMotion, time_s: float) -> V
     zoom = view.zoom * (1 + head.lean * (0.7 * wave[6] + 0.3 * wave[7]))
     roll_deg = head.roll_deg * (0.6 * wave[7] + 0.4 * wave[8]) + walk * 1.5 * math.sin(step / 2)
     reach_x, reach_y = WIDTH_PX / 2 / zoom + 12, HEIGHT_PX / 2 / zoom + 12
-    return View(min(max(x, reach_x), script.kitchen.width_px - reach_x), max(y, reach_y), zoom, roll_deg)
+    return CameraView(min(max(x, reach_x), script.kitchen.width_px - reach_x), max(y, reach_y), zoom, roll_deg)
 
 
 def _walk_share(gazes: tuple[Gaze, ...], time_s: float) -> float:

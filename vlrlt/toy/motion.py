@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from vlrlt.toy.fixtures import Item
 from vlrlt.toy.paint import Point
-from vlrlt.toy.script import Action, Prop
+from vlrlt.toy.script import Prop, ScriptedAction
 from vlrlt.toy.sprites import GEOMETRY
 from vlrlt.toy.stage import (
     CUT_SHARE,
@@ -33,12 +33,12 @@ from vlrlt.toy.stage import (
 _Part = TypeVar("_Part")
 
 
-def action_items(art: Art, action: Action, progress: float) -> list[Item]:
+def action_items(art: Art, action: ScriptedAction, progress: float) -> list[Item]:
     """Everything that an action paints over the backdrop, in painting order."""
     return _MOTIONS[action.verb](art, action, progress)
 
 
-def _foot(art: Art, action: Action) -> Point:
+def _foot(art: Art, action: ScriptedAction) -> Point:
     spot = art.kitchen.spots[_needed(action.spot)]
     return spot.x, spot.y
 
@@ -49,11 +49,11 @@ def _needed(value: _Part | None) -> _Part:
     return value
 
 
-def _prop(action: Action) -> Prop:
+def _prop(action: ScriptedAction) -> Prop:
     return _needed(action.prop)
 
 
-def _take(art: Art, action: Action, progress: float) -> list[Item]:
+def _take(art: Art, action: ScriptedAction, progress: float) -> list[Item]:
     prop, foot, left = _prop(action), _foot(art, action), action.left_handed
     grip = grip_point(prop, foot, left=left)
     if progress < 0.42:
@@ -64,11 +64,11 @@ def _take(art: Art, action: Action, progress: float) -> list[Item]:
     return held(art, action, prop, arc(foot, gone, share, lift=62), left=left, angle_deg=(8 if left else -8) * share)
 
 
-def _put(art: Art, action: Action, progress: float) -> list[Item]:
+def _put(art: Art, action: ScriptedAction, progress: float) -> list[Item]:
     return _take(art, action, 1.0 - progress)
 
 
-def _open(art: Art, action: Action, progress: float) -> list[Item]:
+def _open(art: Art, action: ScriptedAction, progress: float) -> list[Item]:
     name, left = _needed(action.fixture), action.left_handed
     opened = span(progress, 0.28, 0.78)
     handle = art.fixtures.handle(name, opened)
@@ -82,11 +82,11 @@ def _open(art: Art, action: Action, progress: float) -> list[Item]:
     return [*items, hand(art, action, "open", at, left=left)]
 
 
-def _close(art: Art, action: Action, progress: float) -> list[Item]:
+def _close(art: Art, action: ScriptedAction, progress: float) -> list[Item]:
     return _open(art, action, 1.0 - progress)
 
 
-def _switch(art: Art, action: Action, progress: float, *, on: bool) -> list[Item]:
+def _switch(art: Art, action: ScriptedAction, progress: float, *, on: bool) -> list[Item]:
     left = action.left_handed
     running = span(progress, 0.44, 0.62) if on else 1.0 - span(progress, 0.44, 0.62)
     if action.fixture is None:
@@ -110,11 +110,11 @@ def _switch(art: Art, action: Action, progress: float, *, on: bool) -> list[Item
     return [*items, hand(art, action, "point", (at[0], at[1] - press), left=left, twist_deg=twist)]
 
 
-def _turn_on(art: Art, action: Action, progress: float) -> list[Item]:
+def _turn_on(art: Art, action: ScriptedAction, progress: float) -> list[Item]:
     return _switch(art, action, progress, on=True)
 
 
-def _turn_off(art: Art, action: Action, progress: float) -> list[Item]:
+def _turn_off(art: Art, action: ScriptedAction, progress: float) -> list[Item]:
     return _switch(art, action, progress, on=False)
 
 
@@ -150,7 +150,7 @@ def steam_items(art: Art, prop: Prop, foot: Point, time_s: float, *, strength: f
     return items
 
 
-def _wash(art: Art, action: Action, progress: float) -> list[Item]:
+def _wash(art: Art, action: ScriptedAction, progress: float) -> list[Item]:
     tap = art.kitchen.fixtures["tap"]
     prop = _prop(action)
     items = art.fixtures.items("tap", opened=0.0, running=1.0) + stream_items(art, progress * 3.0, strength=1.0)
@@ -172,7 +172,7 @@ def _wash(art: Art, action: Action, progress: float) -> list[Item]:
     return items
 
 
-def _cut(art: Art, action: Action, progress: float) -> list[Item]:
+def _cut(art: Art, action: ScriptedAction, progress: float) -> list[Item]:
     prop, foot = _prop(action), _foot(art, action)
     reach = GEOMETRY[prop.look.noun].half_width
     middle = GEOMETRY[prop.look.noun].mouth[1]
@@ -189,7 +189,7 @@ def _cut(art: Art, action: Action, progress: float) -> list[Item]:
     return [*pictures, *_knife_items(art, action, blade, angle_deg=52)]
 
 
-def _knife_items(art: Art, action: Action, blade: Point, *, angle_deg: float) -> list[Item]:
+def _knife_items(art: Art, action: ScriptedAction, blade: Point, *, angle_deg: float) -> list[Item]:
     """A knife whose blade is at a point, in the right fist."""
     knife = art.kitchen.looks["knife"][0]
     dx, dy = turned((-34.0, -22.0), angle_deg)
@@ -199,7 +199,7 @@ def _knife_items(art: Art, action: Action, blade: Point, *, angle_deg: float) ->
     return [thing(art, prop, foot, angle_deg=angle_deg), hand(art, action, "fist", at, left=False)]
 
 
-def _pour(art: Art, action: Action, progress: float) -> list[Item]:
+def _pour(art: Art, action: ScriptedAction, progress: float) -> list[Item]:
     prop, foot = _prop(action), _foot(art, action)
     vessel = _needed(action.target)
     kind = {"milk": "milk", "oil": "oil", "kettle": "water"}[prop.look.noun]
@@ -236,7 +236,7 @@ def _pour(art: Art, action: Action, progress: float) -> list[Item]:
     ]
 
 
-def _stir(art: Art, action: Action, progress: float) -> list[Item]:
+def _stir(art: Art, action: ScriptedAction, progress: float) -> list[Item]:
     prop, foot = _prop(action), _foot(art, action)
     spoon = Prop(art.kitchen.looks["spoon"][0])
     dx, dy = GEOMETRY[prop.look.noun].mouth
@@ -255,7 +255,7 @@ def _stir(art: Art, action: Action, progress: float) -> list[Item]:
     return [*items, *held(art, action, spoon, at_foot, left=False, angle_deg=angle)]
 
 
-def _peel(art: Art, action: Action, progress: float) -> list[Item]:
+def _peel(art: Art, action: ScriptedAction, progress: float) -> list[Item]:
     prop, foot = _prop(action), _foot(art, action)
     reach = GEOMETRY[prop.look.noun].half_width
     worked = min(1.0, max(0.0, (progress - 0.24) / 0.56))
@@ -283,7 +283,7 @@ def _peel(art: Art, action: Action, progress: float) -> list[Item]:
     return [*items, *gripped(art, action, parts, holding, left=True), *_knife_items(art, action, blade, angle_deg=26)]
 
 
-def _shake(art: Art, action: Action, progress: float) -> list[Item]:
+def _shake(art: Art, action: ScriptedAction, progress: float) -> list[Item]:
     prop, foot, left = _prop(action), _foot(art, action), action.left_handed
     if progress < 0.16 or progress > 0.9:
         reach = span(progress, 0.0, 0.16) if progress < 0.5 else 1 - span(progress, 0.9, 1.0)
@@ -305,7 +305,7 @@ def _shake(art: Art, action: Action, progress: float) -> list[Item]:
     return [*items, *held(art, action, prop, at_foot, left=left, angle_deg=tipped + 14 * swing)]
 
 
-def _squeeze(art: Art, action: Action, progress: float) -> list[Item]:
+def _squeeze(art: Art, action: ScriptedAction, progress: float) -> list[Item]:
     prop, foot = _prop(action), _foot(art, action)
     juice = JUICE_OF[prop.look.noun]
     items: list[Item] = []
@@ -338,7 +338,7 @@ def _squeeze(art: Art, action: Action, progress: float) -> list[Item]:
     return [*items, *gripped(art, action, gripped(art, action, picture, left_at, left=True), right_at, left=False)]
 
 
-def _throw(art: Art, action: Action, progress: float) -> list[Item]:
+def _throw(art: Art, action: ScriptedAction, progress: float) -> list[Item]:
     prop, left = _prop(action), action.left_handed
     rubbish = art.kitchen.fixtures["bin"]
     side = -1.0 if left else 1.0
@@ -363,7 +363,7 @@ def _throw(art: Art, action: Action, progress: float) -> list[Item]:
     return [*items, front, hand(art, action, "open", at, left=left)]
 
 
-_MOTIONS: dict[str, Callable[[Art, Action, float], list[Item]]] = {
+_MOTIONS: dict[str, Callable[[Art, ScriptedAction, float], list[Item]]] = {
     "take": _take,
     "put": _put,
     "open": _open,

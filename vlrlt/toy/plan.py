@@ -10,7 +10,7 @@ import numpy as np
 
 from vlrlt.toy.kitchen import Kitchen, Look
 from vlrlt.toy.narrate import say
-from vlrlt.toy.script import FPS, HEIGHT_PX, WIDTH_PX, Action, Gaze, Level, Prop, Script, Snapshot
+from vlrlt.toy.script import FPS, HEIGHT_PX, WIDTH_PX, Gaze, Level, Prop, SceneState, Script, ScriptedAction
 from vlrlt.toy.world import COMBINATIONS, MOVABLE, VERB_BY_KEY
 
 _OPEN_SPOTS = ("prep_side", "drain", "counter_0", "counter_1", "counter_2")
@@ -57,7 +57,7 @@ class _Planner:
         self._held: list[Look] = []
         self._counts: Counter[str] = Counter()
         self._combination_counts: Counter[tuple[str, tuple[str, ...]]] = Counter()
-        self._snapshots: list[Snapshot] = []
+        self._snapshots: list[SceneState] = []
         self._gazes: list[Gaze] = []
         self._focus = (0.0, 0.0)
 
@@ -66,7 +66,7 @@ class _Planner:
         self._furnish()
         first = self._kitchen.fixtures["tap"]
         self._focus = (first.focus_x, first.focus_y)
-        actions: list[Action] = []
+        actions: list[ScriptedAction] = []
         now_s = 0.0
         while True:
             stage = self._choose(first=not actions)
@@ -238,7 +238,7 @@ class _Planner:
             self._props[spot] = prop
 
     def _note(self, start_s: float, *, busy: frozenset[str] = frozenset()) -> None:
-        snapshot = Snapshot(start_s, dict(self._props), dict(self._levels), busy)
+        snapshot = SceneState(start_s, dict(self._props), dict(self._levels), busy)
         if self._snapshots and self._snapshots[-1].start_s == start_s:
             self._snapshots.pop()
         self._snapshots.append(snapshot)
@@ -256,7 +256,7 @@ class _Planner:
         self._focus = (x, y)
         return now_s + gap_s
 
-    def _perform(self, stage: _Stage, start_s: float, stop_s: float) -> Action:
+    def _perform(self, stage: _Stage, start_s: float, stop_s: float) -> ScriptedAction:
         rng = self._rng
         self._note(start_s, busy=frozenset(name for name in (stage.spot, stage.fixture) if name is not None))
         if stage.spot is not None:
@@ -270,7 +270,7 @@ class _Planner:
         self._combination_counts[stage.verb, stage.nouns] += 1
         looks = tuple(prop.look for prop in (stage.prop, stage.target) if prop is not None)
         right_only = stage.verb in _TWO_FISTED or stage.nouns[0] in _HANDLED_ON_RIGHT
-        return Action(
+        return ScriptedAction(
             verb=stage.verb,
             nouns=stage.nouns,
             words=say(rng, stage.verb, stage.nouns, looks),

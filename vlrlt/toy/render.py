@@ -5,13 +5,13 @@ import math
 import numpy as np
 from PIL import Image, ImageChops
 
-from vlrlt.toy.camera import View, exposed_views
+from vlrlt.toy.camera import CameraView, exposed_views
 from vlrlt.toy.fixtures import FixtureArt, Item
 from vlrlt.toy.hands import draw_hands
 from vlrlt.toy.kitchen import Look
 from vlrlt.toy.motion import action_items, steam_items, stream_items
 from vlrlt.toy.scene import draw_panorama
-from vlrlt.toy.script import FPS, HEIGHT_PX, WIDTH_PX, HeadMotion, Prop, Script, Snapshot
+from vlrlt.toy.script import FPS, HEIGHT_PX, WIDTH_PX, HeadMotion, Prop, SceneState, Script
 from vlrlt.toy.sprites import SpriteBox
 from vlrlt.toy.stage import Art, resting
 
@@ -29,7 +29,7 @@ class Renderer:
         self._art = Art(kitchen, SpriteBox(), FixtureArt(kitchen), hands)
         self._panorama = draw_panorama(kitchen, rng)
         self._backdrop = self._panorama
-        self._backdrop_of: Snapshot | None = None
+        self._backdrop_of: SceneState | None = None
         self._vignette = _vignette(kitchen.style.light)
 
     def frame(self, time_s: float) -> Image.Image:
@@ -49,7 +49,7 @@ class Renderer:
         head = self._script.head
         return lit if head is None else _with_noise(lit, head, round(time_s * FPS))
 
-    def _moving_items(self, snapshot: Snapshot, time_s: float, view: View) -> list[Item]:
+    def _moving_items(self, snapshot: SceneState, time_s: float, view: CameraView) -> list[Item]:
         art = self._art
         items: list[Item] = []
         tap = art.kitchen.fixtures["tap"]
@@ -65,7 +65,7 @@ class Renderer:
             items += action_items(art, action, progress)
         return items
 
-    def _draw_backdrop(self, snapshot: Snapshot) -> Image.Image:
+    def _draw_backdrop(self, snapshot: SceneState) -> Image.Image:
         art = self._art
         canvas = self._panorama.copy()
         items: list[tuple[float, list[Item]]] = []
@@ -124,7 +124,7 @@ def _draw(canvas: Image.Image, item: Item, left: int, top: int) -> None:
     canvas.paste(layer.convert("RGB"), (box[0], box[1]), mask)
 
 
-def _bounds(views: list[View]) -> tuple[int, int, int, int]:
+def _bounds(views: list[CameraView]) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of the part of the scene that some views see."""
     edges = []
     for view in views:
@@ -151,7 +151,7 @@ def _with_noise(picture: Image.Image, head: HeadMotion, frame: int) -> Image.Ima
     return Image.fromarray(noisy_HWC.round().clip(0, 255).astype(np.uint8))
 
 
-def _through_camera(canvas: Image.Image, view: View, left: int, top: int) -> Image.Image:
+def _through_camera(canvas: Image.Image, view: CameraView, left: int, top: int) -> Image.Image:
     half_w, half_h = WIDTH_PX / 2 / view.zoom, HEIGHT_PX / 2 / view.zoom
     x, y = view.x - left, view.y - top
     if view.roll_deg:

@@ -35,7 +35,7 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class ScriptedAction:
     """One narrated action, `[start_s, stop_s)`, and all that is needed to draw it."""
 
     verb: str
@@ -58,7 +58,7 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class SceneState:
     """The kitchen from `start_s` on: what stands where; `busy` names what the running action draws itself."""
 
     start_s: float
@@ -114,8 +114,8 @@ class Script:
     video_id: str
     kitchen: Kitchen
     num_frames: int
-    actions: tuple[Action, ...]
-    snapshots: tuple[Snapshot, ...]
+    actions: tuple[ScriptedAction, ...]
+    snapshots: tuple[SceneState, ...]
     gazes: tuple[Gaze, ...]
     zoom: float
     sway_px: float
@@ -128,7 +128,7 @@ class Script:
         """Length of the video in seconds."""
         return self.num_frames / FPS
 
-    def snapshot_at(self, time_s: float) -> Snapshot:
+    def snapshot_at(self, time_s: float) -> SceneState:
         """The kitchen's state at a time of the video."""
         current = self.snapshots[0]
         for snapshot in self.snapshots:
@@ -137,7 +137,7 @@ class Script:
             current = snapshot
         return current
 
-    def action_at(self, time_s: float) -> Action | None:
+    def action_at(self, time_s: float) -> ScriptedAction | None:
         """The action that runs at a time of the video, if any."""
         for action in self.actions:
             if action.start_s <= time_s < action.stop_s:

@@ -6,7 +6,6 @@ from vlrlt.toy.world import COLOURS, Rgb
 # Every function draws on a 200 x 150 canvas; (100, 132) is the point that touches the counter.
 FOOT_X, FOOT_Y = 100.0, 132.0
 STEEL: Rgb = (186, 194, 202)
-WOOD: Rgb = (196, 146, 94)
 LIQUIDS: dict[str, Rgb] = {
     "milk": (252, 250, 244),
     "oil": (226, 186, 52),

@@ -7,7 +7,7 @@ from vlrlt.toy.fixtures import FixtureArt, Item
 from vlrlt.toy.hands import HandPose
 from vlrlt.toy.kitchen import Kitchen
 from vlrlt.toy.paint import Point, Sprite
-from vlrlt.toy.script import Action, Prop
+from vlrlt.toy.script import Prop, ScriptedAction
 from vlrlt.toy.sprites import GEOMETRY, SpriteBox
 
 HAND_SCALE = 1.22
@@ -59,19 +59,19 @@ def turned(offset: Point, angle_deg: float) -> Point:
     )
 
 
-def away(action: Action, *, left: bool, height_px: float = _HAND_ABOVE_GRIP_PX) -> Point:
+def away(action: ScriptedAction, *, left: bool, height_px: float = _HAND_ABOVE_GRIP_PX) -> Point:
     """A place just below the view, on the side of the hand, for something of this height."""
     return action.focus_x + (-_AWAY_DX if left else _AWAY_DX), action.focus_y + _VIEW_EDGE_DY + height_px
 
 
-def carried_away(action: Action, prop: Prop, *, left: bool) -> Point:
+def carried_away(action: ScriptedAction, prop: Prop, *, left: bool) -> Point:
     """Where a held thing stands when it and the hand have just left the view."""
     geometry = GEOMETRY[prop.look.noun]
     height_px = max(12 - geometry.mouth[1], _HAND_ABOVE_GRIP_PX - geometry.grip[1])
     return away(action, left=left, height_px=height_px)
 
 
-def hand(art: Art, action: Action, pose: HandPose, at: Point, *, left: bool, twist_deg: float = 0.0) -> Item:
+def hand(art: Art, action: ScriptedAction, pose: HandPose, at: Point, *, left: bool, twist_deg: float = 0.0) -> Item:
     """A hand at a place, with its forearm pointing to where the elbow is."""
     elbow_x = action.focus_x + (-_ELBOW_DX if left else _ELBOW_DX)
     elbow_y = action.focus_y + _ELBOW_DY
@@ -95,7 +95,7 @@ def grip_point(prop: Prop, foot: Point, *, left: bool, angle_deg: float = 0.0) -
 
 def held(
     art: Art,
-    action: Action,
+    action: ScriptedAction,
     prop: Prop,
     foot: Point,
     *,
@@ -109,7 +109,9 @@ def held(
     return gripped(art, action, [picture], at, left=left, fist=GEOMETRY[prop.look.noun].handle)
 
 
-def gripped(art: Art, action: Action, pictures: list[Item], at: Point, *, left: bool, fist: bool = False) -> list[Item]:
+def gripped(
+    art: Art, action: ScriptedAction, pictures: list[Item], at: Point, *, left: bool, fist: bool = False
+) -> list[Item]:
     """Pictures in a hand."""
     if fist:
         return [*pictures, hand(art, action, "fist", at, left=left)]

@@ -28,7 +28,7 @@ _LENGTH_TOLERANCE_S = 0.25
 
 
 @dataclass(frozen=True, order=True)
-class Chunk:
+class ChunkFile:
     """One file of a chunked video."""
 
     start_s: int
@@ -79,7 +79,7 @@ def _read_frames(path: Path, times_of: TimesOf, backend: DecoderName) -> list[Fr
     return frames
 
 
-def list_chunks(folder: Path) -> tuple[Chunk, ...]:
+def list_chunks(folder: Path) -> tuple[ChunkFile, ...]:
     """The chunks of a video in their order; looked at once, until a file comes or goes.
 
     Raises:
@@ -90,8 +90,8 @@ def list_chunks(folder: Path) -> tuple[Chunk, ...]:
 
 
 @lru_cache(maxsize=2**16)
-def _list_chunks(folder: Path, _mtime_ns: int) -> tuple[Chunk, ...]:
-    named = sorted(Chunk(int(path.stem), path) for path in folder.iterdir() if path.stem.isdecimal())
+def _list_chunks(folder: Path, _mtime_ns: int) -> tuple[ChunkFile, ...]:
+    named = sorted(ChunkFile(int(path.stem), path) for path in folder.iterdir() if path.stem.isdecimal())
     if not named or named[0].start_s:
         found = f"the first of {len(named)} is {named[0].path.name}" if named else "there is none"
         raise _refusal(
@@ -101,10 +101,10 @@ def _list_chunks(folder: Path, _mtime_ns: int) -> tuple[Chunk, ...]:
         _check_first_chunk(folder, named)
         return tuple(named)
     chunk_s = _length_s(folder, named)
-    return tuple(Chunk(chunk.start_s * chunk_s, chunk.path) for chunk in named)
+    return tuple(ChunkFile(chunk.start_s * chunk_s, chunk.path) for chunk in named)
 
 
-def _length_s(folder: Path, numbered: list[Chunk]) -> int:
+def _length_s(folder: Path, numbered: list[ChunkFile]) -> int:
     """Seconds of each of the chunks 0, 1, 2, ...: 1 if their names are their first seconds."""
     length_s = _first_duration_s(numbered[:-1])
     if abs(length_s - round(length_s)) > _LENGTH_TOLERANCE_S or round(length_s) < 1:
@@ -113,7 +113,7 @@ def _length_s(folder: Path, numbered: list[Chunk]) -> int:
     return round(length_s)
 
 
-def _first_duration_s(chunks: list[Chunk]) -> float:
+def _first_duration_s(chunks: list[ChunkFile]) -> float:
     """Duration of the first that can be read."""
     for chunk in chunks[:-1]:
         try:
@@ -123,7 +123,7 @@ def _first_duration_s(chunks: list[Chunk]) -> float:
     return probe(chunks[-1].path).duration_s
 
 
-def _check_first_chunk(folder: Path, chunks: list[Chunk]) -> None:
+def _check_first_chunk(folder: Path, chunks: list[ChunkFile]) -> None:
     """Names that are no seconds betray themselves at the first chunk; `vlrlt data check` looks at all of them."""
     if len(chunks) == 1:
         return
@@ -151,7 +151,7 @@ class ChunkedDecoder:
         self._folder = folder
         self._backend: DecoderName = backend
         self._chunks = list_chunks(folder)
-        self._open: tuple[Chunk, Decoder] | None = None
+        self._open: tuple[ChunkFile, Decoder] | None = None
 
     @cached_property
     def info(self) -> VideoInfo:
@@ -195,7 +195,7 @@ class ChunkedDecoder:
     ) -> None:
         self.close()
 
-    def _decoder(self, chunk: Chunk) -> Decoder:
+    def _decoder(self, chunk: ChunkFile) -> Decoder:
         if self._open is None or self._open[0] != chunk:
             self.close()
             self._open = chunk, open_decoder(chunk.path, backend=self._backend)

@@ -18,7 +18,7 @@ from vlrlt.types import Moment
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class DemoHit:
     """A moment that a query found, and what the annotations say of it."""
 
     moment: Moment
@@ -48,7 +48,7 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class DemoQuery:
     """A query and what came back."""
 
     text: str
@@ -56,7 +56,7 @@ class Question:
     """Annotated actions of its verb and noun in the archive."""
     num_found: int
     """Those of them that an answer shows."""
-    answers: tuple[Answer, ...]
+    answers: tuple[DemoHit, ...]
     """The best first."""
 
 
@@ -76,7 +76,7 @@ class DemoReport:
 
     model: str
     index: IndexReport
-    questions: tuple[Question, ...]
+    questions: tuple[DemoQuery, ...]
     variants: tuple[Variant, ...]
     """The model as it is comes first."""
     commands: tuple[str, ...]
@@ -104,7 +104,7 @@ _INK, _FAINT, _PAPER = "#1c2430", "#667085", "#ffffff"
 _GREEN, _GREY = "#1f9d55", "#c5cbd5"
 
 
-def draw_contact_sheet(questions: Sequence[Question]) -> Image.Image:
+def draw_contact_sheet(questions: Sequence[DemoQuery]) -> Image.Image:
     """One row for each query, the best answer first; right ones are framed green."""
     cell_width_px, cell_height_px = _THUMB_PX[0] + _MARGIN_PX, _THUMB_PX[1] + _CAPTION_PX + _MARGIN_PX
     num_columns = max(len(question.answers) for question in questions)
@@ -133,7 +133,7 @@ def draw_contact_sheet(questions: Sequence[Question]) -> Image.Image:
     return sheet
 
 
-def _draw_answer(sheet: Image.Image, draw: ImageDraw.ImageDraw, answer: Answer, *, left_px: int, top_px: int) -> None:
+def _draw_answer(sheet: Image.Image, draw: ImageDraw.ImageDraw, answer: DemoHit, *, left_px: int, top_px: int) -> None:
     """Thumbnail with a frame, times, score, and what is annotated there."""
     width_px, height_px = _THUMB_PX
     frame = (left_px - _FRAME_PX, top_px - _FRAME_PX, left_px + width_px + _FRAME_PX, top_px + height_px + _FRAME_PX)
