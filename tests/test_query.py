@@ -343,8 +343,8 @@ def test_copies_of_a_scene_are_shown_once(tmp_path: Path) -> None:
     [
         ({}, "nothing to find"),
         ({"without": ["red"]}, "needs something to look for"),
-        ({"text": [" "]}, "must not be empty"),
-        ({"text": ["red^0"]}, "nor weigh nothing"),
+        ({"text": [" "]}, "need text and a weight"),
+        ({"text": ["red^0"]}, "need text and a weight"),
         ({"text": ["red"], "then": ["green"], "within_s": -1}, "within_s must be 0 or more"),
     ],
 )

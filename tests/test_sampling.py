@@ -90,13 +90,15 @@ def test_frame_times_are_centres_of_equal_parts(start_s: float, length_s: float,
 @pytest.mark.parametrize(
     ("clip_s", "stride_s", "num_frames", "message"),
     [
-        (0.0, 0.0, 8, "clip_s must be a positive number of seconds, got 0.0; try 4"),
-        (math.inf, 1.0, 8, "clip_s must be a positive"),
-        (math.nan, 1.0, 8, "clip_s must be a positive"),
-        (4.0, 0.0, 8, r"stride_s must be in \(0, clip_s = 4.0\], got 0.0; try 4.0 .* or 2.0"),
-        (4.0, 4.1, 8, r"stride_s must be in \(0, clip_s = 4.0\], got 4.1"),
+        (0.0, 0.0, 8, "clip_s must be 0.05 to 3600 seconds, got 0.0; try 4"),
+        (math.inf, 1.0, 8, "clip_s must be 0.05"),
+        (math.nan, 1.0, 8, "clip_s must be 0.05"),
+        (4.0, 0.0, 8, r"stride_s must be in \[0.05, clip_s = 4.0\], got 0.0; try 4.0 .* or 2.0"),
+        (4.0, 4.1, 8, r"stride_s must be in \[0.05, clip_s = 4.0\], got 4.1"),
         (4.0, math.nan, 8, "stride_s must be in"),
-        (4.0, 4.0, 0, "num_frames must be 1 or more, got 0; try 8"),
+        (4.0, 4.0, 0, "num_frames must be 1 to 1024, got 0; try 8"),
+        (4.0, 1e-6, 8, "stride_s must be in"),
+        (4.0, 4.0, 10**20, r"num_frames must be 1 to 1024, got 1e\+20"),
     ],
 )
 def test_impossible_samplings_are_refused(clip_s: float, stride_s: float, num_frames: int, message: str) -> None:

@@ -1,4 +1,6 @@
-"""Times of a video as people write them."""
+"""Times of a video as people write them, and foreign text as it may be shown to them."""
+
+import re
 
 TIME_PATTERN = r"(?:\d+:){0,2}\d+(?:\.\d+)?"
 """Seconds, mm:ss or hh:mm:ss, each with decimals if need be."""
@@ -24,3 +26,29 @@ def format_time(seconds: float, *, decimals: int = 0) -> str:
     rest = f"{ticks / ticks_per_s:0{3 + decimals if decimals else 2}.{decimals}f}"
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest}" if hours else f"{minutes:02d}:{rest}"
+
+
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # those that terminals obey, without tab and line feed
+    "\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"  # and those that turn the direction of text
+)
+
+
+def printable(text: str) -> str:
+    """Text whose control characters are shown instead of obeyed: names and replies may hold any."""
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def printable_line(text: str) -> str:
+    """The same for what must stay on one line: line feeds and tabs are shown too."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether text can be encoded; arguments and JSON may hold halves of surrogate pairs, which are no characters."""
+    return text.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in text)
+
+
+def as_unicode(text: str) -> str:
+    """Text without halves of surrogate pairs."""
+    return text if is_unicode(text) else text.encode(errors="replace").decode()

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from vlrlt.formats import format_time
+from vlrlt.formats import format_time, printable_line
 from vlrlt.index.run.run_report import IndexProgress
 
 LINE_EVERY_S = 10.0
@@ -44,7 +44,7 @@ class _Speed:
     def describe(self, step: IndexProgress) -> str:
         """Files, share of bytes, seconds of video, realtime factor, time left, current file."""
         files = f"{step.files_done}/{step.files_total} files"
-        name = step.path.name.encode(errors="replace").decode()
+        name = printable_line(step.path.name.encode(errors="replace").decode())
         if step.looking:
             return f"looking at {files}: {name}"
         now_s = time.monotonic()

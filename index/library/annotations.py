@@ -156,7 +156,7 @@ class Annotations:
     def _store(self, sidecar: Sidecar, videos: Mapping[str, Sequence[str]], report: dict[str, int]) -> set[str]:
         """All that one file says, or nothing; returns the content hashes of its videos."""
         known: set[str] = set()
-        source = str(sidecar.path.resolve())
+        source = os.fsencode(sidecar.path.resolve()).decode(errors="backslashreplace")
         with mapped_errors(self._path), self._connection:
             self._connection.execute("DELETE FROM texts WHERE source = ?", (source,))
             for name, lines in sidecar.texts.items():

@@ -15,14 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vlrlt.errors import AnnotationError
-from vlrlt.formats import parse_time
+from vlrlt.formats import as_unicode, parse_time
 
 MAX_BYTES = 256 * 1024 * 1024
 """A larger file is refused: it is no subtitle."""
 MetadataValue = str | float | bool
 
-_CUE_TIMES = re.compile(r"((?:\d+:)?\d+:\d+[.,]\d+)\s*-->\s*((?:\d+:)?\d+:\d+[.,]\d+)")
+_TIME = r"((?:\d{1,4}:)?\d{1,4}:\d{1,4}[.,]\d{1,9})"
+_CUE_TIMES = re.compile(rf"{_TIME}[ \t]{{0,20}}-->[ \t]{{0,20}}{_TIME}")
+"""Every repetition has a bound: on a line of millions of digits or blanks, trying each beginning takes no longer."""
 _MARKUP = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
+_LARGEST_INT = 2**1000
+"""Larger ones are no floating-point numbers any more."""
 _VIDEO_COLUMNS = ("video", "video_id")
 
 
@@ -76,12 +80,20 @@ def _read_cues(path: Path, content: str) -> Sidecar:
         if at is None:
             continue
         start, end = (parse_time(time.replace(",", ".")) for time in _CUE_TIMES.search(lines[at]).groups())  # type: ignore[union-attr]
-        text = html.unescape(_MARKUP.sub("", " ".join(lines[at + 1 :]))).strip()
+        text = _unescaped(_MARKUP.sub("", " ".join(lines[at + 1 :]))).strip()
         if text and end > start:
             texts.append(TimedText(start_s=start, end_s=end, text=text))
     if not texts and content.strip() not in ("", "WEBVTT"):
         raise AnnotationError(f"{path}: no subtitle found; one needs a line like 00:01:02.500 --> 00:01:04.000")
     return Sidecar(path=path, texts={path.stem: texts})
+
+
+def _unescaped(text: str) -> str:
+    """Without HTML entities; as it is where one of them is a number of thousands of digits."""
+    try:
+        return as_unicode(html.unescape(text))
+    except ValueError:
+        return text
 
 
 def _read_json(path: Path, content: str) -> Sidecar:
@@ -91,8 +103,17 @@ def _read_json(path: Path, content: str) -> Sidecar:
         raise AnnotationError(f"{path}: not JSON: {error}") from error
     if not isinstance(values, dict):
         raise AnnotationError(f"{path}: expected a JSON object, got {type(values).__name__}")
-    flat = {key: value for key, value in values.items() if isinstance(value, str | int | float | bool)}
+    flat = {as_unicode(key): _plain(value) for key, value in values.items() if isinstance(value, str | int | float)}
     return Sidecar(path=path, metadata={path.stem: flat})
+
+
+def _plain(value: str | float | bool) -> MetadataValue:
+    """A value that the catalog can hold: JSON knows halves of surrogate pairs, and whole numbers without end."""
+    if isinstance(value, str):
+        return as_unicode(value)
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) < _LARGEST_INT:
+        return value
+    return str(value)
 
 
 def _read_csv(path: Path, content: str) -> Sidecar:

@@ -104,11 +104,11 @@ def index_paths(  # noqa: PLR0913  one for each option
             include=include,
             exclude=exclude,
             is_known=lambda root: any(root == path or root in path.parents for path in known),
-            check=control.check,
+            check=control.check_stop,
         )
 
         def tell(progress: IndexProgress) -> None:
-            control.check()
+            control.check_stop()
             control.tell(progress)
             if on_progress is not None:
                 on_progress(progress)

@@ -37,21 +37,32 @@ class RunControl:
         self._indexing_since: float | None = None
         self._terminated = False
 
-    def check(self) -> None:
-        """Wait while the run is paused.
+    def check_stop(self) -> None:
+        """Raise if the run is to stop; a pause holds up decoding and encoding only.
 
         Raises:
             StoppedError: it is to stop.
         """
-        if not self._terminated and time.monotonic() - self._checked_s < _POLL_S:
+        if self._terminated or (self._is_time_to_look() and self._stop.exists()):
+            raise StoppedError
+
+    def check(self) -> None:
+        """Wait while the run is paused; raises as check_stop."""
+        if not self._terminated and not self._is_time_to_look():
             return
         while True:
-            self._checked_s = time.monotonic()
             if self._terminated or self._stop.exists():
                 raise StoppedError
             if not self._pause.exists():
                 return
             time.sleep(_POLL_S)
+
+    def _is_time_to_look(self) -> bool:
+        """Ten times a second: the library may lie on a slow share."""
+        is_time = time.monotonic() - self._checked_s >= _POLL_S
+        if is_time:
+            self._checked_s = time.monotonic()
+        return is_time
 
     def tell(self, progress: IndexProgress) -> None:
         """Write down how far the run is, once a second; a disk that is full must not stop the work."""

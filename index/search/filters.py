@@ -16,6 +16,8 @@ from vlrlt.index.library.catalog import FrameRunTable
 from vlrlt.index.library.sidecars import MetadataValue
 from vlrlt.index.vectors.protocol import Mask
 
+MAX_CHARS = 2000
+"""Of one text of a filter; compiling a glob takes time by the square of its length."""
 RECORDED_AT = "recorded_at"
 """Metadata key of when a video was recorded: ISO 8601, without an offset in UTC."""
 
@@ -27,7 +29,8 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-
+_OPERATOR = re.compile("(" + "|".join(_OPERATORS) + ")")
+"""The longer ones first, as they stand above."""
 
 Metadata = Mapping[str, Mapping[str, MetadataValue]]
 """Id of a video -> key -> value."""
@@ -65,6 +68,9 @@ class Filter:
             share = getattr(self, name)
             if share is not None and not 0 <= share <= 1:
                 raise ConfigError(f"{name} is a share in [0, 1], got {share}")
+        for text in (*self.paths, *self.not_paths, *self.videos, *self.where):
+            if not isinstance(text, str) or len(text) > MAX_CHARS:
+                raise ConfigError(f"a filter takes texts of {MAX_CHARS} characters at most, got {text!r:.100}")
 
     def mask(self, clips: FrameRunTable, metadata: Metadata) -> Mask | None:
         """Which clips pass, (N,); None: all do.
@@ -133,17 +139,20 @@ def _matches(path: str, glob: str) -> bool:
 
 
 def _parse_condition(text: str) -> tuple[str, Callable[[Any, Any], bool], str]:
-    match = re.fullmatch(r"\s*([^!<>=]+?)\s*(!=|>=|<=|=|>|<)\s*(.*?)\s*", text)
-    if match is None:
+    """KEY, operator and value; the first operator counts, so that a value may hold any."""
+    key, *rest = _OPERATOR.split(text, maxsplit=1)
+    key = key.strip()
+    if not rest or not key or "!" in key:
         raise ConfigError(f"a condition is KEY, one of {' '.join(_OPERATORS)}, and a value, got {text!r}")
-    return match[1], _OPERATORS[match[2]], match[3]
+    sign, value = rest
+    return key, _OPERATORS[sign], value.strip()
 
 
 def _compare(compare: Callable[[Any, Any], bool], known: MetadataValue, wanted: str) -> bool:
     """As numbers if both are, else as text."""
     try:
         return compare(float(known), float(wanted))
-    except ValueError:
+    except (ValueError, OverflowError):
         return compare(str(known).lower(), wanted.lower())
 
 

@@ -1,5 +1,6 @@
 """What can be asked: words, pictures, pieces of video, combinations of them with weights, and sequences."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ UNLIKE_WEIGHT = -0.5
 """Of what shall not be shown, where what shall be shown weighs 1."""
 LIKED_WEIGHT, DISLIKED_WEIGHT = 0.75, -0.15
 """Of all liked and of all disliked clips together, when they refine a query (Rocchio; Manning et al., IR, 9.1.1)."""
+MAX_WEIGHT = 1e6
 WITHIN_S = 30.0
 """From the end of one step of a sequence to the start of the next, at most."""
 
@@ -106,8 +108,8 @@ def weighted_text(text: str) -> Part:
     """Words with a weight after a caret: "open the fridge^2"; without one the weight is 1."""
     match = re.fullmatch(r"(.*\S)\^(\d+(?:\.\d+)?)", text.strip(), re.DOTALL)
     words, weight = (match[1], float(match[2])) if match else (text.strip(), 1.0)
-    if not words or not weight:
-        raise ConfigError(f"words to find or leave out must not be empty nor weigh nothing, got {text!r}")
+    if not words or not 0 < weight <= MAX_WEIGHT:
+        raise ConfigError(f"words to find or leave out need text and a weight up to {MAX_WEIGHT:g}, got {text!r}")
     return Part(TextQuery(words), weight)
 
 
@@ -124,7 +126,7 @@ def parse_clip(text: str) -> ClipQuery:
     """
     match = re.fullmatch(rf"(.+)@({TIME_PATTERN})-({TIME_PATTERN})", text, re.DOTALL)
     if match is None:
-        if re.search(r"@\d[^@/]*-[^@/]*$", text) and not Path(text).exists():
+        if re.search(r"@\d[^@/]*-[^@/]*$", text) and not os.path.exists(text):  # noqa: PTH110  Path raises for long names
             raise ConfigError(f"a piece of video is FILE@START-END with times like 70, 01:10 or 01:10.5, got {text!r}")
         return ClipQuery(Path(text))
     return ClipQuery(Path(match[1]), ClipSpan(parse_time(match[2]), parse_time(match[3])))

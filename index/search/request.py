@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import xxhash
 
 from vlrlt.errors import ConfigError
+from vlrlt.formats import is_unicode
 from vlrlt.index.search.filters import Filter
 from vlrlt.index.search.language import (
     DISLIKED_WEIGHT,
@@ -30,6 +31,8 @@ from vlrlt.index.search.language import (
 
 GroupBy = Literal["moment", "video"]
 Source = Literal["visual", "text"]
+MAX_K = 100_000
+MAX_TEXT_CHARS = 10_000
 SOURCES: tuple[Source, ...] = get_args(Source)
 
 
@@ -78,8 +81,11 @@ class SearchRequest:
 
     def __post_init__(self) -> None:
         words = (*self.text, *self.without, *self.then)
-        if not all(isinstance(text, str) for text in words):
-            raise ConfigError(f"what to find or leave out in words must be text, got {words}")
+        for text in words:
+            if not isinstance(text, str) or not is_unicode(text) or len(text) > MAX_TEXT_CHARS:
+                raise ConfigError(
+                    f"what to find or leave out is UTF-8 text of {MAX_TEXT_CHARS} characters at most, got {text!r:.100}"
+                )
         for clip in (*self.like, *self.unlike, *self.hidden):
             parse_clip_id(clip)
         if not 0 <= self.within_s < math.inf:
@@ -90,8 +96,8 @@ class SearchRequest:
             raise ConfigError(f"per_video must be 1 or more, got {self.per_video}")
         if not 0 <= self.diversity <= 1:
             raise ConfigError(f"diversity must be in [0, 1], got {self.diversity}")
-        if self.k < 1:
-            raise ConfigError(f"k must be 1 or more, got {self.k}; try 10")
+        if not 1 <= self.k <= MAX_K:
+            raise ConfigError(f"k must be 1 to {MAX_K}, got {self.k:.6g}; try 10")
         if self.group_by not in get_args(GroupBy):
             raise ConfigError(f"group_by must be one of {', '.join(get_args(GroupBy))}, got {self.group_by!r}")
 
@@ -122,10 +128,10 @@ class SearchRequest:
         unknown = sorted(options.keys() - DEFAULTS.keys())
         if unknown:
             raise ConfigError(f"a search has no {', '.join(unknown)}; it has {', '.join(DEFAULTS)}")
-        values = {name: _value(name, value) for name, value in options.items()}
-        narrowed = {name: value for name, value in values.items() if name in _FILTER_FIELDS}
-        own = {name: value for name, value in values.items() if name not in _FILTER_FIELDS}
         try:
+            values = {name: _value(name, value) for name, value in options.items()}
+            narrowed = {name: value for name, value in values.items() if name in _FILTER_FIELDS}
+            own = {name: value for name, value in values.items() if name not in _FILTER_FIELDS}
             return replace(self, filter=replace(chosen, **narrowed), **own)
         except TypeError as error:
             raise ConfigError(f"this is no search: {error}") from error

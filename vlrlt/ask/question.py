@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from vlrlt.ask.grammar import FILMS, GRAMMAR, Kind
 from vlrlt.ask.wording import AUXILIARY, PARTICIPLE, caption, captions_of, with_noun
 from vlrlt.errors import ConfigError
+from vlrlt.formats import is_unicode
 
 MAX_QUESTION_CHARS = 2000
 
@@ -71,6 +72,8 @@ def parse_question(text: str, *, options: tuple[str, ...] = ()) -> Question:
     Raises:
         ConfigError: it is empty or too long, or there is one option only.
     """
+    if not all(map(is_unicode, (text, *options))):
+        raise ConfigError(f"a question and its options must be UTF-8, got {text!r:.100}")
     if not text.strip() or len(text) > MAX_QUESTION_CHARS:
         raise ConfigError(f"a question has 1 to {MAX_QUESTION_CHARS} characters, got {len(text.strip())}")
     if len(options) == 1:

@@ -18,6 +18,7 @@ from vlrlt.cli.root import (
     app,
     check_new,
     given,
+    say,
     token_policy,
 )
 
@@ -33,11 +34,11 @@ def doctor(as_json: Json = False) -> None:
     checks = run_checks()
     works = all(check.verdict != "broken" for check in checks)
     if as_json:
-        typer.echo(json.dumps({"ok": works, "checks": [check.as_json() for check in checks]}))
+        say(json.dumps({"ok": works, "checks": [check.as_json() for check in checks]}))
     else:
         for check in checks:
             advice = f"\n{'':24}-> {check.advice}" if check.advice else ""
-            typer.echo(f"{check.verdict:8} {check.name:14} {check.found}{advice}")
+            say(f"{check.verdict:8} {check.name:14} {check.found}{advice}")
     if not works:
         raise typer.Exit(1)
 
@@ -70,9 +71,9 @@ def explain(  # noqa: PLR0913  one for each option
     )
     drawn = draw(video, out, embedder=embedder, span=ClipSpan(start, start + 30 if end is None else end))
     if as_json:
-        typer.echo(json.dumps({"video": str(video), "out": str(out), "clips": [tokens.as_json() for tokens in drawn]}))
+        say(json.dumps({"video": str(video), "out": str(out), "clips": [tokens.as_json() for tokens in drawn]}))
         return
-    typer.echo("\n".join(tokens.as_text() for tokens in drawn) + f"\n-> {out}")
+    say("\n".join(tokens.as_text() for tokens in drawn) + f"\n-> {out}")
 
 
 @app.command()

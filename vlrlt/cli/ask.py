@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vlrlt.cli.root import Device, Json, LibraryDir, Model, app, notify
+from vlrlt.cli.root import Device, Json, LibraryDir, Model, app, notify, say
 from vlrlt.errors import ConfigError
 
 
@@ -61,7 +61,7 @@ def ask(  # noqa: PLR0913  every option is one of the question's
             for part in answerer.stream(parsed, within=within, schema=shape):
                 if isinstance(part, Answer):
                     answer = part
-    typer.echo(json.dumps(answer.as_json()) if as_json else answer.as_text())
+    say(json.dumps(answer.as_json()) if as_json else answer.as_text())
 
 
 def _read(path: Path) -> str:

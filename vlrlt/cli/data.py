@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vlrlt.cli.root import SOME_FAILED, Json, data_app
+from vlrlt.cli.root import SOME_FAILED, Json, data_app, say
 
 if TYPE_CHECKING:
     from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos
@@ -49,13 +49,13 @@ def data_check(
     if as_json:
         found = [asdict(problem) for problem in problems]
         repaired = {"counts": dict(repairs.counts), "first": repairs.first}
-        typer.echo(json.dumps({"spans": len(spans), "videos": num_videos, "problems": found, "repairs": repaired}))
+        say(json.dumps({"spans": len(spans), "videos": num_videos, "problems": found, "repairs": repaired}))
     else:
         if repairs.counts:
-            typer.echo(repairs.as_text())
+            say(repairs.as_text())
         for problem in problems:
-            typer.echo(f"{problem.kind:12} {problem.what}")
-        typer.echo(f"{len(spans)} spans of {num_videos} videos: {len(problems)} problems")
+            say(f"{problem.kind:12} {problem.what}")
+        say(f"{len(spans)} spans of {num_videos} videos: {len(problems)} problems")
     if problems:
         raise typer.Exit(SOME_FAILED)
 

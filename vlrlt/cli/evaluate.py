@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vlrlt.cli.root import SOME_FAILED, Budget, Device, Json, Model, Policy, Threshold, eval_app, token_policy
+from vlrlt.cli.root import SOME_FAILED, Budget, Device, Json, Model, Policy, Threshold, eval_app, say, token_policy
 from vlrlt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Run:
             from vlrlt.evaluate.gallery import write_gallery
 
             write_gallery(self.html, title=f"{found.benchmark}: {found.model}", examples=benchmark.examples(found))
-        typer.echo(json.dumps(report.as_json()) if self.as_json else report.as_text())
+        say(json.dumps(report.as_json()) if self.as_json else report.as_text())
         return found
 
     def _answer(self, benchmark: "Benchmark") -> "Predictions":

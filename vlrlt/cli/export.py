@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vlrlt.cli.root import Device, Force, Json, Model, app
+from vlrlt.cli.root import Device, Force, Json, Model, app, say
 from vlrlt.cli.search_options import takes_request
 from vlrlt.errors import ConfigError
 
@@ -79,9 +79,9 @@ def cut(
             written.append(film.as_json())
             line = film.as_text()
         if not as_json:
-            typer.echo(line)
+            say(line)
     if as_json:
-        typer.echo(json.dumps({"pieces": written}))
+        say(json.dumps({"pieces": written}))
 
 
 @app.command()
@@ -127,10 +127,10 @@ def export(  # noqa: PLR0913  one for each option
     padded = [piece.padded(pad) for piece in pieces]
     outs = export_file(padded, out, title=title or found_title, force=force)
     if as_json:
-        typer.echo(json.dumps({"out": [str(path) for path in outs], "pieces": len(pieces)}))
+        say(json.dumps({"out": [str(path) for path in outs], "pieces": len(pieces)}))
     else:
-        typer.echo("\n".join(map(str, outs)))
-        typer.echo(f"{len(pieces)} pieces in {len(outs)} {'file' if len(outs) == 1 else 'files'}")
+        say("\n".join(map(str, outs)))
+        say(f"{len(pieces)} pieces in {len(outs)} {'file' if len(outs) == 1 else 'files'}")
 
 
 def _search(

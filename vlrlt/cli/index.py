@@ -22,6 +22,7 @@ from vlrlt.cli.root import (
     Threshold,
     app,
     notify,
+    say,
     token_policy,
 )
 from vlrlt.errors import ConfigError, StoppedError
@@ -104,7 +105,7 @@ def index(  # noqa: PLR0913  one for each option
     }
     if dry_run:
         forecast = estimate(paths, workers=workers, **options)
-        typer.echo(json.dumps(forecast.as_json()) if as_json else forecast.as_text())
+        say(json.dumps(forecast.as_json()) if as_json else forecast.as_text())
         return
     if is_paused(library):
         notify(f"paused; go on with: vlrlt resume --library {library}")
@@ -122,16 +123,16 @@ def index(  # noqa: PLR0913  one for each option
     except (KeyboardInterrupt, StoppedError):
         notify("interrupted; what is committed is kept, run the same command again to go on")
         raise typer.Exit(INTERRUPTED) from None
-    typer.echo(report.as_text(), err=True)
+    say(report.as_text(), err=True)
     active = library_models(library)[0]
     if active.fingerprint != embedder.fingerprint:
-        typer.echo(
+        say(
             f"{library} is searched with {active.model!r} ({active.fingerprint[:12]}); let this model answer with: "
             f"vlrlt use {embedder.fingerprint[:12]} --library {library}",
             err=True,
         )
     if as_json:
-        typer.echo(json.dumps(report.as_json()))
+        say(json.dumps(report.as_json()))
     if report.failures:
         raise typer.Exit(SOME_FAILED)
 
@@ -175,6 +176,6 @@ def status(
     if metrics:
         from vlrlt.service.prometheus import prometheus_text
 
-        typer.echo(prometheus_text(found), nl=False)
+        say(prometheus_text(found), nl=False)
     else:
-        typer.echo(json.dumps(found.as_json()) if as_json else found.as_text())
+        say(json.dumps(found.as_json()) if as_json else found.as_text())

@@ -22,6 +22,7 @@ from vlrlt.cli.root import (
     app,
     given,
     notify,
+    say,
 )
 from vlrlt.errors import LibraryBusyError, StoppedError
 
@@ -68,7 +69,7 @@ def watch(
                     on_progress=show,
                 )
                 report = _when_free(run, wait_s=wait_s)
-            typer.echo(report.as_text(), err=True)
+            say(report.as_text(), err=True)
     except (KeyboardInterrupt, StoppedError):
         raise typer.Exit(INTERRUPTED) from None
 
@@ -84,9 +85,9 @@ def failures(library: LibraryDir, as_json: Json = False) -> None:
     with Catalog.open_reader(library) as catalog:
         problems = catalog.problems()
     if as_json:
-        typer.echo(json.dumps({"failures": [video.problem_json() for video in problems]}))
+        say(json.dumps({"failures": [video.problem_json() for video in problems]}))
     else:
-        typer.echo("\n".join(video.problem_text() for video in problems) or "none")
+        say("\n".join(video.problem_text() for video in problems) or "none")
     if problems:
         raise typer.Exit(SOME_FAILED)
 
@@ -108,7 +109,7 @@ def use(
     from vlrlt.index.run.model_choice import use_model
 
     chosen = use_model(library, model, forget_others=forget_others)
-    typer.echo(f"{chosen.model} answers searches now")
+    say(f"{chosen.model} answers searches now")
 
 
 @app.command()
@@ -126,7 +127,7 @@ def verify(
     from vlrlt.index.run.maintain import verify as run_verify
 
     report = run_verify(library, read_archive=read_archive)
-    typer.echo(json.dumps(report.as_json()) if as_json else report.as_text())
+    say(json.dumps(report.as_json()) if as_json else report.as_text())
     if report.damaged or report.requeued:
         raise typer.Exit(SOME_FAILED)
 
@@ -140,7 +141,7 @@ def compact(library: LibraryDir) -> None:
     from vlrlt.index.run.maintain import compact as run_compact
 
     before, after = run_compact(library)
-    typer.echo(f"{before} segments became {after}")
+    say(f"{before} segments became {after}")
 
 
 @app.command()
@@ -155,7 +156,7 @@ def snapshot(library: LibraryDir) -> None:
     from vlrlt.index.vectors.choice import snapshot_store
 
     with Catalog.open_reader(library) as catalog:
-        typer.echo(snapshot_store(library, catalog.snapshot()))
+        say(snapshot_store(library, catalog.snapshot()))
 
 
 @app.command()
@@ -172,7 +173,7 @@ def prune(
     from vlrlt.index.run.maintain import prune as run_prune
 
     gone = run_prune(library, **given(grace_s=None if grace_days is None else grace_days * 86_400))
-    typer.echo("\n".join([f"{len(gone)} files forgotten", *(f"  {path}" for path in gone)]))
+    say("\n".join([f"{len(gone)} files forgotten", *(f"  {path}" for path in gone)]))
 
 
 @app.command()
@@ -184,7 +185,7 @@ def pause(library: LibraryDir) -> None:
     from vlrlt.index.run.control import ask_run
 
     ask_run(library, "pause")
-    typer.echo(f"index runs of {library} wait now, also new ones; go on with: vlrlt resume --library {library}")
+    say(f"index runs of {library} wait now, also new ones; go on with: vlrlt resume --library {library}")
 
 
 @app.command()
@@ -196,7 +197,7 @@ def resume(library: LibraryDir) -> None:
     from vlrlt.index.run.control import ask_run
 
     ask_run(library, "pause", wanted=False)
-    typer.echo(f"index runs of {library} go on")
+    say(f"index runs of {library} go on")
 
 
 @app.command()
@@ -209,7 +210,7 @@ def stop(library: LibraryDir) -> None:
 
     ask_run(library, "stop")
     run = view_run(library)
-    typer.echo(f"{library}: {run.as_text()}" if run else f"no index run of {library} was found; nothing to stop")
+    say(f"{library}: {run.as_text()}" if run else f"no index run of {library} was found; nothing to stop")
 
 
 def _when_free(act: Callable[[], _Made], *, wait_s: float) -> _Made:

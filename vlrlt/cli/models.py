@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vlrlt.cli.root import Force, app, check_new, toy_app
+from vlrlt.cli.root import Force, app, check_new, say, toy_app
 
 
 @toy_app.command("make")
@@ -29,7 +29,7 @@ def toy_make(
     check_new(out / "annotations", force=force)
     with count_progress("videos") as show:
         toy = make_toy_kitchen(out, num_videos=videos, seed=seed, camera=camera, num_workers=workers, progress=show)
-    typer.echo(
+    say(
         f"{toy.num_videos} videos, {toy.video_s:.0f} s: {toy.num_train_actions} actions in {toy.num_train_videos} for "
         f"training, {toy.num_test_actions} in {toy.num_test_videos} for testing, in {out}"
     )
@@ -42,7 +42,7 @@ def train(ctx: typer.Context) -> None:
     Example: vlrlt train fit -c configs/train/toy.yaml
     """
     if ctx.args in ([], ["--help"]):
-        typer.echo(ctx.get_help())
+        say(ctx.get_help())
         return
     from vlrlt.train.cli import main as train_main
 
@@ -64,6 +64,4 @@ def convert(
     model = load_avion(checkpoint)
     save_checkpoint(model, out)
     config = model.video_config
-    typer.echo(
-        f"{out}: width {config.width}, {config.depth} blocks, {config.num_frames} frames of {config.image_size_px} px"
-    )
+    say(f"{out}: width {config.width}, {config.depth} blocks, {config.num_frames} frames of {config.image_size_px} px")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlrlt.cli.root import Device, Json, app
+from vlrlt.cli.root import Device, Json, app, say
 from vlrlt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,18 +32,16 @@ def models_list(measure: Measure = False, device: Device = "auto", as_json: Json
 
     described = [_describe(model, measure=measure, device=device) for model in KNOWN_MODELS]
     if as_json:
-        typer.echo(json.dumps({"models": described}))
+        say(json.dumps({"models": described}))
         return
-    typer.echo(
-        f"{'model':32}{'here':6}{'download':>10}  {'licence':12}{'queries':9}{'COCO':>6}{'VTT':>7}{'realtime':>10}"
-    )
+    say(f"{'model':32}{'here':6}{'download':>10}  {'licence':12}{'queries':9}{'COCO':>6}{'VTT':>7}{'realtime':>10}")
     for one in described:
-        typer.echo(
+        say(
             f"{one['name']:32}{'yes' if one['here'] else '-':6}{one['download_MB']:>7} MB  {one['licence']:12}"
             f"{one['languages']:9}{one['coco_recall']:>6.3f}{_or_dash(one['msrvtt_recall'], '.3f'):>7}"
             f"{_or_dash(one['realtime'], '.1f'):>10}"
         )
-    typer.echo(
+    say(
         f"\nRecommended for real videos: {RECOMMENDED_MODEL}.\n"
         "COCO, VTT: published zero-shot R@1 of MSCOCO and MSR-VTT, captions as queries; `vlrlt models info` names the\n"
         "source. realtime: seconds of video encoded in one second with half of the tokens kept, decoding not counted;\n"
@@ -66,9 +64,9 @@ def models_info(name: Name, measure: Measure = False, device: Device = "auto", a
         )
     described = _describe(known[name], measure=measure, device=device)
     if as_json:
-        typer.echo(json.dumps(described))
+        say(json.dumps(described))
         return
-    typer.echo("\n".join(f"{key:18}{_for_people(value)}" for key, value in described.items()))
+    say("\n".join(f"{key:18}{_for_people(value)}" for key, value in described.items()))
 
 
 @models_app.command("pull")
@@ -84,13 +82,13 @@ def models_pull(name: Name, as_json: Json = False) -> None:
 
     for model in KNOWN_MODELS:
         if model.name == name:
-            typer.echo(f"{name}: {model.download_MB} MB, {model.licence}, to {hub_cache()}", err=True)
+            say(f"{name}: {model.download_MB} MB, {model.licence}, to {hub_cache()}", err=True)
     locked = pull(name)
     if as_json:
-        typer.echo(json.dumps({"name": name, "cache": str(hub_cache()), **vars(locked)}))
+        say(json.dumps({"name": name, "cache": str(hub_cache()), **vars(locked)}))
         return
-    typer.echo(f"{name} is here: {locked.repository} at {locked.revision}")
-    typer.echo("\n".join(f"  {sha256}  {file}" for file, sha256 in locked.sha256.items()))
+    say(f"{name} is here: {locked.repository} at {locked.revision}")
+    say("\n".join(f"  {sha256}  {file}" for file, sha256 in locked.sha256.items()))
 
 
 def _describe(model: "KnownModel", *, measure: bool, device: str) -> dict[str, Any]:

@@ -4,6 +4,10 @@ Exit codes: 0 done, 1 error, 2 wrong usage, 3 done but some files could not be r
 The modules beside this one hold the commands. Nothing heavy is imported before a command runs: help is immediate.
 """
 
+import contextlib
+import errno
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +17,7 @@ from typer.core import TyperGroup
 
 from vlrlt import __version__
 from vlrlt.errors import ConfigError, MissingExtraError, VlrltError
+from vlrlt.formats import printable
 
 if TYPE_CHECKING:
     from vlrlt.tokens.run_length import TokenPolicy
@@ -28,13 +33,30 @@ class Commands(TyperGroup):
         """Run a command."""
         try:
             return super().invoke(ctx)
-        except VlrltError as error:
-            notify(str(error))
-            usage = isinstance(error, ConfigError) and not isinstance(error, MissingExtraError)
-            raise typer.Exit(2 if usage else 1) from error
+        except (VlrltError, OSError) as error:
+            raise typer.Exit(_told(error)) from error
         except KeyboardInterrupt:
             notify("interrupted")
             raise typer.Exit(INTERRUPTED) from None
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  as Typer's
+        """Parse and run; help and version are printed before any command is run."""
+        try:
+            return super().main(*args, **kwargs)
+        except (VlrltError, OSError) as error:
+            sys.exit(_told(error))
+
+
+def _told(error: VlrltError | OSError) -> int:
+    """The exit code for an error that is told in one line: one of ours, or the system's: a full disk, a closed pipe."""
+    if isinstance(error, VlrltError):
+        notify(str(error))
+        return 2 if isinstance(error, ConfigError) and not isinstance(error, MissingExtraError) else 1
+    if error.errno != errno.EPIPE:  # who has closed the pipe has read enough
+        what = f"{error.filename}: " if error.filename else ""
+        notify(f"{what}{error.strerror or error}")
+    _forget_output()
+    return 1
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -82,7 +104,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON on st
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"vlrlt {__version__}")
+        say(f"vlrlt {__version__}")
         raise typer.Exit
 
 
@@ -103,14 +125,28 @@ def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401  as many kinds as t
     return {name: value for name, value in options.items() if value is not None}
 
 
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print results; nothing that the archive or a model has said is obeyed by a terminal."""
+    typer.echo(printable(text), err=err, nl=nl)
+
+
+def _forget_output() -> None:
+    """What could not be written is still waiting: Python would try again at its end, and say so."""
+    with contextlib.suppress(OSError, ValueError):  # a stream of a test has no number
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
 def notify(message: str) -> None:
     """Tell people something, beside the results."""
-    typer.echo(f"vlrlt: {message}", err=True)
+    with contextlib.suppress(OSError):  # who does not listen need not be told
+        typer.echo(f"vlrlt: {printable(message)}", err=True)
 
 
 def check_new(out: Path, *, force: bool) -> None:
     """Refuse to replace what was not asked to be."""
-    if out.exists() and not force:
+    if os.path.exists(out) and not force:  # noqa: PTH110  Path raises for names that are too long
         raise ConfigError(f"{out} exists; choose another name, or replace it with --force")
 
 

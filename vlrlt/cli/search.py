@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlrlt.cli.root import SOME_FAILED, Device, Json, LibraryDir, Model, app, given, notify
+from vlrlt.cli.root import SOME_FAILED, Device, Json, LibraryDir, Model, app, given, notify, say
 from vlrlt.cli.search_options import takes_request
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def search(
 
 
 def _show(result: "SearchResult", *, as_json: bool) -> None:
-    typer.echo(json.dumps(result.as_json()) if as_json else result.as_text())
+    say(json.dumps(result.as_json()) if as_json else result.as_text())
 
 
 @app.command()
@@ -101,13 +101,13 @@ def duplicates(
     with Library(library) as service:
         found = service.duplicates(**given(threshold=threshold, min_s=min_seconds))
     if as_json:
-        typer.echo(
+        say(
             json.dumps(
                 {"threshold": threshold or THRESHOLD, "duplicates": [repetition.as_json() for repetition in found]}
             )
         )
     else:
-        typer.echo("\n".join(repetition.as_text() for repetition in found) or "no scene is there twice")
+        say("\n".join(repetition.as_text() for repetition in found) or "no scene is there twice")
 
 
 @app.command()
@@ -133,9 +133,9 @@ def searches(
             return
         saved = service.saved.all()
     if as_json:
-        typer.echo(json.dumps({"searches": {name: request.as_json() for name, request in saved.items()}}))
+        say(json.dumps({"searches": {name: request.as_json() for name, request in saved.items()}}))
     else:
-        typer.echo("\n".join(f"{name}: {request.query()}" for name, request in saved.items()) or "none")
+        say("\n".join(f"{name}: {request.query()}" for name, request in saved.items()) or "none")
 
 
 @app.command("import")
@@ -157,6 +157,6 @@ def import_sidecars(
 
     with Ledger.open_existing(library) as catalog:
         report = catalog.annotations.import_files(paths)
-    typer.echo(json.dumps(report.as_json()) if as_json else report.as_text())
+    say(json.dumps(report.as_json()) if as_json else report.as_text())
     if report.problems:
         raise typer.Exit(SOME_FAILED)

@@ -23,6 +23,7 @@ COLUMNS = (
     "clip",
     "video_id",
 )
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def as_m3u(pieces: Sequence[Piece]) -> str:
@@ -42,13 +43,22 @@ def as_m3u(pieces: Sequence[Piece]) -> str:
 
 
 def as_csv(pieces: Sequence[Piece]) -> str:
-    """One row for each piece, with all that the search has said of it."""
+    """One row for each piece, with all that the search has said of it. No cell is a formula to a spreadsheet.
+
+    Source: https://owasp.org/www-community/attacks/CSV_Injection
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for piece in pieces:
-        writer.writerow({**piece.as_json(), "title": piece.title, "sources": " ".join(piece.hit.get("sources", ()))})
+        row = {**piece.as_json(), "title": piece.title, "sources": " ".join(piece.hit.get("sources", ()))}
+        writer.writerow({name: _no_formula(value) for name, value in row.items()})
     return text.getvalue()
+
+
+def _no_formula(value: object) -> object:
+    """Text that a spreadsheet would compute begins with an apostrophe, which it takes for "this is text"."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_SIGNS) else value
 
 
 def as_json(pieces: Sequence[Piece], *, title: str) -> str:

@@ -34,6 +34,10 @@ _TEST_EVERY = 4
 _KITCHEN, _TEXTURE, _SCRIPT, _SPEECH, _CAMERA = range(5)
 
 
+MAX_VIDEOS = 100_000
+"""Days of rendering."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToyKitchen:
     """A finished toy kitchen on disk."""
@@ -64,7 +68,7 @@ def make_toy_kitchen(
 
     Args:
         out_dir: created when absent; gets the folders `videos` and `annotations`.
-        num_videos: at least 1; from 2 on there is a test split, of other participants and kitchens.
+        num_videos: 1 to MAX_VIDEOS; from 2 on there is a test split, of other participants and kitchens.
         seed: at least 0.
         camera: steady, or as on a real head; it changes the pictures and nothing else.
         num_workers: processes to render with; 1 renders in this process.
@@ -75,9 +79,11 @@ def make_toy_kitchen(
     """
     if camera not in get_args(CameraKind):
         raise ConfigError(f"camera must be one of {', '.join(get_args(CameraKind))}, got {camera!r}")
-    for name, value, least in (("num_videos", num_videos, 1), ("seed", seed, 0), ("num_workers", num_workers, 1)):
-        if value < least:
-            raise ConfigError(f"{name} must be at least {least}, got {value}")
+    ranges = {"num_videos": (1, MAX_VIDEOS), "seed": (0, 2**63), "num_workers": (1, MAX_VIDEOS)}
+    for name, value in {"num_videos": num_videos, "seed": seed, "num_workers": num_workers}.items():
+        least, most = ranges[name]
+        if not least <= value <= most:
+            raise ConfigError(f"{name} must be at least {least} and at most {most}, got {value:.6g}")
     videos_dir, annotations_dir = out_dir / "videos", out_dir / "annotations"
     videos_dir.mkdir(parents=True, exist_ok=True)
     annotations_dir.mkdir(parents=True, exist_ok=True)

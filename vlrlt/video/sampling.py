@@ -10,6 +10,8 @@ import numpy as np
 from vlrlt.errors import ConfigError
 from vlrlt.types import ClipSpan, Float64Array
 
+MIN_STRIDE_S, MAX_CLIP_S, MAX_FRAMES = 0.05, 3600.0, 1024
+"""Beyond these nothing is gained, and a video of hours is cut into clips without end."""
 _STRIDE_TOLERANCE = 1e-6
 """Share of a stride below which two starts are the same start (10 s / 0.1 s must be 100 strides, not 99.999...)."""
 
@@ -23,22 +25,22 @@ class ClipSampling:
     """
 
     clip_s: float
-    """Length of a clip in seconds, > 0."""
+    """Length of a clip in seconds, MIN_STRIDE_S to MAX_CLIP_S."""
     stride_s: float
-    """Seconds from the start of a clip to the start of the next, 0 < stride_s <= clip_s."""
+    """Seconds from the start of a clip to the start of the next, MIN_STRIDE_S <= stride_s <= clip_s."""
     num_frames: int
-    """Frames per clip, >= 1."""
+    """Frames per clip, 1 to MAX_FRAMES."""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.clip_s) and self.clip_s > 0):
-            raise ConfigError(f"clip_s must be a positive number of seconds, got {self.clip_s}; try 4")
-        if not 0 < self.stride_s <= self.clip_s:
+        if not MIN_STRIDE_S <= self.clip_s <= MAX_CLIP_S:
+            raise ConfigError(f"clip_s must be {MIN_STRIDE_S} to {MAX_CLIP_S:g} seconds, got {self.clip_s}; try 4")
+        if not MIN_STRIDE_S <= self.stride_s <= self.clip_s:
             raise ConfigError(
-                f"stride_s must be in (0, clip_s = {self.clip_s}], got {self.stride_s}; "
+                f"stride_s must be in [{MIN_STRIDE_S}, clip_s = {self.clip_s}], got {self.stride_s}; "
                 f"try {self.clip_s} (clips end to end) or {self.clip_s / 2} (half overlapping)"
             )
-        if self.num_frames < 1:
-            raise ConfigError(f"num_frames must be 1 or more, got {self.num_frames}; try 8")
+        if not 1 <= self.num_frames <= MAX_FRAMES:
+            raise ConfigError(f"num_frames must be 1 to {MAX_FRAMES}, got {self.num_frames:.6g}; try 8")
 
 
 def clip_spans(duration_s: float, sampling: ClipSampling) -> tuple[ClipSpan, ...]:
