@@ -6,7 +6,6 @@ frames of healthy files are wanted. Both give the same frames at the same times;
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Protocol, Self, get_args
 
 from vlrlt.errors import ConfigError
@@ -48,9 +47,7 @@ class Decoder(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
 
 def open_decoder(path: Path, *, backend: DecoderName = "pyav") -> Decoder:
