@@ -1,7 +1,9 @@
 """The query language on a real library of plain colours: combinations, sequences, filters, text, pages, variety."""
 
 import json
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ from vlrlt.cli import app
 from vlrlt.cli.search_options import SPELLINGS
 from vlrlt.errors import AnnotationError, ConfigError, PageExpiredError
 from vlrlt.index.library.ledger import Ledger
+from vlrlt.index.library.sidecars import read_sidecar
+from vlrlt.index.library.video_names import VideoNames
+from vlrlt.index.library.words import possible_stems
 from vlrlt.index.run.build import index_paths
 from vlrlt.index.search.filters import Filter, parse_instant
 from vlrlt.index.search.language import (
@@ -272,6 +277,106 @@ def test_bad_sidecars_name_file_and_line(folder: Path, tmp_path: Path, name: str
         catalog.annotations.import_files([tmp_path / name])
 
 
+CUE = "00:00:01,000 --> 00:00:02,000"
+LATER = "00:00:03,000 --> 00:00:04,000"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("no empty line.srt", f"1\n{CUE}\nOne\n2\n{LATER}\nTwo\n", ["One", "Two"]),
+        ("empty line inside.srt", f"1\n{CUE}\nOne\n\nmore\n\n2\n{LATER}\nTwo\n", ["One more", "Two"]),
+        ("CR CR LF.srt", f"1\r\r\n{CUE}\r\r\nOne\r\r\n\r\r\n2\r\r\n{LATER}\r\r\nTwo\r\r\n", ["One", "Two"]),
+        ("old Mac.srt", f"1\r{CUE}\rOne\r\r2\r{LATER}\rTwo\r", ["One", "Two"]),
+        ("no numbers.srt", f"{CUE}\nOne\n\n{LATER}\nTwo\n", ["One", "Two"]),
+        ("a preface.srt", f"made by hand\n\n1\n{CUE}\nOne\n", ["One"]),
+        ("markup.srt", f"1\n{CUE}\n{{\\an8}}<font color=red>One</font> &amp; <i>more</i>\n", ["One & more"]),
+        ("numbers.srt", f"1\n{CUE}\n42\n\n2\n{LATER}\nTwo\n", ["42", "Two"]),
+        ("backwards.srt", f"1\n{CUE}\nOne\n\n2\n00:00:09,000 --> 00:00:08,000\nnever\n", ["One"]),
+        (
+            "web.vtt",
+            "WEBVTT - title\n\nNOTE x\n\nSTYLE\n::cue{}\n\nid\n00:01.000 --> 00:02.000 a:b\n<v Ann>One\n",
+            ["One"],
+        ),
+        ("really web.srt", "WEBVTT\n\n00:01.000 --> 00:02.000\nOne\n", ["One"]),
+    ],
+)
+def test_careless_subtitles_lose_no_line(tmp_path: Path, name: str, content: str, expected: list[str]) -> None:
+    (tmp_path / name).write_bytes(content.encode())
+    (lines,) = read_sidecar(tmp_path / name).texts.values()
+    assert [line.text for line in lines] == expected
+    assert (lines[0].start_s, lines[0].end_s) == (1, 2)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252", "latin-1"])
+def test_subtitles_in_other_encodings(tmp_path: Path, encoding: str) -> None:
+    said = "Die Tür öffnet sich, und die Straße ist naß. Wir können später über das Mädchen sprechen."
+    (tmp_path / "x.srt").write_bytes(f"1\n{CUE}\n{said}\n".encode(encoding))
+    ((line,),) = read_sidecar(tmp_path / "x.srt").texts.values()
+    assert line.text == said
+
+
+@pytest.mark.parametrize("run", ["9", "0:", "<", "<a", "-->", "\n", " ", "{\\a", f"{CUE}\n"])
+def test_no_subtitle_takes_long(tmp_path: Path, run: str) -> None:
+    (tmp_path / "x.srt").write_text(f"1\n{CUE}\n{run * (400_000 // len(run))}")
+    started_s = time.process_time()
+    with suppress(AnnotationError):
+        read_sidecar(tmp_path / "x.srt")
+    assert time.process_time() - started_s < 5
+
+
+def test_a_cell_may_have_several_lines(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text('video,note\nred,"one\ntwo"\n')
+    assert read_sidecar(tmp_path / "x.csv").metadata == {"red": {"note": "one\ntwo"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "sidecar", "found"),
+    [
+        ("mr.bean", "/films/Mr.Bean.srt", {"bean"}),
+        ("mr", "/films/mr.srt", set()),
+        ("gopr0001", "/card/101GOPRO/GOPR0001.srt", {"second"}),
+        ("gopr0001", "/card/facts.csv", set()),
+        ("100GOPRO/GOPR0001.MP4", "/card/facts.csv", {"first"}),
+        ("cafe\u0301", "/films/cafe\u0301.srt", {"cafe"}),
+        ("holiday.de", "/films/holiday.de.srt", {"holiday"}),
+        ("holiday.pt-BR.forced", "/films/holiday.pt-BR.forced.srt", {"holiday"}),
+        ("holiday.mp4", "/elsewhere/facts.csv", {"holiday"}),
+        ("holiday.part2", "/films/holiday.part2.srt", set()),
+        ("", "/films/facts.csv", set()),
+    ],
+)
+def test_a_name_means_the_video_beside_it(name: str, sidecar: str, found: set[str]) -> None:
+    videos = VideoNames(
+        (Path(path), content_hash)
+        for path, content_hash in (
+            ("/films/Mr.Bean.mp4", "bean"),
+            ("/films/Mr.Robot.mp4", "robot"),
+            ("/films/caf\u00e9.mkv", "cafe"),
+            ("/films/holiday.mp4", "holiday"),
+            ("/copies/holiday.mp4", "holiday"),
+            ("/card/100GOPRO/GOPR0001.MP4", "first"),
+            ("/card/101GOPRO/GOPR0001.MP4", "second"),
+        )
+    )
+    assert set(videos.find(name, beside=Path(sidecar))) == found
+
+
+def test_linked_folders_are_looked_through_and_what_cannot_be_placed_is_listed(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "sea.srt").write_text(f"1\n{CUE}\nA linked line\n")
+    (tmp_path / "far" / "stranger.srt").write_text(f"1\n{CUE}\nNobody\n")
+    (tmp_path / "far" / "round").symlink_to(tmp_path / "far")
+    (tmp_path / "near").mkdir()
+    (tmp_path / "near" / "link").symlink_to(tmp_path / "far")
+    with Ledger.open(folder / "library") as catalog:
+        report = catalog.annotations.import_files([tmp_path / "near"])
+        assert (report.files, report.texts, report.unmatched) == (2, 1, ("stranger",))
+        (tmp_path / "far" / "sea.srt").write_text(f"1\n{CUE}\n\n")
+        with suppress(AnnotationError):
+            catalog.annotations.import_files([tmp_path / "far" / "sea.srt"])
+
+
 def test_a_foreign_file_in_a_folder_is_reported_and_the_rest_is_taken(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "accounts.csv").write_text("date,amount\n2024,3\n")
     (tmp_path / "sea.json").write_text(json.dumps({"camera": "GoPro"}))
@@ -375,3 +480,14 @@ def test_every_field_of_a_search_is_spelled_by_the_command_line_and_by_http() ->
     )
     assert set(FilterBody.model_fields) == {field.name for field in fields(Filter)}
     assert SearchBody(text=["red"]).as_request() == SearchRequest(text=("red",))
+
+
+KITCHEN_WORDS = """opens open, slices slice, cutting cut, poured pour, taken take, opening open, washes wash,
+broke break, dishes dish, tomatoes tomato, knives knife, stirring stir, drying dry, dried dry, fries fry, put put, held hold,
+writing write, wrote write, closes close, boxes box, cups cup, glasses glass, mixing mix, baked bake"""
+
+
+def test_inflections_lead_to_the_forms_of_captions() -> None:
+    """All but the plural in -ves; what Snowball's stems make of the same pairs: docs/decisions/0003-dependencies.md."""
+    pairs = [pair.split() for pair in KITCHEN_WORDS.split(",")]
+    assert [form for form, caption in pairs if caption not in possible_stems(form)] == ["knives"]

@@ -6,8 +6,7 @@ indexing anew.
 
 import json
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import apsw
 from vlrlt.errors import AnnotationError, ConfigError
 from vlrlt.index.library.schema import mapped_errors
 from vlrlt.index.library.sidecars import MetadataValue, Sidecar, is_sidecar, read_sidecar
+from vlrlt.index.library.video_names import VideoNames
 from vlrlt.index.library.words import content_words
 
 TEXT_HITS = 200
@@ -92,8 +92,8 @@ class Annotations:
         unmatched: set[str] = set()
         problems: list[str] = []
         for path, named in _find_sidecars(paths):
-            if not named and _video_name(path.name) not in videos and path.suffix.lower() != ".csv":
-                continue
+            if not named and path.suffix.lower() == ".json" and not videos.find(path.stem, beside=path):
+                continue  # of something else
             try:
                 sidecar = read_sidecar(path)
             except AnnotationError as error:
@@ -104,7 +104,7 @@ class Annotations:
             known = self._store(sidecar, videos, report)
             report["files"] += 1
             seen |= known
-            unmatched |= {name for name in (*sidecar.texts, *sidecar.metadata) if _video_name(name) not in videos}
+            unmatched |= {name for name in (*sidecar.texts, *sidecar.metadata) if not videos.find(name, beside=path)}
         return ImportReport(videos=len(seen), unmatched=tuple(sorted(unmatched)), problems=tuple(problems), **report)
 
     def search(self, text: str, *, limit: int = TEXT_HITS) -> tuple[TextHit, ...]:
@@ -143,30 +143,28 @@ class Annotations:
         ((texts, last),) = self._rows("SELECT count(*), max(id) FROM texts")
         return f"{texts} {last} {json.dumps(self.metadata(), sort_keys=True)}"
 
-    def _videos_by_name(self) -> dict[str, list[str]]:
-        """Name without folder and suffix -> content hashes of the searchable videos of that name."""
-        videos: dict[str, list[str]] = {}
-        for path, content_hash in self._rows(
+    def _videos_by_name(self) -> VideoNames:
+        """The searchable videos."""
+        rows = self._rows(
             "SELECT path, content_hash FROM files JOIN videos USING (content_hash) JOIN models USING (fingerprint) "
             "WHERE active AND state <> 'failed'"
-        ):
-            videos.setdefault(_video_name(Path(os.fsdecode(path)).name), []).append(content_hash)
-        return videos
+        )
+        return VideoNames((Path(os.fsdecode(path)), content_hash) for path, content_hash in rows)
 
-    def _store(self, sidecar: Sidecar, videos: Mapping[str, Sequence[str]], report: dict[str, int]) -> set[str]:
+    def _store(self, sidecar: Sidecar, videos: VideoNames, report: dict[str, int]) -> set[str]:
         """All that one file says, or nothing; returns the content hashes of its videos."""
         known: set[str] = set()
         source = os.fsencode(sidecar.path.resolve()).decode(errors="backslashreplace")
         with mapped_errors(self._path), self._connection:
             self._connection.execute("DELETE FROM texts WHERE source = ?", (source,))
             for name, lines in sidecar.texts.items():
-                for content_hash in videos.get(_video_name(name), ()):
+                for content_hash in videos.find(name, beside=sidecar.path):
                     rows = [(content_hash, line.start_s, line.end_s, source, line.text) for line in lines]
                     self._connection.executemany("INSERT INTO texts VALUES (NULL, ?, ?, ?, ?, ?)", rows)
                     report["texts"] += len(rows)
                     known.add(content_hash)
             for name, facts in sidecar.metadata.items():
-                for content_hash in videos.get(_video_name(name), ()):
+                for content_hash in videos.find(name, beside=sidecar.path):
                     values = [(content_hash, key, json.dumps(value)) for key, value in facts.items()]
                     self._connection.executemany("INSERT OR REPLACE INTO metadata VALUES (?, ?, ?)", values)
                     report["metadata"] += len(values)
@@ -183,7 +181,7 @@ def _find_sidecars(paths: Iterable[Path]) -> list[tuple[Path, bool]]:
     found: dict[Path, bool] = {}
     for path in paths:
         if path.is_dir():
-            found |= {file: False for file in sorted(path.rglob("*")) if file.is_file() and is_sidecar(file)}
+            found |= {file: False for file in sorted(_files_below(path)) if is_sidecar(file)}
         elif path.exists():
             found[path] = True
         else:
@@ -191,6 +189,12 @@ def _find_sidecars(paths: Iterable[Path]) -> list[tuple[Path, bool]]:
     return list(found.items())
 
 
-def _video_name(name: str) -> str:
-    """What video and sidecar have in common: the name up to its first dot after the folders, in lower case."""
-    return re.split(r"[\\/]", name)[-1].partition(".")[0].lower()
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All files, also those of linked folders; a link that leads back is not followed twice."""
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        if os.path.realpath(parent) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(parent))
+        yield from (Path(parent) / name for name in names)

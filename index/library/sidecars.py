@@ -8,11 +8,15 @@ NAME.json                            metadata of the video NAME.*: one JSON obje
 
 import csv
 import html
+import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import charset_normalizer
+import webvtt
 
 from vlrlt.errors import AnnotationError
 from vlrlt.formats import as_unicode, parse_time
@@ -21,9 +25,13 @@ MAX_BYTES = 256 * 1024 * 1024
 """A larger file is refused: it is no subtitle."""
 MetadataValue = str | float | bool
 
-_TIME = r"((?:\d{1,4}:)?\d{1,4}:\d{1,4}[.,]\d{1,9})"
-_CUE_TIMES = re.compile(rf"{_TIME}[ \t]{{0,20}}-->[ \t]{{0,20}}{_TIME}")
+_SAMPLE_BYTES = 2**20
+"""So much of a file tells its encoding."""
+_BREAKS = re.compile(r"\r+\n?")
+_CUE = re.compile(r"^[ \t]{0,20}(?:\d{1,4}:)?\d{1,4}:\d{1,4}[.,]\d{1,9}[ \t]{0,20}-->", re.MULTILINE)
 """Every repetition has a bound: on a line of millions of digits or blanks, trying each beginning takes no longer."""
+_NUMBERED_CUE = re.compile(rf"^(?:[ \t]{{0,20}}\d{{1,9}}[ \t]{{0,20}}\n)?({_CUE.pattern[1:]})", re.MULTILINE)
+"""A cue of SRT, with the number before it that some leave out."""
 _MARKUP = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
 _LARGEST_INT = 2**1000
 """Larger ones are no floating-point numbers any more."""
@@ -60,10 +68,21 @@ def read_sidecar(path: Path) -> Sidecar:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise AnnotationError(f"{path}: is larger than {MAX_BYTES} bytes")
-        content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{path}: cannot be read as UTF-8: {error}") from error
+        content = _decode(path.read_bytes())
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read: {error.strerror}") from error
+    if content is None:
+        raise AnnotationError(f"{path}: is no text in an encoding that is known; save it as UTF-8")
     return reader(path, content)
+
+
+def _decode(data: bytes) -> str | None:
+    """UTF-8 if it is that, else what its bytes make most likely: UTF-16, Windows-1252 and the like; None: no text."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        likely = charset_normalizer.from_bytes(data[:_SAMPLE_BYTES]).best()
+    return None if likely is None else data.decode(likely.encoding, errors="replace").removeprefix("\ufeff")
 
 
 def is_sidecar(path: Path) -> bool:
@@ -72,17 +91,23 @@ def is_sidecar(path: Path) -> bool:
 
 
 def _read_cues(path: Path, content: str) -> Sidecar:
-    """SRT and WebVTT: a line of times, then lines of text up to an empty one; all else is for players."""
+    """SRT and WebVTT, as careless as they are in the wild; styles, notes and what else comes before are for players."""
+    content = _BREAKS.sub("\n", content)
+    is_web = content.lstrip().startswith("WEBVTT")
+    content = content if is_web else _NUMBERED_CUE.sub(r"1\n\1", content)
+    first = _CUE.search(content)
     texts = []
-    for block in re.split(r"\n\s*\n", content.replace("\r\n", "\n").replace("\r", "\n")):
-        lines = block.strip().split("\n")
-        at = next((number for number, line in enumerate(lines) if _CUE_TIMES.search(line)), None)
-        if at is None:
-            continue
-        start, end = (parse_time(time.replace(",", ".")) for time in _CUE_TIMES.search(lines[at]).groups())  # type: ignore[union-attr]
-        text = _unescaped(_MARKUP.sub("", " ".join(lines[at + 1 :]))).strip()
-        if text and end > start:
-            texts.append(TimedText(start_s=start, end_s=end, text=text))
+    if first is not None:
+        from_first = io.StringIO(("WEBVTT\n\n" if is_web else "1\n") + content[first.start() :])
+        try:
+            cues = webvtt.from_buffer(from_first, format="vtt" if is_web else "srt").captions
+        except webvtt.errors.MalformedFileError as error:
+            raise AnnotationError(f"{path}: is no subtitle: {error}") from error
+        for cue in cues:
+            text = " ".join(_unescaped(_MARKUP.sub("", cue.text)).split())
+            start_s, end_s = parse_time(cue.start), parse_time(cue.end)
+            if text and end_s > start_s:
+                texts.append(TimedText(start_s=start_s, end_s=end_s, text=text))
     if not texts and content.strip() not in ("", "WEBVTT"):
         raise AnnotationError(f"{path}: no subtitle found; one needs a line like 00:01:02.500 --> 00:01:04.000")
     return Sidecar(path=path, texts={path.stem: texts})
@@ -147,7 +172,7 @@ def _read_narrations(path: Path, rows: list[tuple[int, dict[str, str]]], video_c
 
 
 def _csv_rows(path: Path, content: str) -> Iterator[tuple[int, dict[str, str]]]:
-    reader = csv.DictReader(content.splitlines(), strict=True)
+    reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
     try:
         for cells in reader:
             if None in cells or None in cells.values():

@@ -27,10 +27,11 @@ def content_words(text: str) -> list[str]:
 
 
 def possible_stems(word: str) -> set[str]:
-    """A word as it stands, and what it may be an inflection of: "opens", "slices", "cutting", "poured", "taken"."""
+    """A word as it stands, and what it may be an inflection of: "opens", "dried", "slices", "cutting", "taken"."""
     stems = {word} | {word.removesuffix(end) for end in ("s", "es", "ing", "ed", "d") if len(word) > len(end) + 2}
     return (
         stems
+        | {f"{word[:-3]}y" for end in ("ies", "ied") if word.endswith(end)}
         | {f"{stem}e" for stem in stems}
         | {stem[:-1] for stem in stems if len(stem) > 2 and stem[-1] == stem[-2]}
         | {_VERB_OF.get(word, word)}

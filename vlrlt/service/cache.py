@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import platformdirs
 import xxhash
 
 from vlrlt.atomic import replacing
@@ -66,5 +67,8 @@ def _place(library_dir: Path, name: str) -> Path:
     file = beside / name
     if file.exists() or os.access(beside if beside.exists() else library_dir, os.W_OK):
         return file
-    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return user_cache / "vlrlt" / xxhash.xxh3_64_hexdigest(os.fsencode(library_dir.resolve())) / name
+    return (
+        platformdirs.user_cache_path("vlrlt", appauthor=False)
+        / xxhash.xxh3_64_hexdigest(os.fsencode(library_dir.resolve()))
+        / name
+    )
