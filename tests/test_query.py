@@ -483,8 +483,9 @@ def test_every_field_of_a_search_is_spelled_by_the_command_line_and_by_http() ->
 
 
 KITCHEN_WORDS = """opens open, slices slice, cutting cut, poured pour, taken take, opening open, washes wash,
-broke break, dishes dish, tomatoes tomato, knives knife, stirring stir, drying dry, dried dry, fries fry, put put, held hold,
-writing write, wrote write, closes close, boxes box, cups cup, glasses glass, mixing mix, baked bake"""
+broke break, dishes dish, tomatoes tomato, knives knife, stirring stir, drying dry, dried dry, fries fry,
+put put, held hold, writing write, wrote write, closes close, boxes box, cups cup, glasses glass,
+mixing mix, baked bake"""
 
 
 def test_inflections_lead_to_the_forms_of_captions() -> None:
