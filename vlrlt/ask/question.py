@@ -3,8 +3,9 @@
 import re
 from dataclasses import dataclass
 
-from vlrlt.ask.grammar import FILMS, GRAMMAR, Kind
-from vlrlt.ask.wording import AUXILIARY, PARTICIPLE, caption, captions_of, with_noun
+from vlrlt.ask.grammar import GRAMMAR, Form, Kind
+from vlrlt.ask.phrases import AUXILIARY, FILMS, PARTICIPLE
+from vlrlt.ask.wording import caption, captions_of, with_noun
 from vlrlt.errors import ConfigError
 from vlrlt.formats import is_unicode
 
@@ -78,13 +79,14 @@ def parse_question(text: str, *, options: tuple[str, ...] = ()) -> Question:
         raise ConfigError(f"a question has 1 to {MAX_QUESTION_CHARS} characters, got {len(text.strip())}")
     if len(options) == 1:
         raise ConfigError("a choice needs two options or more, got one")
-    asked = " ".join(text.split()).rstrip("?!. ")
+    asked = _asked(text)
     named = _VIDEO.search(asked)
     video = named["video"] if named else None
     if options:
         return Question(text=text, kind="choice", options=options, video=video)
-    plain = _plain(_VIDEO.sub("", asked))
-    kind, found = _match(plain)
+    plain = _plain(asked)
+    form, found = _match(plain)
+    kind = "open" if form is None else form.kind
     event, other = found.get("event", "") + found.get("rest", ""), found.get("other", "")
     if kind == "between":
         event, other = _both(event, other)
@@ -95,8 +97,18 @@ def parse_question(text: str, *, options: tuple[str, ...] = ()) -> Question:
     return Question(text=text, kind=kind, event=event, other=other, options=listed, video=video)
 
 
+def form_of(text: str) -> Form | None:
+    """The form of a question; None: it has none that is known."""
+    return _match(_plain(_asked(text)))[0]
+
+
+def _asked(text: str) -> str:
+    return " ".join(text.split()).rstrip("?!. ")
+
+
 def _plain(asked: str) -> str:
-    """Without contractions, courtesies and "in any video"."""
+    """Without the video that it names, contractions, courtesies and "in any video"."""
+    asked = _VIDEO.sub("", asked)
     for contraction, full in _CONTRACTIONS:
         asked = re.sub(contraction, full, asked, flags=re.IGNORECASE)
     for idle in (_SAID_FIRST, _SAID_BESIDE, _ANYWHERE):
@@ -123,10 +135,10 @@ def _options(listed: str, *, verb: str) -> tuple[str, ...]:
     return captions_of([f"{verb} {part}" for part in parts] if verb else parts)
 
 
-def _match(asked: str) -> tuple[Kind, dict[str, str]]:
-    """The kind of a question and the parts of it."""
-    for kind, pattern in GRAMMAR:
-        match = re.fullmatch(pattern, asked, re.IGNORECASE)
-        if match is not None:
-            return kind, match.groupdict(default="")
-    return "open", {}
+def _match(asked: str) -> tuple[Form | None, dict[str, str]]:
+    """The form of a question without courtesies, and the parts of it; None: no form that is known."""
+    for form in GRAMMAR:
+        found = re.fullmatch(form.pattern, asked, re.IGNORECASE)
+        if found is not None:
+            return form, found.groupdict(default="")
+    return None, {}
