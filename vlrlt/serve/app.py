@@ -23,7 +23,7 @@ from vlrlt.ask.vlm import Endpoint, VlmAnswerer
 from vlrlt.errors import ConfigError, EndpointError, NotFoundError, ServerBusyError, VlrltError
 from vlrlt.index.search.language import ClipQuery
 from vlrlt.serve.errors import RESPONSES, add_errors
-from vlrlt.serve.export import ClipIdPath, SecondsQuery, add_take, span_of
+from vlrlt.serve.export import ClipIdPath, SecondsQuery, add_export, span_of
 from vlrlt.serve.guard import OPEN_PATHS, Guard
 from vlrlt.serve.lanes import Lanes
 from vlrlt.serve.meter import Meter, Metrics
@@ -77,7 +77,7 @@ def create_app(
     _add_search(app, service, lanes)
     _add_ask(app, service, endpoint, lanes)
     _add_media(app, service, lanes)
-    add_take(app, service, lanes, show=_result_json)
+    add_export(app, service, lanes, show=_result_json)
     _add_jobs(app, jobs, lanes, stopping or threading.Event())
     _add_health(app, service, lanes)
     app.add_middleware(Guard, token=token, hosts=hosts, requests_per_s=requests_per_s)

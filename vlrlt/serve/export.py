@@ -50,7 +50,7 @@ def span_of(moment: Moment, start_s: float | None, end_s: float | None) -> ClipS
     return ClipSpan(moment.start_s if start_s is None else start_s, moment.end_s if end_s is None else end_s)
 
 
-def add_take(
+def add_export(
     app: FastAPI,
     service: Library,
     lanes: Lanes,
