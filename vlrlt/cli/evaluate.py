@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vlrlt.cli.root import SOME_FAILED, Budget, Device, Json, Model, Policy, Threshold, eval_app, say, token_policy
+from vlrlt.cli.root import (
+    SOME_FAILED,
+    Budget,
+    Device,
+    Json,
+    Model,
+    Policy,
+    Threshold,
+    eval_app,
+    say,
+    take,
+    token_policy,
+)
 from vlrlt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -102,9 +114,7 @@ def _benchmark(name: str) -> Callable[[Callable[..., None]], Callable[..., None]
             run = Run(**{key: options.pop(key) for key in common})
             function(run, **options)
 
-        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *common.values())]
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        take(command, (*own, *common.values()))
         command.__doc__ = function.__doc__
         eval_app.command(name)(command)
         return function

@@ -6,8 +6,10 @@ The modules beside this one hold the commands. Nothing heavy is imported before 
 
 import contextlib
 import errno
+import inspect
 import os
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -118,6 +120,13 @@ def _vlrlt(
 
     Example: vlrlt index ~/Videos --library lib && vlrlt search "open the fridge" --library lib
     """
+
+
+def take(command: Callable[..., None], parameters: Iterable[inspect.Parameter]) -> None:
+    """Let Typer take other options for a command than those that it is defined with; it gets them by keyword."""
+    keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    command.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword_only}
 
 
 def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401  as many kinds as there are options

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
+from vlrlt.cli.root import take
+
 _Command = TypeVar("_Command", bound=Callable[..., None])
 _FILTERS = "Filters"
 _SHOW = "What is shown"
@@ -117,15 +119,14 @@ def takes_request(*names: str) -> Callable[[_Command], Callable[..., None]]:
                 given["per_video"] = None
             command(options=given, **values)
 
-        keyword = inspect.Parameter.KEYWORD_ONLY
+        own = inspect.Parameter.KEYWORD_ONLY
         parameters: list[inspect.Parameter] = []
         for parameter in inspect.signature(command).parameters.values():
             if parameter.name == "options":
-                parameters += [inspect.Parameter(n, keyword, default=None, annotation=a) for n, a in spelled.items()]
+                parameters += [inspect.Parameter(n, own, default=None, annotation=a) for n, a in spelled.items()]
             else:
-                parameters.append(parameter.replace(kind=keyword))
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+                parameters.append(parameter)
+        take(run, parameters)
         return run
 
     return decorate
