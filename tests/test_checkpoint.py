@@ -141,7 +141,7 @@ def test_a_newer_format_is_refused(folder: Path) -> None:
         ("video", {"depth": 1}, "unexpected video.blocks.1.attention.out.bias; "),
         ("video", {"width": 32}, "video.projection has shape (16, 8) instead of (32, 8)"),
         ("token_policy", {"kind": "rlt"}, "kind of a token policy must be one of threshold, budget, random, none"),
-        ("sampling", {"clip_s": -1}, "clip_s must be a positive number of seconds"),
+        ("sampling", {"clip_s": -1}, "clip_s must be 0.05 to 3600 seconds"),
         ("preprocess", {"interpolation": "nearest"}, "interpolation must be one of bicubic, bilinear, got 'nearest'"),
         ("preprocess", {"mean": 0.5}, "TypeError"),
     ],

@@ -35,8 +35,10 @@ if TYPE_CHECKING:
         NotAVideoError,
         NotFoundError,
         PageExpiredError,
+        ServerBusyError,
         StoppedError,
         UnreachableFileError,
+        UnreadableClipsError,
         VlrltError,
     )
     from vlrlt.export.cut import Cut
@@ -82,8 +84,10 @@ __all__ = [
     "Repetition",
     "SearchRequest",
     "SearchResult",
+    "ServerBusyError",
     "StoppedError",
     "UnreachableFileError",
+    "UnreadableClipsError",
     "VideoVectors",
     "VlrltError",
     "__version__",

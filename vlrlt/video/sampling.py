@@ -68,7 +68,9 @@ def clip_spans(duration_s: float, sampling: ClipSampling) -> tuple[ClipSpan, ...
     if not (math.isfinite(duration_s) and duration_s > 0):
         raise ConfigError(f"duration_s must be a positive number of seconds, got {duration_s}; try probe(path)")
     last_start_s = max(0.0, duration_s - sampling.clip_s)
-    num_before_last = max(0, math.ceil(last_start_s / sampling.stride_s - _STRIDE_TOLERANCE))
+    num_before_last = math.ceil(last_start_s / sampling.stride_s - _STRIDE_TOLERANCE)
+    if num_before_last < 1:  # longer than a clip by a rounding error at most
+        return (ClipSpan(0.0, duration_s),)
     starts_s = (float(index * sampling.stride_s) for index in range(num_before_last))
     return (*(ClipSpan(start_s, start_s + sampling.clip_s) for start_s in starts_s), ClipSpan(last_start_s, duration_s))
 
