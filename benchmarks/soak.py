@@ -88,7 +88,7 @@ def main() -> None:
             report = index_paths(
                 [archive], library_dir=Path(name) / "library", embedder=embedder, on_progress=memory.look
             )
-            num_files, num_clips = num_files + report.indexed, num_clips + report.clips
+            num_files, num_clips = num_files + report.indexed, num_clips + report.looks
             memory.look()
             shutil.rmtree(archive)
     figures: dict[str, Any] = {"minutes": args.minutes, "files": num_files, "clips": num_clips, **memory.figures()}

@@ -517,7 +517,7 @@ class StillEmbedder(ColourEmbedder):
 def test_a_still_stretch_is_one_frame_run_with_the_right_times(tmp_path: Path, library_dir: Path, index: Index) -> None:
     video = write_colours(tmp_path / "a.mp4", [("red", 3), ("blue", 40), ("green", 2)])
     report = index(video, embedder=StillEmbedder())
-    assert (report.vectors, report.clips, report.static_clips) == (3, 3, 42)
+    assert (report.vectors, report.looks, report.static_looks) == (3, 6, 84)
     assert report.dense_tokens == 45 * 8
     with Library(library_dir, model=StillEmbedder()) as service:
         (hit,) = service.search("blue", k=1).hits

@@ -20,6 +20,7 @@ from vlrlt.models.checkpoint import fingerprint, load_checkpoint, save_checkpoin
 from vlrlt.models.dual_encoder import DualEncoder
 from vlrlt.models.vocabulary import fit_vocabulary
 from vlrlt.tokens.run_length import DENSE, TokenPolicy
+from vlrlt.video.sampling import query_sampling
 
 Config = dict[str, Any]
 
@@ -240,7 +241,7 @@ def test_the_fingerprint_tells_all_that_shapes_a_vector() -> None:
         "activation": tiny_dual(replace(TINY, activation="quick_gelu")),
         "policy": changed(policy=DENSE),
         "threshold": changed(policy=TokenPolicy(threshold_255=3.1)),
-        "sampling": changed(sampling=replace(INFERENCE.sampling, clip_s=3.0)),
+        "sampling": changed(sampling=replace(query_sampling(INFERENCE.sampling), clip_s=3.0)),
         "preprocess": changed(preprocess=replace(INFERENCE.preprocess, resize_mode="squash")),
     }
     fingerprints = {name: fingerprint(model) for name, model in models.items()}

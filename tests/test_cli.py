@@ -135,7 +135,7 @@ def test_index_prints_one_line_of_json_and_talks_on_stderr(archive: Path, librar
     assert len(result.stdout.splitlines()) == 1
     report = last_json(result)
     assert report.keys() == {
-        *("indexed", "partial", "failed", "skipped", "ignored", "clips", "video_s", "wall_s", "decode_s", "encode_s"),
+        *("indexed", "partial", "failed", "skipped", "ignored", "video_s", "wall_s", "decode_s", "encode_s"),
         *(
             "tokens",
             "dense_tokens",
@@ -144,7 +144,8 @@ def test_index_prints_one_line_of_json_and_talks_on_stderr(archive: Path, librar
             "missing",
             "pruned",
             "away",
-            "static_clips",
+            "static_looks",
+            "looks",
             "vectors",
             "look_s",
             "failed_before",
@@ -156,8 +157,8 @@ def test_index_prints_one_line_of_json_and_talks_on_stderr(archive: Path, librar
         "indexed": 2,
         "failed": 0,
         "skipped": 0,
-        "clips": 3,
-        "static_clips": 4,
+        "looks": 12,
+        "static_looks": 16,
         "video_s": 7.0,
         "failures": [],
     }
@@ -170,10 +171,10 @@ def test_index_prints_one_line_of_json_and_talks_on_stderr(archive: Path, librar
 def test_indexing_again_does_nothing(indexed: Path, archive: Path) -> None:
     result = vlrlt("index", archive, "--library", indexed, "--json")  # the model is the library's own
     assert result.exit_code == 0
-    assert {name: last_json(result)[name] for name in ("indexed", "skipped", "clips")} == {
+    assert {name: last_json(result)[name] for name in ("indexed", "skipped", "vectors")} == {
         "indexed": 0,
         "skipped": 2,
-        "clips": 0,
+        "vectors": 0,
     }
 
 
@@ -207,7 +208,7 @@ def test_the_options_reach_the_model_and_stay_with_the_library(archive: Path, li
     options = ("--clip-seconds", 2, "--frames", 2, "--policy", "none")
     result = vlrlt("index", archive, "--library", library_dir, "--model", model, *options, "--json")
     report = last_json(result)
-    assert report["clips"] == 3 + 2, "clips of 2 s, a second apart as the model has it"
+    assert report["looks"] == 2 * (3 + 2), "clips of 2 s, a second apart as the model has it"
     assert report["tokens"] == report["dense_tokens"] == 5 * 2 * 4
     assert vlrlt("index", archive, "--library", library_dir).exit_code == 0
     assert vlrlt("index", archive, "--library", library_dir, "--model", os.path.relpath(model)).exit_code == 0

@@ -35,6 +35,7 @@ def clip() -> Clip:
         starts_s=times_s,
         num_looks_T=np.ones(len(rgb_THWC), np.int64),
         num_looks=len(rgb_THWC),
+        num_static=0,
     )
 
 

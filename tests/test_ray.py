@@ -135,11 +135,11 @@ def test_gives_the_library_of_a_local_run(
     monkeypatch.setattr(engine, "_chunk_on", noted)
     report = index_paths([archive], library_dir=library_dir, embedder=embedder, engine=engine)
     assert report.tokens < report.dense_tokens
-    assert report.static_clips > 0
+    assert report.static_looks > 0
     assert contents(library_dir) == local
     assert len(actors["still.mp4"]) > 1, "a long video is split across workers"
     again = index_paths([archive], library_dir=library_dir, embedder=embedder, engine=engine)
-    assert (again.indexed, again.clips) == (0, 0)
+    assert (again.indexed, again.vectors) == (0, 0)
 
 
 def test_videos_pass_through_shared_storage(

@@ -19,7 +19,7 @@ from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.text_onnx import export_text
 from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.types import BoolArray, ClipEmbeddings, ClipSpan, Float32Array, UInt8Array
-from vlrlt.video.sampling import ClipSampling
+from vlrlt.video.sampling import Sampling, query_sampling
 from vlrlt.video.transforms import Preprocess
 from vlrlt.video.worker import DecodeProcess
 
@@ -39,7 +39,11 @@ class Embedder(Protocol):
     fingerprint: str
     """Hash of weights, preprocessing, sampling and token policy; vectors of different fingerprints never mix."""
     embed_dim: int
-    sampling: ClipSampling
+
+    @property
+    def sampling(self) -> Sampling:
+        """How videos are looked at."""
+        ...
 
     @property
     def captions(self) -> tuple[str, ...]:
@@ -149,7 +153,7 @@ class DualEncoderEmbedder:
             return tuple(self._embed_video(Path(path).expanduser(), decoder, batch_clips) for path in paths)
 
     def _embed_video(self, path: Path, decoder: DecodeProcess, batch_clips: int) -> VideoVectors:
-        decoded = decoder.clips(path, sampling=self.sampling, preprocess=self.preprocess)
+        decoded = decoder.clips(path, sampling=query_sampling(self.sampling), preprocess=self.preprocess)
         clips = iter(decoded)
         spans: list[ClipSpan] = []
         vectors: list[Float32Array] = [np.empty((0, self.embed_dim), np.float32)]
@@ -170,7 +174,7 @@ def load_embedder(
     *,
     device: str = "auto",
     policy: TokenPolicy | None = None,
-    sampling: ClipSampling | None = None,
+    sampling: Sampling | None = None,
     num_frames: int | None = None,
 ) -> DualEncoderEmbedder:
     """Load a model by name.
@@ -180,7 +184,7 @@ def load_embedder(
             tower of timm alone (timm/ARCH[.TAG] or timm/ARCH/FILE.safetensors), which cannot read text.
         device: 'auto' takes CUDA, then Apple's MPS, then the CPU; or a torch device name such as 'cuda:1'.
         policy: instead of the model's own token policy.
-        sampling: instead of the model's own clip length, stride and frames.
+        sampling: instead of the model's own way to look at videos.
         num_frames: of a clip, instead of that of the sampling; a joint encoder that was trained with fewer gets its
             temporal embedding interpolated.
 

@@ -20,6 +20,7 @@ from vlrlt.errors import ConfigError, DecodeError
 from vlrlt.tokens.run_length import DENSE, run_lengths
 from vlrlt.types import BoolArray, Clip, ClipSpan, Frame, Int64Array, UInt8Array
 from vlrlt.video.media import write_mp4
+from vlrlt.video.sampling import query_sampling
 from vlrlt.video.worker import DecodeProcess
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -126,7 +127,9 @@ def read_tokens(path: Path, *, embedder: DualEncoderEmbedder, span: ClipSpan) ->
         DecodeError: the video cannot be read there.
     """
     with DecodeProcess() as decoder:
-        decoded = decoder.clips(path, sampling=embedder.sampling, preprocess=embedder.preprocess, within=span)
+        decoded = decoder.clips(
+            path, sampling=query_sampling(embedder.sampling), preprocess=embedder.preprocess, within=span
+        )
         yield from (clip_tokens(clip, embedder) for clip in decoded)
 
 

@@ -88,6 +88,8 @@ class Clip:
     """(T,) looks that each frame stands for: its own, and those after it in which nothing had changed."""
     num_looks: int
     """How often the video was looked at in its own part, whether there is a frame of it or not."""
+    num_static: int
+    """Frames that are left out because nothing had changed."""
 
     @property
     def is_static(self) -> bool:

@@ -23,7 +23,7 @@ from vlrlt.index.library.annotations import Annotations
 from vlrlt.index.library.files import FileStamp
 from vlrlt.index.library.schema import check_written_here, connect_reader, mapped_errors, stamp_at_rest
 from vlrlt.types import ClipSpan, Float64Array, Moment
-from vlrlt.video.sampling import ClipSampling
+from vlrlt.video.sampling import Sampling, sampling_from_json
 
 if TYPE_CHECKING:
     from vlrlt.tokens.run_length import TokenPolicy
@@ -44,7 +44,7 @@ class LibrarySettings:
     """What load_embedder takes."""
     fingerprint: str
     embed_dim: int
-    sampling: ClipSampling
+    sampling: Sampling
     policy: dict[str, Any] | None
     """Fields of the token policy; None: the model's own."""
 
@@ -56,13 +56,10 @@ class LibrarySettings:
 
     def __str__(self) -> str:
         """What tells it from others of the same name."""
-        sampling, policy = self.sampling, self.policy or {}
+        policy = self.policy or {}
         dropped = f", policy {policy['kind']}" if "kind" in policy else ""
         threshold = f" {policy['threshold_255']:g}" if policy.get("kind") == "threshold" else ""
-        return (
-            f"{self.model} ({self.fingerprint[:12]}): {sampling.num_frames} frames in {sampling.clip_s:g} s, "
-            f"every {sampling.stride_s:g} s{dropped}{threshold}"
-        )
+        return f"{self.model} ({self.fingerprint[:12]}): {self.sampling}{dropped}{threshold}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -463,7 +460,7 @@ def _settings(row: tuple[Any, ...]) -> LibrarySettings:
         model=model,
         fingerprint=fingerprint,
         embed_dim=embed_dim,
-        sampling=ClipSampling(**json.loads(sampling)),
+        sampling=sampling_from_json(json.loads(sampling)),
         policy=json.loads(policy),
     )
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from vlrlt.errors import ConfigError
 from vlrlt.index.run.run_report import Counters
 from vlrlt.memory import give_back_freed
 from vlrlt.types import Clip, ClipEmbeddings, Float32Array, UInt8Array
+from vlrlt.video.sampling import frames_per_clip
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder  # brings torch, which takes seconds to import
@@ -48,7 +50,7 @@ class Encoder:
     def _dense_tokens_per_clip(self) -> int:
         """Asked for once: batches, and with them the last bits of vectors, must not depend on where a run began."""
         side_px = self.embedder.preprocess.image_size_px
-        black_BTHWC = np.zeros((1, self.embedder.sampling.num_frames, side_px, side_px, 3), np.uint8)
+        black_BTHWC = np.zeros((1, frames_per_clip(self.embedder.sampling), side_px, side_px, 3), np.uint8)
         return self.embedder.embed_clips(black_BTHWC).num_dense_tokens
 
     @property
@@ -58,7 +60,12 @@ class Encoder:
 
     def encode_clips(self, clips: Sequence[Clip]) -> list[Outputs]:
         """What the model says along each clip; see `encode`."""
-        return self.encode(np.stack([clip.rgb_THWC for clip in clips])) if clips else []
+        return self.encode_ragged([clip.rgb_THWC for clip in clips])
+
+    def encode_ragged(self, clips: Sequence[UInt8Array]) -> list[Outputs]:
+        """The same for frames of clips, (T, H, W, C) each; those of different T are different batches."""
+        batches = [np.stack(list(alike)) for _, alike in groupby(clips, key=len)]
+        return [outputs for rgb_BTHWC in batches for outputs in self.encode(rgb_BTHWC)]
 
     def encode(self, rgb_BTHWC: UInt8Array) -> list[Outputs]:
         """What the model says along each clip. Where memory runs out, batches are halved from then on.
@@ -77,10 +84,11 @@ class Encoder:
             self._sample.append(rgb_BTHWC[-1])
         return encoded
 
-    def count_static(self) -> None:
-        """Note a clip that needs no encoding."""
-        self._counters.static_clips += 1
-        self._counters.dense_tokens += self._dense_tokens_per_clip
+    def count_static(self, num_frames: int) -> None:
+        """Note frames that need no encoding."""
+        self._counters.static_looks += num_frames
+        per_frame = self._dense_tokens_per_clip // frames_per_clip(self.embedder.sampling)
+        self._counters.dense_tokens += num_frames * per_frame
 
     def compare_with_dense(self) -> None:
         """Estimate from a few of the clips how long the model would have taken without dropping tokens."""
@@ -99,8 +107,8 @@ class Encoder:
                 started_s = time.perf_counter()
                 embedder.embed_clips(rgb_THWC[None])
                 seconds[name] += time.perf_counter() - started_s
-        num_encoded = self._counters.clips
-        encoded_s = self._counters.encode_s * (num_encoded + self._counters.static_clips) / max(1, num_encoded)
+        num_encoded, num_static = self._counters.looks, self._counters.static_looks
+        encoded_s = self._counters.encode_s * (num_encoded + num_static) / max(1, num_encoded)
         self._counters.dense_encode_s = encoded_s * seconds["dense"] / seconds["kept"]
 
     def _encode(self, rgb_BTHWC: UInt8Array) -> list[Outputs]:
@@ -118,7 +126,7 @@ class Encoder:
             return self._encode(rgb_BTHWC[:half]) + self._encode(rgb_BTHWC[half:])
         self._counters.tokens += int(embeddings.num_tokens_B.sum())
         self._counters.dense_tokens += embeddings.num_dense_tokens * len(rgb_BTHWC)
-        self._counters.clips += len(rgb_BTHWC)
+        self._counters.looks += rgb_BTHWC.shape[0] * rgb_BTHWC.shape[1]
         return outputs_of(embeddings)
 
 

@@ -53,6 +53,7 @@ class Encoded:
 
     outputs: list[Outputs]
     """Of each clip."""
+    looks: int
     tokens: int
     dense_tokens: int
     encode_s: float
@@ -312,7 +313,7 @@ class RayEncoder(Encoder):
         self._counters.tokens += encoded.tokens
         self._counters.dense_tokens += encoded.dense_tokens
         self._counters.encode_s += encoded.encode_s
-        self._counters.clips += len(encoded.outputs)
+        self._counters.looks += encoded.looks
         return encoded.outputs
 
 
@@ -368,11 +369,12 @@ class EncodeActor:
     def ready(self) -> None:
         """Answer; that is, the model is loaded."""
 
-    def encode(self, rgb_BTHWC: UInt8Array) -> Encoded:
+    def encode(self, clips: list[UInt8Array]) -> Encoded:
         """What the encoding stage makes of a batch."""
         before = replace(self._counters)
         return Encoded(
-            outputs=self._encoder.encode(rgb_BTHWC),
+            outputs=self._encoder.encode_ragged(clips),
+            looks=sum(map(len, clips)),
             tokens=self._counters.tokens - before.tokens,
             dense_tokens=self._counters.dense_tokens - before.dense_tokens,
             encode_s=self._counters.encode_s - before.encode_s,
@@ -385,7 +387,7 @@ def _messages(batch: list[Clip]) -> Iterator[Any]:
     described = [(replace(clip, rgb_THWC=_NO_FRAMES), clip.is_static) for clip in batch]
     yield {"kind": "batch", "clips": described, "num_frames": len(frames)}
     if frames:
-        yield np.stack(frames)
+        yield frames
 
 
 def _start_ray(address: str | None, *, num_cpus: int | None) -> Any:  # noqa: ANN401

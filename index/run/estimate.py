@@ -14,6 +14,9 @@ from vlrlt.errors import DecodeError
 from vlrlt.formats import format_time
 from vlrlt.index.library.catalog import Catalog
 from vlrlt.index.library.files import file_stamp, walk_videos
+from vlrlt.index.run.agreement import measure_agreement
+from vlrlt.index.run.encode import outputs_of
+from vlrlt.index.run.frame_runs import FrameRunJoiner, join_clip
 from vlrlt.types import ClipSpan
 from vlrlt.video.clip_request import ClipRequest
 from vlrlt.video.worker import DecodeProcess
@@ -38,7 +41,7 @@ class Estimate:
     bytes: int
     """Of the new files."""
     video_s: float
-    clips: int
+    vectors: int
     tokens: int
     wall_s: float
     library_bytes: int
@@ -58,7 +61,7 @@ class Estimate:
         if not self.sampled:
             return f"{found}: no sampled file can be read"
         return (
-            f"{found}: about {format_time(self.video_s)} of video, {self.clips} clips, {self.tokens:,} tokens\n"
+            f"{found}: about {format_time(self.video_s)} of video, {self.vectors} vectors, {self.tokens:,} tokens\n"
             f"about {format_time(self.wall_s)} on this machine, {format_bytes(self.library_bytes)} in the library "
             f"(guessed from {self.sampled} files; still stretches cost less)"
         )
@@ -82,22 +85,23 @@ def estimate(
     walk = walk_videos(paths, library_dir=library_dir, include=include, exclude=exclude)
     new = _new_files(walk.files, library_dir, embedder)
     sample = [new[place] for place in np.linspace(0, len(new) - 1, min(_SAMPLE_FILES, len(new))).astype(int)]
-    costs = [cost for path in sample if (cost := _cost(path, embedder, max_shift_s)) is not None]
+    agreement = measure_agreement(embedder)
+    costs = [cost for path in sample if (cost := _cost(path, embedder, agreement, max_shift_s)) is not None]
     sampled_bytes = sum(cost.bytes for cost in costs)
     num_bytes = sum(path.stat().st_size for path in new)
     sampled_s = sum(cost.looked_at_s for cost in costs) or 1.0
     video_s = num_bytes * sum(cost.duration_s for cost in costs) / sampled_bytes if sampled_bytes else 0.0
     decode_s = sum(cost.decode_s for cost in costs) / (workers or os.cpu_count() or 1)
-    clips = round(video_s / embedder.sampling.stride_s)
+    vectors = round(video_s * sum(cost.vectors for cost in costs) / sampled_s)
     return Estimate(
         files=len(new),
         known=len(walk.files) - len(new),
         bytes=num_bytes,
         video_s=video_s,
-        clips=clips,
+        vectors=vectors,
         tokens=round(video_s * sum(cost.tokens for cost in costs) / sampled_s),
         wall_s=video_s * max(decode_s, sum(cost.encode_s for cost in costs)) / sampled_s,
-        library_bytes=clips * (2 * 2 * embedder.embed_dim + _ROW_BYTES),
+        library_bytes=vectors * (2 * 2 * embedder.embed_dim + _ROW_BYTES),
         sampled=len(costs),
     )
 
@@ -110,6 +114,7 @@ class _Cost:
     decode_s: float
     encode_s: float
     tokens: int
+    vectors: int
 
 
 def _new_files(files: Sequence[Path], library_dir: Path, embedder: "Embedder") -> list[Path]:
@@ -127,9 +132,9 @@ def _new_files(files: Sequence[Path], library_dir: Path, embedder: "Embedder") -
         return new
 
 
-def _cost(path: Path, embedder: "Embedder", max_shift_s: float) -> _Cost | None:
+def _cost(path: Path, embedder: "Embedder", agreement: float, max_shift_s: float) -> _Cost | None:
     """Of a piece in the middle of a file; None: it cannot be read."""
-    encode_s, tokens = 0.0, 0
+    encode_s, tokens, vectors, joiner = 0.0, 0, 1, FrameRunJoiner(agreement=agreement)
     try:
         with DecodeProcess() as process:
             duration_s = process.probe(path).duration_s
@@ -146,8 +151,10 @@ def _cost(path: Path, embedder: "Embedder", max_shift_s: float) -> _Cost | None:
             decoded = process.open(request)
             for clip in decoded:
                 started_s = time.perf_counter()
-                tokens += int(embedder.embed_clips(clip.rgb_THWC[None]).num_tokens_B.sum())
+                embeddings = embedder.embed_clips(clip.rgb_THWC[None])
                 encode_s += time.perf_counter() - started_s
+                tokens += int(embeddings.num_tokens_B.sum())
+                vectors += len(join_clip(joiner, clip, *outputs_of(embeddings)[0]))
     except DecodeError:
         return None
     return _Cost(
@@ -157,4 +164,5 @@ def _cost(path: Path, embedder: "Embedder", max_shift_s: float) -> _Cost | None:
         decode_s=decoded.decode_s + decoded.resize_s,
         encode_s=encode_s,
         tokens=tokens,
+        vectors=vectors,
     )

@@ -10,7 +10,7 @@ the run began with. That reference is carried, so slow drift ends a run sooner o
 Runs go on across the borders of clips and of chunks: a day of a camera that sees nothing happen is one run. What a run
 has gathered so far is an `OpenRun`, which the ledger keeps, so that a killed index run goes on inside of it.
 
-Legend: D embedding.
+Legend: T frames, S outputs of a clip, D embedding.
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from vlrlt.index.library.frame_runs import FrameRun, OpenRun
-from vlrlt.types import Float32Array
+from vlrlt.types import Clip, Float32Array
 
 
 class FrameRunJoiner:
@@ -74,3 +74,24 @@ class FrameRunJoiner:
         """The last run; None where there was no output at all."""
         last, self.open_run = self.open_run, None
         return None if last is None else last.closed(end_s)
+
+
+def join_clip(joiner: FrameRunJoiner, clip: Clip, outputs_SD: Float32Array, changed_S: Float32Array) -> list[FrameRun]:
+    """Frame runs that end within a clip: outputs of the part that it answers for go to the joiner."""
+    ended = []
+    per_output = len(clip.starts_s) // len(outputs_SD)
+    is_own_T = (clip.starts_s >= clip.own.start_s) & (clip.starts_s < clip.own.end_s)
+    ends_s = np.append(clip.starts_s[per_output::per_output], clip.span.end_s)
+    for place, end_s in enumerate(ends_s):
+        frames = slice(place * per_output, (place + 1) * per_output)
+        start_s = max(float(clip.starts_s[frames][0]), clip.own.start_s)
+        if start_s < min(end_s, clip.own.end_s):
+            num_frames = max(1, int(is_own_T[frames].sum()))
+            run = joiner.add(
+                start_s,
+                outputs_SD[place],
+                num_looks=max(num_frames, int(clip.num_looks_T[frames][is_own_T[frames]].sum())),
+                changes=num_frames * float(changed_S[place]),
+            )
+            ended += [run] if run else []
+    return ended

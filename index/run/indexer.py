@@ -20,9 +20,9 @@ from vlrlt.index.library.segments import read_segment, write_segment
 from vlrlt.index.run.choose import Candidate
 from vlrlt.index.run.encode import Encoder
 from vlrlt.index.run.engine import ClipStream, VideoSource
-from vlrlt.index.run.frame_runs import FrameRunJoiner
+from vlrlt.index.run.frame_runs import FrameRunJoiner, join_clip
 from vlrlt.index.run.run_report import Counters
-from vlrlt.types import Clip, Float32Array
+from vlrlt.types import Clip
 from vlrlt.video.clip_request import CHUNK_S, ClipRequest
 
 _RETRY_S = 600.0
@@ -191,11 +191,11 @@ class VideoIndexer:
         """Encode what waits, and join its outputs to frame runs."""
         outputs = iter(self._encoder.encode_clips([clip for clip in chunk.waiting if not clip.is_static]))
         for clip in chunk.waiting:
+            self._encoder.count_static(clip.num_static)
             if clip.is_static:
                 self._joiner.extend(clip.num_looks)
-                self._encoder.count_static()
             else:
-                chunk.runs += _joined(self._joiner, clip, *next(outputs))
+                chunk.runs += join_clip(self._joiner, clip, *next(outputs))
         chunk.waiting.clear()
 
     def _commit(self, candidate: Candidate, chunk: _ChunkAtHand, **facts: object) -> Video:
@@ -234,27 +234,6 @@ class VideoIndexer:
             raise ChangingFileError(candidate.path)
         if after_error:  # was it the file, or the disk?
             quick_hash(candidate.path, size_bytes=candidate.stamp.size_bytes)
-
-
-def _joined(joiner: FrameRunJoiner, clip: Clip, outputs_SD: Float32Array, changed_S: Float32Array) -> list[FrameRun]:
-    """Frame runs that end within a clip: outputs of the part that it answers for go to the joiner."""
-    ended = []
-    per_output = len(clip.starts_s) // len(outputs_SD)
-    is_own_T = (clip.starts_s >= clip.own.start_s) & (clip.starts_s < clip.own.end_s)
-    ends_s = np.append(clip.starts_s[per_output::per_output], clip.span.end_s)
-    for place, end_s in enumerate(ends_s):
-        frames = slice(place * per_output, (place + 1) * per_output)
-        start_s = max(float(clip.starts_s[frames][0]), clip.own.start_s)
-        if start_s < min(end_s, clip.own.end_s):
-            num_frames = max(1, int(is_own_T[frames].sum()))
-            run = joiner.add(
-                start_s,
-                outputs_SD[place],
-                num_looks=max(num_frames, int(clip.num_looks_T[frames][is_own_T[frames]].sum())),
-                changes=num_frames * float(changed_S[place]),
-            )
-            ended += [run] if run else []
-    return ended
 
 
 def merge_segments(ledger: Ledger, segments: Sequence[Segment], *, embed_dim: int) -> None:

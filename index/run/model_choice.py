@@ -10,6 +10,7 @@ from vlrlt.index.library.catalog import LibrarySettings
 from vlrlt.index.library.ledger import Ledger, library_models
 from vlrlt.index.run.build import model_source
 from vlrlt.index.run.maintain import open_or_repair
+from vlrlt.video.sampling import query_sampling
 
 if TYPE_CHECKING:
     from vlrlt.embed import DualEncoderEmbedder  # brings torch, which takes seconds to import
@@ -34,7 +35,8 @@ def choose_embedder(
         model: what load_embedder takes; None: the one that answers, at first 'default'.
         device: where it runs.
         policy: instead of the library's own, or the model's.
-        sampling: fields of ClipSampling, likewise; the stride follows a shorter clip.
+        sampling: fields of ClipSampling: clips at equal distances, instead of looks that follow motion or of the
+            library's own; the stride follows a shorter clip.
         notify: is told if 'default' is taken because nothing else was said.
 
     Raises:
@@ -53,8 +55,9 @@ def choose_embedder(
     embedder = load_embedder(source, device=device, policy=policy or own_policy, sampling=own_sampling)
     if not sampling:
         return embedder
-    stride_s = min(embedder.sampling.stride_s, sampling.get("clip_s", embedder.sampling.clip_s))
-    changed = replace(embedder.sampling, **{"stride_s": stride_s} | dict(sampling))
+    uniform = query_sampling(embedder.sampling)
+    stride_s = min(uniform.stride_s, sampling.get("clip_s", uniform.clip_s))
+    changed = replace(uniform, **{"stride_s": stride_s} | dict(sampling))
     return load_embedder(source, device=device, policy=policy or own_policy, sampling=changed)
 
 

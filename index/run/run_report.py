@@ -51,10 +51,10 @@ class IndexReport:
     """Folders so much of which is gone that they are taken for unplugged: nothing of them is forgotten."""
     vectors: int
     """Frame runs that were stored: one vector each."""
-    clips: int
-    """Clips that were encoded."""
-    static_clips: int
-    """Clips in which nothing had changed: they were not encoded, the frame run before them goes on."""
+    looks: int
+    """Frames that were encoded."""
+    static_looks: int
+    """Frames in which nothing had changed: they were not encoded, the frame run before them goes on."""
     video_s: float
     """Seconds of video that became searchable."""
     wall_s: float
@@ -72,7 +72,7 @@ class IndexReport:
     tokens: int
     """Patch tokens that the encoder processed."""
     dense_tokens: int
-    """Patch tokens if nothing had been dropped, the static clips among them."""
+    """Patch tokens if nothing had been dropped, the static looks among them."""
     dense_encode_s: float | None
     """About how long the model would have taken for all tokens, from a sample; None: not known."""
     failures: tuple[Video, ...]
@@ -115,7 +115,7 @@ class IndexReport:
         return "\n".join(lines)
 
     def _savings(self) -> str:
-        kept = f"{self.tokens / self.dense_tokens:.0%} of tokens encoded; {self.static_clips} static clips skipped"
+        kept = f"{self.tokens / self.dense_tokens:.0%} of tokens encoded; {self.static_looks} static looks skipped"
         if self.dense_encode_s is None:
             return kept
         return f"{kept}: encoding took {self.encode_s:.1f} s, all tokens would take about {self.dense_encode_s:.1f} s"
@@ -139,8 +139,8 @@ class Counters:
     pruned: int = 0
     away: list[str] = field(default_factory=list)
     vectors: int = 0
-    clips: int = 0
-    static_clips: int = 0
+    looks: int = 0
+    static_looks: int = 0
     video_s: float = 0.0
     look_s: float = 0.0
     decode_s: float = 0.0

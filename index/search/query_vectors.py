@@ -12,6 +12,7 @@ from vlrlt.index.search.language import ClipQuery, ImageQuery, TextQuery
 from vlrlt.models.text_onnx import OnnxText
 from vlrlt.types import ClipEmbeddings, Float32Array, UInt8Array
 from vlrlt.video.picture import read_picture
+from vlrlt.video.sampling import query_sampling
 from vlrlt.video.worker import DecodeProcess
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ def embed_query(query: TextQuery | ImageQuery | ClipQuery, embedder: "Embedder")
         square_HWC = read_picture(query.path, embedder.preprocess)
         return mean_direction(embedder.embed_clips(square_HWC[None, None]).vectors_BD)
     with DecodeProcess() as decoder:
-        clips = decoder.clips(query.path, sampling=embedder.sampling, preprocess=embedder.preprocess, within=query.span)
+        clips = decoder.clips(
+            query.path, sampling=query_sampling(embedder.sampling), preprocess=embedder.preprocess, within=query.span
+        )
         vectors = [embedder.embed_clips(clip.rgb_THWC[None]).vectors_BD for clip in clips]
     if not vectors:
         raise DecodeError(query.path, stage="decode", reason=clips.partial_reason or "it has no frames")

@@ -214,7 +214,7 @@ def _compare(data: WholeArchive, embedder: Embedder, index: IndexReport, console
     """The model as it is, without dropping tokens, and with so few frames that it costs about the same."""
     console.print("4. Scoring text retrieval over all annotated actions: EPIC-KITCHENS-100 protocol")
     sampling = embedder.sampling
-    tokens_per_frame = index.dense_tokens / (index.clips + index.static_clips) / sampling.num_frames
+    tokens_per_frame = index.dense_tokens / (index.looks + index.static_looks)
 
     def score(name: str, variant: Embedder) -> Variant:
         with count_progress(f"clips, {name}") as show:

@@ -24,7 +24,7 @@ from vlrlt.models.text import NoText, OpenClipText, SentencePieceText, TextTower
 from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.models.weights import load_weights, read_weights
 from vlrlt.tokens.run_length import TokenPolicy
-from vlrlt.video.sampling import ClipSampling
+from vlrlt.video.sampling import sampling_from_json
 from vlrlt.video.transforms import Preprocess
 
 FORMAT_VERSION = 1
@@ -79,7 +79,7 @@ def load_checkpoint(folder: Path) -> DualEncoder:
     try:
         inference = InferenceConfig(
             preprocess=_preprocess_from_json(config["preprocess"]),
-            sampling=ClipSampling(**config["sampling"]),
+            sampling=sampling_from_json(config["sampling"]),
             policy=TokenPolicy(**config["token_policy"]),
         )
         video_config = VideoEncoderConfig(**config["video"])

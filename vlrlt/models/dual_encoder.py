@@ -14,7 +14,7 @@ from vlrlt.models.config import VideoEncoderConfig
 from vlrlt.models.text import TextTower
 from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.tokens.run_length import TokenPolicy
-from vlrlt.video.sampling import ClipSampling
+from vlrlt.video.sampling import Sampling
 from vlrlt.video.transforms import Preprocess
 
 INITIAL_LOGIT_SCALE = 1 / 0.07
@@ -25,7 +25,7 @@ class InferenceConfig:
     """How clips reach the encoder: part of a checkpoint, and of the fingerprint of every vector."""
 
     preprocess: Preprocess
-    sampling: ClipSampling
+    sampling: Sampling
     policy: TokenPolicy
 
 

@@ -3,7 +3,7 @@
 The parent writes one JSON line per video to the child's stdin. The child answers on stdout with messages, each a
 big-endian uint32, a JSON header of that many bytes and, for a clip, the raw bytes of its frames and times:
 
-    {"kind": "info", ...}  {"kind": "clip", "span", "own", "shape", "num_looks"} ...
+    {"kind": "info", ...}  {"kind": "clip", "span", "own", "shape", "num_looks", "num_static"} ...
     {"kind": "end", "partial_reason", "decode_s", "resize_s"}
     {"kind": "error", "error"} instead of the rest; {"kind": "alive"} when nothing else is ready
 
@@ -21,6 +21,7 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ import numpy as np
 from vlrlt.errors import CorruptVideoError, DecodeError
 from vlrlt.video.clip_request import ClipRequest
 from vlrlt.video.limits import MAX_MEMORY_BYTES, limit_cpu, limit_process
+from vlrlt.video.motion import MotionClips
 from vlrlt.video.pyav import PyAVDecoder
+from vlrlt.video.sampling import MotionSampling
 from vlrlt.video.uniform import UniformClips
 
 HEADER_LENGTH = struct.Struct(">I")
@@ -70,7 +73,7 @@ def _serve(requests: "queue.SimpleQueue[bytes]", answers: int) -> None:
 def _answer(request: dict[str, Any], answers: int) -> None:
     path = Path(request["path"])
     wanted = None if request["clips"] is None else ClipRequest.from_json(request["clips"], path=path)
-    clip_bytes = wanted.sampling.num_frames * wanted.preprocess.image_size_px**2 * 3 if wanted else _MAX_AHEAD_BYTES
+    clip_bytes = wanted.frames_per_clip * wanted.preprocess.image_size_px**2 * 3 if wanted else _MAX_AHEAD_BYTES
     outbox = _Outbox(answers, max_messages=max(2, _MAX_AHEAD_BYTES // clip_bytes))
     started_s = time.thread_time()
     try:
@@ -82,7 +85,7 @@ def _answer(request: dict[str, Any], answers: int) -> None:
             limit_cpu(_MAX_CPU_S + _MAX_CPU_S_PER_S * decoder.info.duration_s)
             resize_s = 0.0
             if wanted is not None:
-                clips = UniformClips(decoder, wanted)
+                clips = _clips(decoder, wanted, on_packet=outbox.stay_alive)
                 for clip in clips:
                     header = {
                         "kind": "clip",
@@ -90,6 +93,7 @@ def _answer(request: dict[str, Any], answers: int) -> None:
                         "own": dataclasses.astuple(clip.own),
                         "shape": clip.rgb_THWC.shape,
                         "num_looks": clip.num_looks,
+                        "num_static": clip.num_static,
                     }
                     outbox.put(header, clip.rgb_THWC, clip.pts_s, clip.starts_s, clip.num_looks_T)
                 resize_s = clips.resize_s
@@ -102,6 +106,12 @@ def _answer(request: dict[str, Any], answers: int) -> None:
         reason = f"it needs more than {MAX_MEMORY_BYTES / 2**30:.0f} GiB of memory"
         outbox.put({"kind": "error", "error": CorruptVideoError(path, stage="decode", reason=reason).as_json()})
     outbox.close()
+
+
+def _clips(decoder: PyAVDecoder, request: ClipRequest, *, on_packet: Callable[[], None]) -> UniformClips | MotionClips:
+    if isinstance(request.sampling, MotionSampling):
+        return MotionClips(decoder, request, on_packet=on_packet)
+    return UniformClips(decoder, request)
 
 
 class _Outbox:

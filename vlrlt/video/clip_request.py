@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from vlrlt.types import ClipSpan
-from vlrlt.video.sampling import ClipSampling, clip_spans
+from vlrlt.video.sampling import Sampling, frames_per_clip, sampling_from_json
 from vlrlt.video.transforms import Preprocess
 
 CHUNK_S = 300.0
@@ -19,7 +19,7 @@ class ClipRequest:
     """Which clips of a video are wanted, and how they are read."""
 
     path: Path
-    sampling: ClipSampling
+    sampling: Sampling
     preprocess: Preprocess
     within: ClipSpan | None = None
     """The part that is cut into clips; None: all of the video."""
@@ -34,6 +34,11 @@ class ClipRequest:
     max_shift_s: float = 0.0
     """How far a frame may lie from the time that is asked for, so that cheaper ones can be taken: key frames, frames
     that others are predicted from. 0: the one on screen then."""
+
+    @property
+    def frames_per_clip(self) -> int:
+        """At most."""
+        return frames_per_clip(self.sampling)
 
     def chunk_of(self, clip_start_s: float) -> int:
         """Number of the chunk that a clip belongs to whose own span begins then."""
@@ -54,17 +59,8 @@ class ClipRequest:
         """The inverse of as_json."""
         within = fields["within"]
         rebuilt = {
-            "sampling": ClipSampling(**fields["sampling"]),
+            "sampling": sampling_from_json(fields["sampling"]),
             "preprocess": Preprocess.from_json(fields["preprocess"]),
             "within": None if within is None else ClipSpan(**within),
         }
         return cls(path=path, **{**fields, **rebuilt})
-
-    def spans(self, duration_s: float) -> tuple[ClipSpan, ...]:
-        """All clips of a video of this length, or of the part that is wanted; none where that lies behind its end."""
-        if self.within is None:
-            return clip_spans(duration_s, self.sampling)
-        begin_s = self.within.start_s
-        length_s = min(self.within.end_s, duration_s) - begin_s
-        spans = clip_spans(length_s, self.sampling) if length_s > 0 else ()
-        return tuple(ClipSpan(begin_s + span.start_s, begin_s + span.end_s) for span in spans)

@@ -97,6 +97,15 @@ class PyAVDecoder:
         if promised_s is not None and promised_s > duration_s * 1.05 + _PROMISE_TOLERANCE_S:
             self.partial_reason = f"the header promises {promised_s:.2f} s, the file ends after {duration_s:.2f} s"
 
+    @property
+    def first_ticks(self) -> int:
+        """Presentation time of the first frame, in the stream's own units."""
+        return self._clock.first_pts_ticks
+
+    def shown_s(self, frame: av.VideoFrame) -> float:
+        """When a frame of this video is shown, in seconds since its first one."""
+        return self._clock.shown_s(frame.pts if frame.pts is not None else int(frame.dts or 0))
+
     def frames_at(
         self, times_s: Iterable[float], *, skipping: FrameSkipping = "every frame", max_shift_s: float = math.inf
     ) -> Iterator[Frame]:
@@ -128,7 +137,7 @@ class PyAVDecoder:
                 if coming is None and time_s >= shown.end_s and self._ends_early(video, shown.end_s):
                     return
                 if picture is None or picture.pts_s != shown.pts_s:
-                    picture = Frame(_upright_rgb(shown.frame, self._path), shown.pts_s)
+                    picture = Frame(upright_rgb(shown.frame, self._path), shown.pts_s)
                 yield picture
 
     def pictures_between(self, start_s: float, end_s: float) -> Iterator[tuple[av.VideoFrame, float, float]]:
@@ -167,7 +176,7 @@ class PyAVDecoder:
                     found = video.key_frame(keys_s[nearest], until_s=keys_s[nearest + 1])
                     if found is None:
                         return
-                    shown, picture = nearest, Frame(_upright_rgb(found.frame, self._path), found.pts_s)
+                    shown, picture = nearest, Frame(upright_rgb(found.frame, self._path), found.pts_s)
                 yield picture
 
     def _frame_within(self, start_s: float, end_s: float) -> Frame | None:
@@ -177,7 +186,7 @@ class PyAVDecoder:
             while shown.pts_s < start_s and (coming := video.next()) is not None and coming.pts_s <= end_s:
                 shown = coming
             is_damaged = video.error is not None or shown.end_s < start_s
-            return None if is_damaged else Frame(_upright_rgb(shown.frame, self._path), shown.pts_s)
+            return None if is_damaged else Frame(upright_rgb(shown.frame, self._path), shown.pts_s)
 
     def close(self) -> None:
         """Give back the file; calling it twice is fine."""
@@ -408,9 +417,9 @@ class _Pass:
 
 
 def _video_info(path: Path, video: _Pass, first: _TimedFrame, *, duration_s: float) -> VideoInfo:
-    quarter_turns = _quarter_turns(first.frame)
+    turns = quarter_turns(first.frame)
     height_px, width_px = first.frame.height, first.frame.width
-    if quarter_turns % 2:
+    if turns % 2:
         height_px, width_px = width_px, height_px
     return VideoInfo(
         path=path,
@@ -419,19 +428,24 @@ def _video_info(path: Path, video: _Pass, first: _TimedFrame, *, duration_s: flo
         average_fps=float(video.stream.average_rate or 0),
         width_px=width_px,
         height_px=height_px,
-        rotation_deg=-90 * quarter_turns % 360,
+        rotation_deg=-90 * turns % 360,
         codec=video.stream.codec.canonical_name,
     )
 
 
-def _quarter_turns(frame: av.VideoFrame) -> int:
+def quarter_turns(frame: av.VideoFrame) -> int:
     """Counterclockwise quarter turns that the display matrix asks for."""
     return round(frame.rotation / 90) % 4
 
 
-def _upright_rgb(frame: av.VideoFrame, path: Path) -> UInt8Array:
+def upright_rgb(frame: av.VideoFrame, path: Path) -> UInt8Array:
+    """RGB pixels as they are shown.
+
+    Raises:
+        CorruptVideoError: they cannot be converted.
+    """
     try:
         rgb_HWC = frame.to_ndarray(format="rgb24", threads=1)
     except Exception as error:  # as in _Pass
         raise CorruptVideoError(path, stage="decode", reason=one_line(error)) from error
-    return np.ascontiguousarray(np.rot90(rgb_HWC, _quarter_turns(frame)), dtype=np.uint8)
+    return np.ascontiguousarray(np.rot90(rgb_HWC, quarter_turns(frame)), dtype=np.uint8)

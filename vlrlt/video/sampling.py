@@ -1,9 +1,10 @@
-"""Where the clips of a video lie and which times inside a clip are looked at: arithmetic only, no video needed."""
+"""How a video is looked at: at equal distances, or where its packets say that something happens. Arithmetic only."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from vlrlt.types import ClipSpan, Float64Array
 
 MIN_STRIDE_S, MAX_CLIP_S, MAX_FRAMES = 0.05, 3600.0, 1024
 """Beyond these nothing is gained, and a video of hours is cut into clips without end."""
+CLIP_LOOKS = 16
+"""Looks that follow motion are encoded so many together: run lengths reach no further."""
+QUERY_CLIP_S = 4.0
+"""A longer query is cut into clips of this length by models that have none of their own."""
 _STRIDE_TOLERANCE = 1e-6
 """Share of a stride below which two starts are the same start (10 s / 0.1 s must be 100 strides, not 99.999...)."""
 
@@ -41,6 +46,64 @@ class ClipSampling:
             )
         if not 1 <= self.num_frames <= MAX_FRAMES:
             raise ConfigError(f"num_frames must be 1 to {MAX_FRAMES}, got {self.num_frames:.6g}; try 8")
+
+    def __str__(self) -> str:
+        return f"{self.num_frames} frames in {self.clip_s:g} s, every {self.stride_s:g} s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionSampling:
+    """Looks follow motion (looks.py): often where the file's encoder had much to describe, seldom where it had not.
+
+    Raises:
+        ConfigError: a distance is not a positive number, or they contradict each other.
+    """
+
+    closest_s: float = 4.0
+    """Regular looks are no closer than this, > 0; sudden changes are looked at in any case."""
+    furthest_s: float = 20.0
+    """And no further apart than this, >= closest_s."""
+    num_frames: int = 8
+    """Frames of a span that is encoded by itself, such as a query or an annotated action, 1 to MAX_FRAMES."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.closest_s <= self.furthest_s < math.inf:
+            raise ConfigError(
+                f"closest_s must be positive and furthest_s no less, got {self.closest_s} and {self.furthest_s}; "
+                "try 4 and 20"
+            )
+        if not 1 <= self.num_frames <= MAX_FRAMES:
+            raise ConfigError(f"num_frames must be 1 to {MAX_FRAMES}, got {self.num_frames:.6g}; try 8")
+
+    def __str__(self) -> str:
+        return f"looks that follow motion, {self.closest_s:g} to {self.furthest_s:g} s apart"
+
+
+Sampling = ClipSampling | MotionSampling
+
+
+def sampling_from_json(fields: Mapping[str, Any]) -> Sampling:
+    """The inverse of dataclasses.asdict.
+
+    Raises:
+        ConfigError: a field is missing, unknown or out of its range.
+    """
+    try:
+        return MotionSampling(**fields) if "closest_s" in fields else ClipSampling(**fields)
+    except TypeError as error:
+        raise ConfigError(f"sampling needs the fields of ClipSampling or MotionSampling, got {dict(fields)}") from error
+
+
+def frames_per_clip(sampling: Sampling) -> int:
+    """Frames that are encoded together, at most."""
+    return sampling.num_frames if isinstance(sampling, ClipSampling) else CLIP_LOOKS
+
+
+def query_sampling(sampling: Sampling) -> ClipSampling:
+    """How a piece of video is cut into clips that is asked for by itself."""
+    if isinstance(sampling, ClipSampling):
+        return sampling
+    return ClipSampling(clip_s=QUERY_CLIP_S, stride_s=QUERY_CLIP_S, num_frames=sampling.num_frames)
 
 
 def clip_spans(duration_s: float, sampling: ClipSampling) -> tuple[ClipSpan, ...]:
@@ -94,6 +157,15 @@ def own_spans(spans: Sequence[ClipSpan]) -> tuple[ClipSpan, ...]:
     borders_s = [(one_s + next_s) / 2 for one_s, next_s in pairwise(centres_s)]
     edges_s = [spans[0].start_s, *borders_s, spans[-1].end_s] if spans else []
     return tuple(ClipSpan(start_s, end_s) for start_s, end_s in pairwise(edges_s))
+
+
+def clips_within(duration_s: float, sampling: ClipSampling, within: ClipSpan | None) -> tuple[ClipSpan, ...]:
+    """Clips of a video of this length, or of a part of it; none where that lies behind its end."""
+    if within is None:
+        return clip_spans(duration_s, sampling)
+    length_s = min(within.end_s, duration_s) - within.start_s
+    spans = clip_spans(length_s, sampling) if length_s > 0 else ()
+    return tuple(ClipSpan(within.start_s + span.start_s, within.start_s + span.end_s) for span in spans)
 
 
 def frame_times(span: ClipSpan, num_frames: int) -> Float64Array:

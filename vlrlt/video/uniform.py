@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from vlrlt.types import Clip, ClipSpan, Float64Array, Frame, UInt8Array
 from vlrlt.video.clip_request import ClipRequest
 from vlrlt.video.frame_skipping import EVERY_FRAME, choose_frame_skipping
 from vlrlt.video.pyav import PyAVDecoder
-from vlrlt.video.sampling import frame_times, own_spans
+from vlrlt.video.sampling import ClipSampling, clips_within, frame_times, own_spans
 from vlrlt.video.static import StaticDetector
 
 
@@ -28,8 +29,9 @@ class UniformClips:
         self._request = request
         self._detector: StaticDetector | None = None
         self._chunk = -1
-        spans = request.spans(decoder.info.duration_s)
-        times_s = np.ravel([frame_times(span, request.sampling.num_frames) for span in spans])
+        self._sampling = cast(ClipSampling, request.sampling)
+        spans = self._spans(decoder.info.duration_s)
+        times_s = np.ravel([frame_times(span, self._sampling.num_frames) for span in spans])
         self._skipping = choose_frame_skipping(
             times_s,
             key_times_s=decoder.key_times_s,
@@ -38,7 +40,7 @@ class UniformClips:
         )
 
     def __iter__(self) -> Iterator[Clip]:
-        spans = self._request.spans(self._decoder.info.duration_s)
+        spans = self._spans(self._decoder.info.duration_s)
         owns = own_spans(spans)
         wanted = [number for number, own in enumerate(owns) if self._request.wants(own)]
         answered_to_s = 0.0
@@ -51,13 +53,16 @@ class UniformClips:
                 answered_to_s = clip.own.end_s
                 yield self._without_the_static(clip)
         if num_done < len(wanted):
-            spans = self._request.spans(self._decoder.decoded_until_s)
+            spans = self._spans(self._decoder.decoded_until_s)
             owns = own_spans(spans)
             left = [number for number in wanted[num_done:] if number < len(spans)]
             for clip in self._filled([spans[number] for number in left], [owns[number] for number in left]):
                 if clip.own.end_s > answered_to_s:
                     own = ClipSpan(max(answered_to_s, clip.own.start_s), clip.own.end_s)
                     yield self._without_the_static(replace(clip, own=own))
+
+    def _spans(self, duration_s: float) -> tuple[ClipSpan, ...]:
+        return clips_within(duration_s, self._sampling, self._request.within)
 
     def _without_the_static(self, clip: Clip) -> Clip:
         if self._request.static_255 is None:
@@ -68,13 +73,13 @@ class UniformClips:
         if not self._detector.is_static(clip.rgb_THWC):
             return clip
         none = {name: getattr(clip, name)[:0] for name in ("rgb_THWC", "pts_s", "starts_s", "num_looks_T")}
-        return replace(clip, **none)
+        return replace(clip, num_static=len(clip.rgb_THWC), **none)
 
     def _filled(self, spans: list[ClipSpan], owns: list[ClipSpan]) -> Iterator[Clip]:
         """Decode in one pass, resizing each frame once; ends at the first span that cannot be filled."""
         if not spans:
             return
-        num_frames, side_px = self._request.sampling.num_frames, self._request.preprocess.image_size_px
+        num_frames, side_px = self._sampling.num_frames, self._request.preprocess.image_size_px
         times_ST = np.array([frame_times(span, num_frames) for span in spans])
         order = np.argsort(times_ST, axis=None, kind="stable")
         filling: dict[int, tuple[UInt8Array, Float64Array]] = {}
@@ -115,4 +120,5 @@ def _clip(span: ClipSpan, own: ClipSpan, rgb_THWC: UInt8Array, pts_s: Float64Arr
         starts_s=np.linspace(span.start_s, span.end_s, num_frames, endpoint=False),
         num_looks_T=np.ones(num_frames, np.int64),
         num_looks=max(1, round(own.duration_s / step_s)),
+        num_static=0,
     )

@@ -210,6 +210,7 @@ class DecodedVideo:
                 starts_s=starts_s,
                 num_looks_T=num_looks_T,
                 num_looks=header["num_looks"],
+                num_static=header["num_static"],
             )
         self.partial_reason = header["partial_reason"]
         self.decode_s, self.resize_s = header["decode_s"], header["resize_s"]

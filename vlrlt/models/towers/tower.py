@@ -10,9 +10,9 @@ from torch import Tensor
 
 from vlrlt.errors import CheckpointError
 from vlrlt.models.config import VideoEncoderConfig
-from vlrlt.video.sampling import ClipSampling
+from vlrlt.video.sampling import MotionSampling
 
-IMAGE_TOWER_SAMPLING = ClipSampling(clip_s=4.0, stride_s=4.0, num_frames=8)
+IMAGE_TOWER_SAMPLING = MotionSampling()
 """For image towers: 2 frames a second, clips end to end."""
 
 SUPPORTED = (
