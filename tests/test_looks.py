@@ -1,14 +1,12 @@
 """Looks are planned from packet sizes alone: regular ones within their distances, and every sudden change."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vlrlt.errors import ConfigError
-from vlrlt.types import Float64Array
+from vlrlt.types import BoolArray, Float64Array
 from vlrlt.video.looks import plan_looks
 from vlrlt.video.packets import PacketTable
 from vlrlt.video.sampling import ClipSampling, MotionSampling, query_sampling, sampling_from_json
@@ -19,8 +17,11 @@ FPS = 25
 
 def table(size_P: Float64Array, *, gop: int, fps: float = FPS) -> PacketTable:
     """Pictures at equal distances, shown in the order of the file, with a key frame every so many."""
+    return keyed(size_P, np.arange(len(size_P)) % gop == 0, fps=fps)
+
+
+def keyed(size_P: Float64Array, is_key_P: BoolArray, *, fps: float = FPS) -> PacketTable:
     places = np.arange(len(size_P))
-    is_key_P = places % gop == 0
     return PacketTable(
         ticks_P=places,
         time_s_P=places / fps,
@@ -85,7 +86,7 @@ def test_a_key_frame_that_comes_early_is_a_cut_where_it_is_calm() -> None:
     is_key_P = np.zeros(len(size_P), np.bool_)
     is_key_P[:cut:125] = is_key_P[cut::125] = True  # the encoder counts anew from the cut
     size_P[is_key_P] = 10_000
-    plan = plan_looks(replace(table(size_P, gop=125), is_key_P=is_key_P, group_P=np.cumsum(is_key_P) - 1), SAMPLING)
+    plan = plan_looks(keyed(size_P, is_key_P), SAMPLING)
     assert plan.picture_L[plan.is_change_L].tolist() == [cut]
 
 

@@ -64,12 +64,12 @@ def test_a_visitor_of_a_third_of_a_second_is_seen_when_it_comes_and_goes(tmp_pat
     clips, reason = clips_of(path)
     assert reason is None
     (clip,) = clips
-    seen = list(zip(shown(clip), clip.starts_s.tolist(), strict=True))
-    assert [(name, pytest.approx(start_s)) for name, start_s in seen if name == "yellow"] == [("yellow", 23.4)]
-    after = seen[[name for name, _ in seen].index("yellow") + 1]
-    assert after == ("blue", pytest.approx(23.7))
+    seen = shown(clip)
+    assert seen.count("yellow") == 1
+    at = seen.index("yellow")
+    np.testing.assert_allclose(clip.starts_s[at : at + 2], [23.4, 23.7])
     assert len(seen) <= 8
-    assert (clip.own.start_s, clip.own.end_s) == (0, pytest.approx(40))
+    np.testing.assert_allclose([clip.own.start_s, clip.own.end_s], [0, 40])
     assert clip.num_looks == clip.num_looks_T.sum() == len(seen)
 
 
@@ -129,7 +129,7 @@ def test_clips_hold_so_many_looks_and_no_more(tmp_path: Path) -> None:
 def test_a_video_of_one_frame(tmp_path: Path) -> None:
     (clip,), reason = clips_of(write_scenes(tmp_path / "a.mp4", [("red", 0.1)]))
     assert (shown(clip), reason) == (["red"], None)
-    assert (clip.own.start_s, clip.own.end_s) == (0, pytest.approx(0.1))
+    np.testing.assert_allclose([clip.own.start_s, clip.own.end_s], [0, 0.1])
 
 
 def test_damage_costs_the_looks_behind_it_and_is_told(tmp_path: Path) -> None:
@@ -139,8 +139,8 @@ def test_damage_costs_the_looks_behind_it_and_is_told(tmp_path: Path) -> None:
     spoil_packet(path, keys[len(keys) // 2])
     damaged, reason = clips_of(path)
     assert reason is not None
-    assert "looks cannot be decoded" in reason
-    assert 0 < sum(len(clip.rgb_THWC) for clip in damaged) < sum(len(clip.rgb_THWC) for clip in whole)
+    assert "packets cannot be decoded, and 0 of" in reason, "the picture before stands for it"
+    assert sum(len(clip.rgb_THWC) for clip in damaged) >= sum(len(clip.rgb_THWC) for clip in whole)
     assert damaged[-1].own.end_s > 50, "it goes on behind the damage"
 
 

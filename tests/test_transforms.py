@@ -80,3 +80,20 @@ def test_wrong_json_names_the_fields(fields: dict[str, Any]) -> None:
 def test_impossible_fields_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Preprocess(**{**BASE, **change})
+
+
+@pytest.mark.parametrize("size_px", [(1280, 720), (480, 270), (333, 199), (64, 48), (50, 48), (49, 48)])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_what_is_cut_off_at_the_sides_does_not_show(size_px: tuple[int, int], interpolation: Interpolation) -> None:
+    """Only the part that is kept is resized; the pixels are those of resizing all of it."""
+    width_px, height_px = size_px
+    rgb_HWC = np.random.default_rng(0).integers(0, 256, (height_px, width_px, 3), np.uint8)
+    preprocess = Preprocess(image_size_px=48, interpolation=interpolation, mean=(0.5,) * 3, std=(0.5,) * 3)
+    long_px = int(48 * width_px / height_px)
+    resampling = Image.Resampling.BICUBIC if interpolation == "bicubic" else Image.Resampling.BILINEAR
+    whole = Image.fromarray(rgb_HWC).resize((long_px, 48), resampling)
+    left_px = round((long_px - 48) / 2)
+    expected_HWC = np.array(whole.crop((left_px, 0, left_px + 48, 48))).astype(int)
+    difference_HWC = np.abs(preprocess(rgb_HWC).astype(int) - expected_HWC)
+    assert difference_HWC.max() <= 1
+    assert difference_HWC.mean() < 0.01

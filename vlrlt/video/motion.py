@@ -113,7 +113,7 @@ class MotionClips:
                 ),
                 end_s=float(after_s),
             )
-            if pieces.num_lost:
+            if pieces.num_lost or pieces.first_error is not None:
                 self._tell_lost(pieces, num_wanted=len(wanted))
 
     def _wants(self, start_s: float) -> bool:
@@ -122,7 +122,8 @@ class MotionClips:
         return is_within and self._request.wants(ClipSpan(start_s, start_s + 1.0))
 
     def _tell_lost(self, pieces: PieceDecoder, *, num_wanted: int) -> None:
-        lost = f"{pieces.num_lost} of {num_wanted} looks cannot be decoded: {pieces.first_error or 'no frame came out'}"
+        why = pieces.first_error or "no frame came out"
+        lost = f"packets cannot be decoded, and {pieces.num_lost} of {num_wanted} looks are missing: {why}"
         if pieces.num_lost == num_wanted:
             raise CorruptVideoError(self._decoder.info.path, stage="decode", reason=lost)
         self._decoder.partial_reason = self._decoder.partial_reason or lost

@@ -19,6 +19,8 @@ from vlrlt.types import UInt8Array
 Interpolation = Literal["bicubic", "bilinear"]
 ResizeMode = Literal["shortest", "squash"]
 
+_MARGIN_PX = 3
+"""A bicubic filter sees two pixels of the target beyond the edge."""
 _RESAMPLING: dict[Interpolation, Image.Resampling] = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
@@ -72,9 +74,16 @@ class Preprocess:
             short_px, long_px = sorted((width_px, height_px))
             long_resized_px = int(size_px * long_px / short_px)
             resized_px = (size_px, long_resized_px) if width_px <= height_px else (long_resized_px, size_px)
-        image = Image.fromarray(rgb_HWC).resize(resized_px, _RESAMPLING[self.interpolation])
         # round() and not //: torchvision's CenterCrop rounds halves to even.
         left_px, top_px = (round((side_px - size_px) / 2) for side_px in resized_px)
+        image, resampling = Image.fromarray(rgb_HWC), _RESAMPLING[self.interpolation]
+        if left_px > _MARGIN_PX and not top_px:  # what is cut off at the sides need not be resized
+            scale, margin_px = width_px / resized_px[0], _MARGIN_PX
+            box = (scale * (left_px - margin_px), 0.0, scale * (left_px + size_px + margin_px), float(height_px))
+            image = image.resize((size_px + 2 * margin_px, size_px), resampling, box)
+            left_px = margin_px
+        else:  # upright pictures would be rounded once more: Pillow resizes parts of them in another order
+            image = image.resize(resized_px, resampling)
         return np.array(image.crop((left_px, top_px, left_px + size_px, top_px + size_px)))
 
     def as_json(self) -> dict[str, Any]:
