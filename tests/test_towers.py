@@ -252,7 +252,14 @@ def assert_equal_pixels(pictures: list[UInt8Array]) -> None:
         preprocess, transform = preprocess_of(dataclasses.asdict(way)), image_transform_v2(way, is_train=False)
         for rgb_HWC in pictures:
             ours = normalised_NCHW(torch.from_numpy(preprocess(rgb_HWC))[None], preprocess)[0]
-            torch.testing.assert_close(ours, transform(Image.fromarray(rgb_HWC)), rtol=1e-5, atol=1e-5, msg=name)
+            theirs = transform(Image.fromarray(rgb_HWC))
+            if way.resize_mode == "shortest" and rgb_HWC.shape[1] > rgb_HWC.shape[0]:  # see Preprocess.__call__
+                two_levels = 2.01 / 255 / min(preprocess.std)
+                off = (ours - theirs).abs()
+                assert off.max() <= two_levels, name
+                assert (off > 1e-4).float().mean() <= 5e-3, name
+            else:
+                torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5, msg=name)
 
 
 def test_preprocessing_equals_open_clips_on_made_pictures() -> None:

@@ -47,7 +47,12 @@ def test_equals_open_clip(
     expected_HWC = (theirs(Image.fromarray(rgb_HWC)).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
     result_HWC = ours(rgb_HWC)
     assert result_HWC.dtype == np.uint8
-    np.testing.assert_array_equal(result_HWC, expected_HWC)
+    if resize_mode == "shortest" and width_px > height_px:  # only a part is resized, see Preprocess.__call__
+        difference_HWC = np.abs(result_HWC.astype(int) - expected_HWC)
+        assert difference_HWC.max() <= 2
+        assert np.count_nonzero(difference_HWC) <= 5e-3 * difference_HWC.size
+    else:
+        np.testing.assert_array_equal(result_HWC, expected_HWC)
 
 
 def test_takes_turned_frames_that_are_not_contiguous() -> None:
@@ -95,5 +100,5 @@ def test_what_is_cut_off_at_the_sides_does_not_show(size_px: tuple[int, int], in
     left_px = round((long_px - 48) / 2)
     expected_HWC = np.array(whole.crop((left_px, 0, left_px + 48, 48))).astype(int)
     difference_HWC = np.abs(preprocess(rgb_HWC).astype(int) - expected_HWC)
-    assert difference_HWC.max() <= 1
+    assert difference_HWC.max() <= 2
     assert difference_HWC.mean() < 0.01
