@@ -224,8 +224,13 @@ def test_preprocessing_and_normalisation_equal_open_clips_own(interpolation: str
     for width_px, height_px in ((61, 45), (40, 97), (32, 32), (20, 24)):
         rgb_HWC = np.random.default_rng(0).integers(0, 256, (height_px, width_px, 3), np.uint8)
         square = dual.inference.preprocess(rgb_HWC)
+        mean_C11, std_C11 = (torch.tensor(changes[name])[:, None, None] for name in ("mean", "std"))
+        official_CHW = (transform(Image.fromarray(rgb_HWC)) * std_C11 + mean_C11) * 255
+        difference_CHW = (official_CHW - torch.from_numpy(square).permute(2, 0, 1)).abs()
+        assert difference_CHW.max() < 2.01, "resizing keeps its bound"
+        assert (difference_CHW > 0.5).float().mean() < 0.01
         features = dual.video(torch.from_numpy(square)[None, None], DENSE)
-        assert_close(features.frames_BSE[0], visual(transform(Image.fromarray(rgb_HWC))[None]))
+        assert_close(features.frames_BSE[0], visual(transform(Image.fromarray(square))[None]))
 
 
 @pytest.mark.parametrize("name", TINY)

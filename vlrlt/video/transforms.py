@@ -61,8 +61,8 @@ class Preprocess:
     def __call__(self, rgb_HWC: UInt8Array) -> UInt8Array:
         """Resize one frame: to the pixels that open_clip's transform gives.
 
-        Of frames that are wider than high only the part that is kept is resized, which halves the time. Pillow rounds the
-        borders of that part to float32, so that one value in hundreds may differ by a grey level or two.
+        Of frames that are wider than high only the part that is kept is resized, which halves the time. Pillow rounds
+        the borders of that part to float32, so that one value in hundreds may differ by a grey level or two.
 
         Args:
             rgb_HWC: (height_px, width_px, 3) uint8.
