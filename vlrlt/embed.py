@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, get_args
 
 import numpy as np
 import torch
@@ -18,7 +18,15 @@ from vlrlt.models.checkpoint import fingerprint, load_checkpoint, read_captions
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.text_onnx import export_text
 from vlrlt.tokens.run_length import TokenPolicy
-from vlrlt.types import BoolArray, ClipEmbeddings, ClipSpan, Float32Array, UInt8Array
+from vlrlt.types import (
+    BoolArray,
+    ClipEmbeddings,
+    ClipSpan,
+    Float32Array,
+    Precision,
+    PrecisionChoice,
+    UInt8Array,
+)
 from vlrlt.video.sampling import Sampling, query_sampling
 from vlrlt.video.transforms import Preprocess
 from vlrlt.video.worker import DecodeProcess
@@ -56,6 +64,11 @@ class Embedder(Protocol):
         ...
 
     @property
+    def precision(self) -> Precision:
+        """What the video encoder computes in."""
+        ...
+
+    @property
     def preprocess(self) -> Preprocess:
         """How pictures reach the encoder."""
         ...
@@ -89,13 +102,23 @@ class DualEncoderEmbedder:
         model: video encoder and text tower.
         name: for people.
         device: where it runs.
+        precision: what the video encoder computes in; outputs and the text tower are float32.
         captions: that it was trained on, where those are all that it understands.
     """
 
-    def __init__(self, model: DualEncoder, *, name: str, device: torch.device, captions: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        model: DualEncoder,
+        *,
+        name: str,
+        device: torch.device,
+        precision: Precision = "float32",
+        captions: tuple[str, ...] = (),
+    ) -> None:
         self.name = name
         self.captions = captions
-        self.fingerprint = fingerprint(model)
+        self.precision = precision
+        self.fingerprint = fingerprint(model, precision=precision)
         self.embed_dim = model.video_config.embed_dim
         self.sampling = model.inference.sampling
         self.preprocess = model.inference.preprocess
@@ -114,7 +137,8 @@ class DualEncoderEmbedder:
         rgb = torch.from_numpy(rgb_BTHWC).to(self._device)
         if rgb.shape[1] == 1:
             rgb = rgb.expand(-1, self.sampling.num_frames, -1, -1, -1)
-        features = video(rgb, policy or self.policy)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            features = video(rgb, policy or self.policy)
         num_steps, num_patches = rgb.shape[1] // video.config.tubelet_size, video.config.grid_size**2
         outputs_BSE, changed_BS = features.frames_BSE, features.num_tokens_BS / num_patches
         changed_BS[:, 0] = changed_BS[:, min(1, num_steps - 1)]  # the first step is always kept
@@ -176,6 +200,7 @@ def load_embedder(
     policy: TokenPolicy | None = None,
     sampling: Sampling | None = None,
     num_frames: int | None = None,
+    precision: PrecisionChoice = "auto",
 ) -> DualEncoderEmbedder:
     """Load a model by name.
 
@@ -187,10 +212,11 @@ def load_embedder(
         sampling: instead of the model's own way to look at videos.
         num_frames: of a clip, instead of that of the sampling; a joint encoder that was trained with fewer gets its
             temporal embedding interpolated.
+        precision: of the video encoder; see find_precision for 'auto'.
 
     Raises:
         CheckpointError: the model cannot be loaded.
-        ConfigError: no such device here, or the model cannot take that number of frames.
+        ConfigError: no such device or precision here, or the model cannot take that number of frames.
     """
     folder = DEFAULT_MODEL_DIR if model == DEFAULT_MODEL else Path(model)
     if model == DEFAULT_MODEL or folder.is_dir():
@@ -209,7 +235,14 @@ def load_embedder(
     dual.inference = replace(inference, policy=policy or inference.policy, sampling=chosen)
     if dual.video_config.regime == "joint" and chosen.num_frames > dual.video_config.num_frames:
         dual.video = with_num_frames(dual.video, chosen.num_frames)
-    return DualEncoderEmbedder(dual, name=model, device=find_device(device), captions=read_captions(folder))
+    place = find_device(device)
+    return DualEncoderEmbedder(
+        dual,
+        name=model,
+        device=place,
+        precision=find_precision(precision, place),
+        captions=read_captions(folder),
+    )
 
 
 def find_device(device: str) -> torch.device:
@@ -230,8 +263,23 @@ def find_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def find_precision(precision: PrecisionChoice, device: torch.device) -> Precision:
+    """The precision of a name; 'auto' takes bfloat16 on CUDA and on CPUs that multiply its matrices (AMX).
+
+    Raises:
+        ConfigError: there is no such precision.
+    """
+    if precision == "auto":
+        has_units = device.type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False)
+        return "bfloat16" if has_units or device.type == "cuda" else "float32"
+    if precision not in get_args(Precision):
+        allowed = ", ".join(get_args(PrecisionChoice))
+        raise ConfigError(f"precision must be one of {allowed}, got {precision!r}; try auto")
+    return precision
+
+
 def _unit(vectors_BD: "Tensor") -> Float32Array:
-    return _to_numpy(torch.nn.functional.normalize(vectors_BD, dim=-1))
+    return _to_numpy(torch.nn.functional.normalize(vectors_BD.float(), dim=-1))
 
 
 def _to_numpy(values: "Tensor") -> Float32Array:

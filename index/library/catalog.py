@@ -22,7 +22,7 @@ from vlrlt.errors import IndexMismatchError, LibraryError, NotFoundError
 from vlrlt.index.library.annotations import Annotations
 from vlrlt.index.library.files import FileStamp
 from vlrlt.index.library.schema import check_written_here, connect_reader, mapped_errors, stamp_at_rest
-from vlrlt.types import ClipSpan, Float64Array, Moment
+from vlrlt.types import ClipSpan, Float64Array, Moment, Precision
 from vlrlt.video.sampling import Sampling, sampling_from_json
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class LibrarySettings:
     sampling: Sampling
     policy: dict[str, Any] | None
     """Fields of the token policy; None: the model's own."""
+    precision: Precision
+    """What the video encoder computes in."""
 
     def token_policy(self) -> "TokenPolicy | None":
         """How tokens were dropped; None: as the model has it."""
@@ -445,7 +447,7 @@ class Catalog:
             yield
 
 
-_SELECT_MODEL = "SELECT model, fingerprint, embed_dim, sampling, policy FROM models"
+_SELECT_MODEL = "SELECT model, fingerprint, embed_dim, sampling, policy, precision FROM models"
 _SELECT_VIDEO = (
     "SELECT f.path, f.size_bytes, f.mtime_ns, f.inode, f.device, f.content_hash, v.state, v.duration_s, v.stage, "
     "v.reason, v.done_s, v.attempts, v.retry_at, f.missing_since FROM files f JOIN videos v USING (content_hash) "
@@ -455,13 +457,14 @@ _PRESENT_FIRST = "f.missing_since IS NOT NULL, f.path"
 
 
 def _settings(row: tuple[Any, ...]) -> LibrarySettings:
-    model, fingerprint, embed_dim, sampling, policy = row
+    model, fingerprint, embed_dim, sampling, policy, precision = row
     return LibrarySettings(
         model=model,
         fingerprint=fingerprint,
         embed_dim=embed_dim,
         sampling=sampling_from_json(json.loads(sampling)),
         policy=json.loads(policy),
+        precision=precision,
     )
 
 

@@ -121,7 +121,7 @@ class Ledger(Catalog):
                 fields = {"sampling": json.dumps(asdict(settings.sampling)), "policy": json.dumps(settings.policy)}
                 self._rows(
                     "INSERT INTO models VALUES (NULL, :model, :fingerprint, :embed_dim, :sampling, :policy, "
-                    ":agreement, NOT EXISTS (SELECT 1 FROM models WHERE active))",
+                    ":precision, :agreement, NOT EXISTS (SELECT 1 FROM models WHERE active))",
                     asdict(settings) | fields | {"agreement": agreement()},
                 )
             mark = (settings.model, settings.fingerprint)

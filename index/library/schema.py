@@ -20,6 +20,7 @@ MIGRATIONS: tuple[str, ...] = (
         embed_dim INTEGER NOT NULL,
         sampling TEXT NOT NULL,                 -- JSON
         policy TEXT NOT NULL,                   -- JSON; null: the model's own
+        precision TEXT NOT NULL CHECK (precision IN ('float32', 'bfloat16')),
         agreement REAL NOT NULL,                -- cosine from which outputs belong to one frame run
         active INTEGER NOT NULL CHECK (active IN (0, 1))
     ) STRICT;

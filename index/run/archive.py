@@ -9,6 +9,7 @@ from vlrlt.errors import ConfigError
 from vlrlt.index.run.build import index_paths
 from vlrlt.index.run.model_choice import choose_embedder
 from vlrlt.index.run.run_report import IndexProgress, IndexReport
+from vlrlt.types import PrecisionChoice
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder  # brings torch, which takes seconds to import
@@ -20,6 +21,7 @@ def index_archive(  # noqa: PLR0913  one for each option
     library: str | Path,
     model: "str | Embedder | None" = None,
     device: str = "auto",
+    precision: PrecisionChoice | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     retry_failed: bool = False,
@@ -36,6 +38,7 @@ def index_archive(  # noqa: PLR0913  one for each option
         model: an embedder, or what load_embedder takes; None: the model of the library, at first 'default', which knows
             only the toy kitchen and warns of it.
         device: where a model that is named runs.
+        precision: of its video encoder; None: that of the library, at first the fastest of the device.
         include: only files that match one of these patterns, such as '2026-*'.
         exclude: not the files and folders that match.
         retry_failed: try again what failed before and has not changed since.
@@ -54,7 +57,7 @@ def index_archive(  # noqa: PLR0913  one for each option
         raise ConfigError("nothing to index; give the folders or files that hold the videos")
     library_dir = Path(library).expanduser()
     if model is None or isinstance(model, str):
-        embedder: Embedder = choose_embedder(library_dir, model=model, device=device, notify=_warn)
+        embedder: Embedder = choose_embedder(library_dir, model=model, device=device, precision=precision, notify=_warn)
     else:
         embedder = model
     return index_paths(

@@ -221,6 +221,7 @@ def settings_of(embedder: "Embedder") -> LibrarySettings:
         embed_dim=embedder.embed_dim,
         sampling=embedder.sampling,
         policy=None if embedder.policy is None else asdict(embedder.policy),
+        precision=embedder.precision,
     )
 
 

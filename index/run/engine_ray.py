@@ -360,7 +360,13 @@ class EncodeActor:
 
         torch.set_num_threads(threads)
         policy = settings.token_policy()
-        embedder = load_embedder(settings.model, device=device, policy=policy, sampling=settings.sampling)
+        embedder = load_embedder(
+            settings.model,
+            device=device,
+            policy=policy,
+            sampling=settings.sampling,
+            precision=settings.precision,
+        )
         if embedder.fingerprint != settings.fingerprint:
             raise ConfigError(f"a Ray worker has another model {settings.model!r}: {embedder.fingerprint[:12]}")
         self._counters = Counters()

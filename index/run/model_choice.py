@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from vlrlt.index.library.catalog import LibrarySettings
 from vlrlt.index.library.ledger import Ledger, library_models
 from vlrlt.index.run.build import model_source
 from vlrlt.index.run.maintain import open_or_repair
+from vlrlt.types import PrecisionChoice
 from vlrlt.video.sampling import query_sampling
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ def choose_embedder(
     *,
     model: str | None,
     device: str = "auto",
+    precision: PrecisionChoice | None = None,
     policy: "TokenPolicy | None" = None,
     sampling: Mapping[str, Any] | None = None,
     notify: Callable[[str], None] = lambda _: None,
@@ -34,6 +37,7 @@ def choose_embedder(
         library_dir: the library, which need not be there yet.
         model: what load_embedder takes; None: the one that answers, at first 'default'.
         device: where it runs.
+        precision: instead of the library's own, or of what load_embedder chooses.
         policy: instead of the library's own, or the model's.
         sampling: fields of ClipSampling: clips at equal distances, instead of looks that follow motion or of the
             library's own; the stride follows a shorter clip.
@@ -51,14 +55,18 @@ def choose_embedder(
     if bound is None and model is None:
         notify(TOY_NOTICE)
     source = bound.model if bound else model or DEFAULT_MODEL
-    own_policy, own_sampling = (bound.token_policy(), bound.sampling) if bound else (None, None)
-    embedder = load_embedder(source, device=device, policy=policy or own_policy, sampling=own_sampling)
+    own: dict[str, Any] = {}
+    if bound:
+        own = {"policy": bound.token_policy(), "sampling": bound.sampling, "precision": bound.precision}
+    given = {name: value for name, value in (("policy", policy), ("precision", precision)) if value is not None}
+    load = partial(load_embedder, source, device=device)
+    embedder = load(**own | given)
     if not sampling:
         return embedder
     uniform = query_sampling(embedder.sampling)
     stride_s = min(uniform.stride_s, sampling.get("clip_s", uniform.clip_s))
     changed = replace(uniform, **{"stride_s": stride_s} | dict(sampling))
-    return load_embedder(source, device=device, policy=policy or own_policy, sampling=changed)
+    return load(**own | given | {"sampling": changed})
 
 
 def use_model(library_dir: Path, model: str, *, forget_others: bool = False) -> LibrarySettings:

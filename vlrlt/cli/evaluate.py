@@ -16,6 +16,7 @@ from vlrlt.cli.root import (
     Json,
     Model,
     Policy,
+    Precision,
     Threshold,
     eval_app,
     say,
@@ -50,6 +51,7 @@ class Run:
 
     model: Model = None
     device: Device = "auto"
+    precision: Precision = None
     policy: Policy = None
     threshold_255: Threshold = None
     budget_tokens: Budget = None
@@ -100,6 +102,7 @@ class Run:
             device=self.device,
             policy=token_policy(self.policy, self.threshold_255, self.budget_tokens),
             num_frames=self.frames,
+            precision=self.precision or "auto",
         )
 
 

@@ -84,6 +84,10 @@ Model = Annotated[
     typer.Option(metavar="MODEL", help="'default', a model folder, or a name like ViT-B-16/openai, timm/ARCH."),
 ]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps.")]
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"] | None,
+    typer.Option(help="Of the video encoder; auto: bfloat16 where the device multiplies it faster, else float32."),
+]
 Policy = Annotated[
     Literal["threshold", "budget", "random", "none"] | None, typer.Option("--policy", help="Which tokens are dropped.")
 ]

@@ -24,6 +24,7 @@ from vlrlt.models.text import NoText, OpenClipText, SentencePieceText, TextTower
 from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.models.weights import load_weights, read_weights
 from vlrlt.tokens.run_length import TokenPolicy
+from vlrlt.types import Precision
 from vlrlt.video.sampling import sampling_from_json
 from vlrlt.video.transforms import Preprocess
 
@@ -99,9 +100,10 @@ def read_captions(folder: Path) -> tuple[str, ...]:
         return ()
 
 
-def fingerprint(model: DualEncoder) -> str:
-    """Hash of weights, architecture, preprocessing, sampling and token policy: 32 hexadecimal digits."""
-    digest = xxhash.xxh3_128(json.dumps(_config_json(model), sort_keys=True).encode())
+def fingerprint(model: DualEncoder, *, precision: Precision = "float32") -> str:
+    """Hash of weights, architecture, preprocessing, sampling, token policy and precision: 32 hexadecimal digits."""
+    config = _config_json(model) | {"precision": precision}
+    digest = xxhash.xxh3_128(json.dumps(config, sort_keys=True).encode())
     for key, tensor in sorted(model.state_dict().items()):
         digest.update(key.encode())
         digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())

@@ -92,6 +92,7 @@ class LibraryModel:
             device=self._device,
             policy=settings.token_policy(),
             sampling=settings.sampling,
+            precision=settings.precision,
         )
         name = _text_name(settings)
         if embedder.fingerprint == settings.fingerprint and find_cached(self._library_dir, name) is None:
