@@ -35,7 +35,7 @@ from vlrlt.models.config import VideoEncoderConfig
 from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.models.weights import load_weights
 from vlrlt.tokens.run_length import DENSE, TokenPolicy
-from vlrlt.types import ClipEmbeddings, Float32Array, UInt8Array
+from vlrlt.types import ClipEmbeddings, Float32Array, Precision, UInt8Array
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
 
@@ -74,6 +74,7 @@ class BridgeEmbedder:
         self._meanings_KD = labels_KD - self._mean_D
         self.policy = policy
         self.captions: tuple[str, ...] = ()
+        self.precision: Precision = "float32"
         self.fingerprint = self._hash()
 
     def embed_clips(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:

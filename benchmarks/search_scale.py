@@ -104,6 +104,7 @@ def snapshot_of(world: World, num_clips: int, segments: list[Segment]) -> Snapsh
             embed_dim=world.embed_dim,
             sampling=ClipSampling(clip_s=5, stride_s=5, num_frames=8),
             policy=None,
+            precision="float32",
         ),
         generation="0" * 16,
         segments=tuple(segments),

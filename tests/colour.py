@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import av
 import numpy as np
 
-from vlrlt.types import ClipEmbeddings, Float32Array, UInt8Array
+from vlrlt.types import ClipEmbeddings, Float32Array, Precision, UInt8Array
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
 
@@ -38,6 +38,7 @@ class ColourEmbedder:
 
     policy: "TokenPolicy | None" = None
     captions: tuple[str, ...] = ()
+    precision: Precision = "float32"
 
     def __init__(self, *, sampling: ClipSampling | None = None) -> None:
         self.name = "colours"

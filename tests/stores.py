@@ -56,6 +56,7 @@ class Archive:
                 embed_dim=DIM,
                 sampling=ClipSampling(clip_s=1, stride_s=1, num_frames=1),
                 policy=None,
+                precision="float32",
             ),
             generation=generation_of(segments),
             segments=segments,

@@ -27,7 +27,7 @@ from vlrlt.evaluate.egtea import EgteaBenchmark, stretches_and_crops
 from vlrlt.evaluate.msrvtt import MsrVttBenchmark
 from vlrlt.evaluate.predictions import Predictions, read_similarity
 from vlrlt.tokens.run_length import TokenPolicy
-from vlrlt.types import ClipEmbeddings, Float32Array, UInt8Array, VideoInfo
+from vlrlt.types import ClipEmbeddings, Float32Array, Precision, UInt8Array, VideoInfo
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
 
@@ -44,6 +44,7 @@ class SeesColours:
     preprocess = Preprocess(image_size_px=16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     captions: tuple[str, ...] = ()
     policy: TokenPolicy | None = None
+    precision: Precision = "float32"
     num_seen = 0
 
     def embed_clips(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:

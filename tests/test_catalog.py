@@ -29,6 +29,7 @@ SETTINGS = LibrarySettings(
     embed_dim=8,
     sampling=ClipSampling(clip_s=2.0, stride_s=1.0, num_frames=4),
     policy={"kind": "none"},
+    precision="float32",
 )
 SPANS = (ClipSpan(0.0, 1.0), ClipSpan(1.0, 3.0))
 

@@ -36,7 +36,7 @@ def video(request: pytest.FixtureRequest) -> VideoEncoderConfig:
 @pytest.fixture
 def load(video: VideoEncoderConfig, tmp_path: Path) -> Load:
     save_checkpoint(tiny_dual(video), tmp_path)
-    return lambda **overrides: load_embedder(str(tmp_path), device="cpu", **overrides)
+    return lambda **overrides: load_embedder(str(tmp_path), **{"device": "cpu", "precision": "float32"} | overrides)
 
 
 def test_a_folder_is_loaded_with_what_was_stored(load: Load, video: VideoEncoderConfig, tmp_path: Path) -> None:
@@ -56,6 +56,26 @@ def test_the_default_model_is_the_folder_in_the_package(tmp_path: Path, monkeypa
     save_checkpoint(tiny_dual(), tmp_path / "package")
     embedder = load_embedder(device="cpu")
     assert (embedder.name, embedder.fingerprint) == ("default", fingerprint(tiny_dual()))
+
+
+def test_bfloat16_gives_nearly_the_same_vectors(load: Load) -> None:
+    clips = half_static_clips(3)
+    exact, fast = load().embed_clips(clips), load(precision="bfloat16").embed_clips(clips)
+    assert fast.vectors_BD.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(fast.vectors_BD, axis=1), 1, rtol=1e-5)
+    assert (exact.vectors_BD * fast.vectors_BD).sum(-1).min() > 0.999
+    assert (exact.vectors_BD != fast.vectors_BD).any(), "it was computed in bfloat16"
+    np.testing.assert_array_equal(exact.num_tokens_B, fast.num_tokens_B)
+    np.testing.assert_array_equal(load().embed_texts(CAPTIONS), load(precision="bfloat16").embed_texts(CAPTIONS))
+
+
+def test_a_precision_is_part_of_what_vectors_are_compared_by(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(precision="bfloat16").fingerprint != load().fingerprint
+    for has_units, precision in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has_units=has_units: {"amx_bf16": has_units})
+        assert load(precision="auto").precision == precision
+    with pytest.raises(ConfigError, match="precision must be one of auto, float32, bfloat16, got 'float16'; try auto"):
+        load(precision="float16")
 
 
 def test_clips_get_the_unit_vectors_of_the_model(load: Load, video: VideoEncoderConfig) -> None:

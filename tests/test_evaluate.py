@@ -21,7 +21,7 @@ from vlrlt.evaluate import confusion, embeddings
 from vlrlt.evaluate.embeddings import EncodeOptions
 from vlrlt.evaluate.epic_mir import EpicMir, EpicMirReport, evaluate_epic_mir
 from vlrlt.tokens.run_length import TokenPolicy
-from vlrlt.types import ClipEmbeddings, Float32Array, UInt8Array
+from vlrlt.types import ClipEmbeddings, Float32Array, Precision, UInt8Array
 from vlrlt.video.decode import DecoderName
 from vlrlt.video.sampling import ClipSampling
 from vlrlt.video.transforms import Preprocess
@@ -109,6 +109,7 @@ class ColourEmbedder:
         self.embed_dim = 6
         self.captions: tuple[str, ...] = ()
         self.policy: TokenPolicy | None = None
+        self.precision: Precision = "float32"
         self.sampling = ClipSampling(clip_s=2, stride_s=2, num_frames=5)
         self.preprocess = Preprocess(image_size_px=16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 

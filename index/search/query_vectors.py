@@ -32,7 +32,7 @@ class TextEmbedder:
 
     def __init__(self, settings: LibrarySettings, *, text: OnnxText, load: "Callable[[], Embedder]") -> None:
         self.name, self.fingerprint, self.embed_dim = settings.model, settings.fingerprint, settings.embed_dim
-        self.sampling = settings.sampling
+        self.sampling, self.precision = settings.sampling, settings.precision
         self.captions = text.captions
         self._text = text
         self._load = load
