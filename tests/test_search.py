@@ -1,8 +1,9 @@
-"""Clips merge into moments as documented, percentiles and medians are those of all clips, clip queries parse.
+"""Frame runs merge into moments as documented, percentiles and medians are those of all clips, clip queries parse.
 
-grow_moments is compared with a slow version that grows intervals over sets, on random libraries.
+grow_moments is compared with a slow version that works over sets, on random libraries.
 """
 
+from collections.abc import Sequence
 from itertools import combinations, islice
 from pathlib import Path
 
@@ -15,26 +16,36 @@ from vlrlt.errors import ConfigError
 from vlrlt.formats import format_time, parse_time
 from vlrlt.index.library.catalog import FrameRunTable
 from vlrlt.index.search.language import ClipQuery, parse_clip
-from vlrlt.index.search.moments import CORE_HEIGHT, Found, Scores, grow_moments
+from vlrlt.index.search.moments import (
+    CORE_HEIGHT,
+    SURROUNDINGS_S,
+    Found,
+    Scores,
+    grow_moments,
+    surrounded_scores,
+)
 from vlrlt.index.search.query_vectors import mean_direction
 from vlrlt.index.vectors.protocol import Hits, Mask, PositionArray, StoreInfo, best
 from vlrlt.types import ClipSpan, Float32Array
-from vlrlt.video.sampling import ClipSampling, clip_spans
 
 
-def table(*durations_s: float, clip_s: float = 1.0, stride_s: float = 1.0) -> FrameRunTable:
-    """The clips of videos of these lengths, named a, b, c..."""
-    sampling = ClipSampling(clip_s=clip_s, stride_s=stride_s, num_frames=1)
-    spans = [(video, span) for video, length_s in enumerate(durations_s) for span in clip_spans(length_s, sampling)]
+def table(*videos_s: Sequence[float]) -> FrameRunTable:
+    """Videos a, b, c... of runs of these lengths, end to end."""
+    edges_s = [np.concatenate([[0.0], np.cumsum(lengths_s)]) for lengths_s in videos_s]
+    num_runs = [len(lengths_s) for lengths_s in videos_s]
     return FrameRunTable(
-        ids_N=np.arange(len(spans)),
-        video_N=np.array([video for video, _ in spans], np.int64),
-        start_s_N=np.array([span.start_s for _, span in spans]),
-        end_s_N=np.array([span.end_s for _, span in spans]),
-        kept_share_N=np.zeros(len(spans)),
-        videos=tuple("abcdefgh"[: len(durations_s)]),
-        video_ids=tuple("ABCDEFGH"[: len(durations_s)]),
+        ids_N=np.arange(sum(num_runs)),
+        video_N=np.repeat(np.arange(len(videos_s)), num_runs),
+        start_s_N=np.concatenate([edges[:-1] for edges in edges_s]),
+        end_s_N=np.concatenate([edges[1:] for edges in edges_s]),
+        kept_share_N=np.zeros(sum(num_runs)),
+        videos=tuple("abcdefgh"[: len(videos_s)]),
+        video_ids=tuple("ABCDEFGH"[: len(videos_s)]),
     )
+
+
+def seconds(num: int) -> list[float]:
+    return [1.0] * num
 
 
 def scores(*values: float) -> Float32Array:
@@ -67,164 +78,153 @@ class Numbers:
 ONE = np.ones(1, np.float32)
 
 
-def find_moments(values: Float32Array, clips: FrameRunTable, *, k: int) -> tuple[Found, ...]:
-    return tuple(islice(grow_moments(Scores(Numbers(values), ONE), clips), k))
+def find_moments(values: Float32Array, runs: FrameRunTable, *, k: int) -> tuple[Found, ...]:
+    return tuple(islice(grow_moments(Scores(Numbers(values), ONE), runs, surrounded=False), k))
 
 
-def spans_of(moments: tuple[Found, ...], clips: FrameRunTable) -> list[tuple[str, float, float]]:
-    return [(clips.videos[clips.video_N[moment.seed]], moment.start_s, moment.end_s) for moment in moments]
+def spans_of(moments: tuple[Found, ...], runs: FrameRunTable) -> list[tuple[str, float, float]]:
+    return [(runs.videos[runs.video_N[moment.seed]], moment.start_s, moment.end_s) for moment in moments]
 
 
 def test_the_docstrings_example() -> None:
-    clips = table(10)
-    moments = find_moments(scores(0.1, 0.6, 0.9, 0.8, 0.1, 0.1, 0.6, 0.1, 0.1, 0.1), clips, k=2)
-    assert spans_of(moments, clips) == [("a", 2, 4), ("a", 6, 7)]
+    runs = table(seconds(10))
+    moments = find_moments(scores(0.1, 0.6, 0.9, 0.8, 0.1, 0.1, 0.6, 0.1, 0.1, 0.1), runs, k=2)
+    assert spans_of(moments, runs) == [("a", 2, 4), ("a", 6, 7)]
     assert [moment.score for moment in moments] == pytest.approx([0.9, 0.6])
     assert [moment.percentile for moment in moments] == pytest.approx([90, 60])
 
 
 def test_a_moment_does_not_leave_its_video() -> None:
-    clips = table(3, 3)
-    moments = find_moments(scores(0, 0, 0.9, 0.9, 0, 0), clips, k=2)
-    assert spans_of(moments, clips) == [("a", 2, 3), ("b", 0, 1)]
-
-
-def test_overlapping_neighbours_are_swallowed_even_if_they_score_low() -> None:
-    # clips [0,2) [1,3) [2,4) [3,5) [4,6); the best is [2,4)
-    clips = table(6, clip_s=2, stride_s=1)
-    moments = find_moments(scores(0.2, 0.1, 0.9, 0.1, 0.3), clips, k=9)
-    assert spans_of(moments, clips) == [("a", 2, 4), ("a", 4, 6), ("a", 0, 2)]
-
-
-def test_overlapping_neighbours_move_the_ends() -> None:
-    """The median is .1, half way .5: .4 and .2 above it, 1 s apart; the clip at .1 has no say."""
-    clips = table(6, clip_s=2, stride_s=1)
-    ((_, start_s, end_s),) = spans_of(find_moments(scores(0, 0, 0.9, 0.7, 0.1), clips, k=1), clips)
-    assert (start_s, end_s) == pytest.approx((2 + 1 / 3, 4 + 1 / 3), abs=1e-3)
+    runs = table(seconds(3), seconds(3))
+    moments = find_moments(scores(0, 0, 0.9, 0.9, 0, 0), runs, k=2)
+    assert spans_of(moments, runs) == [("a", 2, 3), ("b", 0, 1)]
 
 
 def test_a_moment_does_not_grow_into_a_better_one() -> None:
     # half way between the median .4 and .9 is .65, so .6 stays outside and becomes a moment of its own
-    clips = table(5)
-    moments = find_moments(scores(0.4, 0.6, 0.9, 0.4, 0.3), clips, k=2)
-    assert spans_of(moments, clips) == [("a", 2, 3), ("a", 1, 2)]
+    runs = table(seconds(5))
+    moments = find_moments(scores(0.4, 0.6, 0.9, 0.4, 0.3), runs, k=2)
+    assert spans_of(moments, runs) == [("a", 2, 3), ("a", 1, 2)]
 
 
 def test_touching_survives_float_arithmetic() -> None:
-    clips = table(1.0, clip_s=0.1, stride_s=0.1)
-    assert (clips.start_s_N[1:] != clips.end_s_N[:-1]).any(), "the example must have rounding in it"
+    runs = table([0.1] * 10)
+    runs.end_s_N[:] -= 1e-9
+    assert (runs.start_s_N[1:] != runs.end_s_N[:-1]).any(), "the example must have rounding in it"
     values = np.zeros(10, np.float32)
     values[2:8] = 0.5
-    ((_, start_s, end_s),) = spans_of(find_moments(values, clips, k=1), clips)
+    ((_, start_s, end_s),) = spans_of(find_moments(values, runs, k=1), runs)
     assert (start_s, end_s) == pytest.approx((0.2, 0.8))
 
 
 def test_one_clip() -> None:
-    clips = table(0.4)
-    assert spans_of(find_moments(scores(0.3), clips, k=5), clips) == [("a", 0, 0.4)]
+    runs = table([0.4])
+    assert spans_of(find_moments(scores(0.3), runs, k=5), runs) == [("a", 0, 0.4)]
 
 
 def test_a_search_goes_deeper_where_all_hits_are_one_moment() -> None:
-    clips = table(1000, 3)
+    runs = table(seconds(1000), seconds(3))
     store = Numbers(np.r_[np.full(1000, 0.9), np.full(3, 0.5)].astype(np.float32))
-    found = tuple(islice(grow_moments(Scores(store, ONE), clips), 2))
-    assert spans_of(found, clips) == [("a", 0, 1000), ("b", 0, 1)]  # half way to the median is .7
+    found = tuple(islice(grow_moments(Scores(store, ONE), runs, surrounded=False), 2))
+    assert spans_of(found, runs) == [("a", 0, 1000), ("b", 0, 1)]  # half way to the median is .7
     assert store.deepest > 1000
 
 
 def test_a_search_looks_no_deeper_than_it_must() -> None:
     store = Numbers(np.random.default_rng(0).random(5000).astype(np.float32))
     scores = Scores(store, ONE)
-    best_moment = next(grow_moments(scores, table(5000)))
+    best_moment = next(grow_moments(scores, table(seconds(5000)), surrounded=False))
     assert store.deepest < 1000
     assert best_moment.percentile == pytest.approx(100 * 4999 / 5000)
 
 
 def test_what_does_not_take_part_is_neither_found_nor_grown_into() -> None:
-    clips = table(5)
+    runs = table(seconds(5))
     within_N = np.array([True, True, False, True, True])
     scores = Scores(Numbers(np.array([0.75, 0.8, 0.9, 0.1, 0.1], np.float32)), ONE, within_N)
-    assert spans_of(tuple(islice(grow_moments(scores, clips), 1)), clips) == [("a", 0, 2)]
+    assert spans_of(tuple(islice(grow_moments(scores, runs, surrounded=False), 1)), runs) == [("a", 0, 2)]
     assert scores.num_searched == 4
 
 
-def slow_core(
-    inside: list[int], seed: int, values: Float32Array, spans: list[tuple[int, float, float]], *, median: float
-) -> tuple[float, float]:
-    """The ends of the core, weighed with the clips of the moment that overlap its first and last clip."""
-    peak = float(values[seed])
-    low = [clip for clip in inside if clip != seed and float(values[clip]) < median + CORE_HEIGHT * (peak - median)]
-    core = [clip for clip in inside if not any(min(clip, seed) <= other <= max(clip, seed) for other in low)]
-    ends = []
-    for clip, end in ((min(core), 1), (max(core), 2)):
-        start_s, end_s = spans[clip][1:]
-        near = [
-            other
-            for other in inside
-            if abs(other - clip) <= 1 and spans[other][1] < end_s - 1e-3 and spans[other][2] > start_s + 1e-3
-        ]
-        weights = [max(float(values[other]) - (peak + median) / 2, 1e-6) for other in near]
-        ends.append(sum(w * spans[other][end] for w, other in zip(weights, near, strict=True)) / sum(weights))
-    return ends[0], ends[1]
+def slow_around(seed: int, free: set[int], values: Float32Array, runs: FrameRunTable, least: float) -> set[int]:
+    """The free runs around a seed, none of which scores less."""
+    joined: set[int] = {seed}
+    while True:
+        neighbours = {run for run in free - joined if {run - 1, run + 1} & joined and float(values[run]) >= least}
+        more = {run for run in neighbours if runs.video_N[run] == runs.video_N[seed]}
+        if not more:
+            return joined
+        joined |= more
 
 
-def slow_moments(values: Float32Array, clips: FrameRunTable, k: int) -> list[tuple[str, float, float]]:
-    """The rule again, over sets of clips and with no order assumed."""
-    spans = list(zip(clips.video_N, clips.start_s_N, clips.end_s_N, strict=True))
-    free = set(range(len(values)))
+def slow_moments(values: Float32Array, runs: FrameRunTable, k: int) -> list[tuple[str, float, float]]:
+    """The rule again, over sets of runs."""
+    free, median = set(range(len(values))), float(np.median(values))
     found: list[tuple[str, float, float]] = []
     while free and len(found) < k:
-        seed = min(free, key=lambda clip: (-values[clip], clip))
-        half_way = (float(values[seed]) + float(np.median(values))) / 2
-        video, start_s, end_s = spans[seed]
-        median = float(np.median(values))
-        grown = True
-        while grown:
-            grown = False
-            for clip in free:
-                other, clip_start_s, clip_end_s = spans[clip]
-                touches = other == video and clip_start_s <= end_s + 1e-3 and clip_end_s >= start_s - 1e-3
-                extends = clip_start_s < start_s or clip_end_s > end_s
-                nearest = not any(
-                    spans[between][0] == video
-                    and (clip_start_s < spans[between][1] < start_s or end_s < spans[between][2] < clip_end_s)
-                    for between in free
-                )
-                if touches and extends and nearest and np.float32(values[clip]) >= np.float32(half_way):
-                    start_s, end_s, grown = min(start_s, clip_start_s), max(end_s, clip_end_s), True
-        inside = [
-            clip
-            for clip in sorted(free, key=lambda clip: spans[clip])
-            if spans[clip][0] == video and start_s <= spans[clip][1] and spans[clip][2] <= end_s
-        ]
-        found.append((clips.videos[video], *slow_core(inside, seed, values, spans, median=median)))
-        free -= {
-            clip
-            for clip in free
-            if spans[clip][0] == video and spans[clip][1] < end_s - 1e-3 and spans[clip][2] > start_s + 1e-3
-        }
+        seed = min(free, key=lambda run: (-values[run], run))
+
+        core = slow_around(seed, free, values, runs, median + CORE_HEIGHT * (float(values[seed]) - median))
+        free -= slow_around(seed, free, values, runs, (median + float(values[seed])) / 2)
+        found.append(
+            (
+                runs.videos[runs.video_N[seed]],
+                min(float(runs.start_s_N[run]) for run in core),
+                max(float(runs.end_s_N[run]) for run in core),
+            )
+        )
     return found
 
 
-@given(
-    durations_s=st.lists(st.integers(1, 12), min_size=1, max_size=4),
-    stride_s=st.sampled_from([1.0, 2.0, 3.0]),
-    k=st.integers(1, 6),
-    seed=st.integers(0, 2**32 - 1),
-)
-def test_equals_the_slow_version(durations_s: list[int], stride_s: float, k: int, seed: int) -> None:
-    clips = table(*durations_s, clip_s=3.0, stride_s=stride_s)
-    values = np.random.default_rng(seed).integers(0, 8, len(clips.ids_N)).astype(np.float32) / np.float32(8)
-    moments = find_moments(values, clips, k=k)
-    for (video, *ends), (slow_video, *slow_ends) in zip(
-        spans_of(moments, clips), slow_moments(values, clips, k), strict=True
-    ):
-        assert video == slow_video
-        assert ends == pytest.approx(slow_ends)
+def slow_surrounded(values: Float32Array, runs: FrameRunTable, run: int, takes_part: Mask) -> float:
+    """What a run is ranked by for words: the mean over ten thousand instants of its window that lie in the video."""
+    middle_s = (runs.start_s_N[run] + runs.end_s_N[run]) / 2
+    sums = []
+    for instant_s in middle_s + SURROUNDINGS_S * ((np.arange(10_000) + 0.5) / 10_000 - 0.5):
+        shown = (runs.video_N == runs.video_N[run]) & (runs.start_s_N <= instant_s) & (instant_s < runs.end_s_N)
+        sums += values[shown & takes_part].tolist()
+    return 0.5 * float(values[run]) + 0.5 * float(np.mean(sums))
+
+
+def lengths(seed: int, videos: int) -> list[list[float]]:
+    random = np.random.default_rng(seed)
+    return [random.choice([0.5, 1.0, 7.25, 40.0], random.integers(1, 9)).tolist() for _ in range(videos)]
+
+
+@given(videos=st.integers(1, 4), k=st.integers(1, 6), seed=st.integers(0, 2**32 - 1))
+def test_equals_the_slow_version(videos: int, k: int, seed: int) -> None:
+    runs = table(*lengths(seed, videos))
+    values = np.random.default_rng(seed).integers(0, 8, len(runs.ids_N)).astype(np.float32) / np.float32(8)
+    moments = find_moments(values, runs, k=k)
+    assert spans_of(moments, runs) == slow_moments(values, runs, k)
     for moment in moments:
         assert moment.percentile == pytest.approx(100 * np.mean(values < moment.score))
-    for first, second in combinations(spans_of(moments, clips), 2):
-        assert first[0] != second[0] or first[2] <= second[1] + 1e-9 or second[2] <= first[1] + 1e-9
+    for first, second in combinations(spans_of(moments, runs), 2):
+        assert first[0] != second[0] or first[2] <= second[1] or second[2] <= first[1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_words_rank_a_run_with_its_surroundings(seed: int) -> None:
+    runs, random = table(*lengths(seed, 3)), np.random.default_rng(seed)
+    values = random.random(len(runs.ids_N)).astype(np.float32)
+    within_N = random.random(len(values)) < 0.8
+    within_N[0] = True
+    scores = Scores(Numbers(values), ONE, within_N)
+    positions_K = np.flatnonzero(within_N)
+    expected_K = [slow_surrounded(values, runs, int(run), within_N) for run in positions_K]
+    assert surrounded_scores(scores, runs, positions_K) == pytest.approx(expected_K, abs=1e-3)
+    moments = tuple(grow_moments(scores, runs, surrounded=True))
+    assert moments[0].score == pytest.approx(max(expected_K), abs=1e-3)
+    assert [moment.score for moment in moments] == sorted((moment.score for moment in moments), reverse=True)
+    assert moments[0].percentile == scores.percentile(scores.of(moments[0].seed)), "a percentile is of the own score"
+
+
+def test_what_is_shown_for_long_beats_a_glimpse_of_the_same_for_words_only() -> None:
+    runs = table([10, 1, 10], [10, 1, 10])
+    values = scores(0.3, 0.8, 0.3, 0.7, 0.78, 0.7)
+    for surrounded, best_run in ((True, 4), (False, 1)):
+        moment = next(grow_moments(Scores(Numbers(values), ONE), runs, surrounded=surrounded))
+        assert moment.seed == best_run
 
 
 @pytest.mark.parametrize(

@@ -125,9 +125,10 @@ class Moment:
     rank: int
     """1 is best."""
     score: float
-    """Cosine similarity of its best clip; of a sequence, that of its weakest step."""
+    """Cosine of its best frame run with the query, for words averaged with that of the 32 s around the run; of a
+    sequence, the cosine of its weakest step."""
     percentile: float
-    """Share of the searched clips, in percent, that score lower for this query."""
+    """Share of the searched frame runs, in percent, whose own cosine is lower than that of its best run."""
     confidence: float | None = None
     """Probability in [0, 1] that it shows what the words say; None: the query has no words."""
     clip_id: int

@@ -1,6 +1,11 @@
-"""Scores to moments: clips that belong together become one answer.
+"""Scores to moments: frame runs that belong together become one answer.
 
-Shape legend: N clips of the library, S clips that stand for all that are searched, D embedding.
+A frame run has its own score, its cosine with the query. Words mostly tell what a longer stretch of a video is about:
+for them a run is ranked by the mean of its own score and of that of its surroundings, which are the stored runs around
+it. A picture or a clip tells what one look shows: for those the run's own score alone counts.
+
+Shape legend: N frame runs of the library, S runs that stand for all that are searched, K runs that are ranked, M runs
+around them, D embedding.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,17 +15,21 @@ import numpy as np
 
 from vlrlt.index.library.catalog import FrameRunTable
 from vlrlt.index.vectors.protocol import SAMPLE_VECTORS, Hits, Mask, VectorStore, evenly
-from vlrlt.types import ClipSpan, Float32Array, Float64Array
+from vlrlt.types import ClipSpan, Float32Array, Float64Array, Int64Array
 
 TOUCH_S = 1e-3
-"""Clips that lie no further apart than this touch each other; clips that share less than this do not overlap."""
+"""Runs that lie no further apart than this touch each other."""
+SURROUNDINGS_S = 32.0
+"""Length of the window around the middle of a run; any from 16 s to a whole video is as good (docs/experiments)."""
+OWN_SHARE = 0.5
+"""Weight of a run's own score for words; the rest is that of its surroundings."""
 _FIRST_DEPTH = 256
 """How deep a search looks at first; it goes deeper where too many hits fall into the same moments."""
 _DEEPER = 2
 _WINDOW = 8
-"""Clips on either side whose scores are looked up together."""
+"""Runs on either side whose scores are looked up together."""
 CORE_HEIGHT = 0.85
-"""A clip is of a moment's core from this height on, where 0 is the library's median and 1 the seed's score."""
+"""A run is of a moment's core from this height on, where 0 is the library's median and 1 the seed's own score."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +37,17 @@ class Found:
     """A moment before it has a rank."""
 
     seed: int
-    """Position of its best clip in the library."""
+    """Position of its best run in the library."""
     score: float
+    """What it is ranked by."""
     percentile: float
+    """Of the best run's own score."""
     start_s: float
     end_s: float
     steps: tuple[ClipSpan, ...] = ()
     """Of a sequence: where each step was found."""
     step_seeds: tuple[int, ...] = ()
-    """Of a sequence: position of each step's clip."""
+    """Of a sequence: position of each step's run."""
     sources: tuple[str, ...] = ("visual",)
     text: str | None = None
     """What the text source found."""
@@ -49,7 +60,7 @@ class Scores:
     Args:
         store: the vectors.
         query_D: unit vector.
-        within_N: which clips take part; None: all.
+        within_N: which runs take part; None: all.
 
     Raises:
         LibraryError: vectors cannot be read.
@@ -66,24 +77,34 @@ class Scores:
         self._known: dict[int, float] = {}
 
     def best(self, num: int) -> Hits:
-        """The best clips, fewer where there are fewer."""
+        """The best runs by their own scores, fewer where there are fewer."""
         if len(self._hits.positions_K) < min(num, self.num_searched):
             self._hits = self._store.search(self._query_D, k=num, within_N=self._within_N)
             self._known |= zip(self._hits.positions_K.tolist(), self._hits.scores_K.tolist(), strict=True)
         return Hits(self._hits.positions_K[:num], self._hits.scores_K[:num])
 
-    def of(self, clip: int) -> float:
-        """The score of any clip; -inf for one that does not take part."""
-        if clip not in self._known:
-            window_K = np.arange(max(clip - _WINDOW, 0), min(clip + _WINDOW + 1, len(self._store)))
-            scores_K = self._store.vectors(window_K) @ self._query_D
-            if self._within_N is not None:
-                scores_K[~self._within_N[window_K]] = -np.inf
-            self._known = dict(zip(window_K.tolist(), scores_K.tolist(), strict=True)) | self._known
-        return self._known[clip]
+    def of(self, run: int) -> float:
+        """A run's own score; -inf for one that does not take part."""
+        if run not in self._known:
+            self._look_up(np.arange(max(run - _WINDOW, 0), min(run + _WINDOW + 1, len(self._store))))
+        return self._known[run]
+
+    def of_all(self, runs_M: Int64Array) -> Float64Array:
+        """The same for many runs at once."""
+        runs = runs_M.tolist()
+        unknown = {run for run in runs if run not in self._known}
+        if unknown:
+            self._look_up(np.array(sorted(unknown)))
+        return np.array([self._known[run] for run in runs], np.float64)
+
+    def _look_up(self, runs_K: Int64Array) -> None:
+        scores_K = self._store.vectors(runs_K) @ self._query_D
+        if self._within_N is not None:
+            scores_K[~self._within_N[runs_K]] = -np.inf
+        self._known = dict(zip(runs_K.tolist(), scores_K.tolist(), strict=True)) | self._known
 
     def percentile(self, score: float) -> float:
-        """Share, in percent, of the searched clips that score lower: counted among the best, else estimated."""
+        """Share, in percent, of the searched runs that score lower: counted among the best, else estimated."""
         if not len(self._hits.scores_K) or score < self._hits.scores_K[-1]:
             return 100 * float((self._sample_S < score).mean())
         num_not_lower = int(np.searchsorted(-self._hits.scores_K, -np.float32(score), side="right"))
@@ -91,120 +112,130 @@ class Scores:
 
 
 def sample_of(store: VectorStore, within_N: Mask | None) -> Float32Array:
-    """Vectors that stand for all clips that take part, (S, D)."""
+    """Vectors that stand for all runs that take part, (S, D)."""
     if within_N is None:
         return store.sample_SD
     positions_N = np.flatnonzero(within_N)
     return store.vectors(positions_N[evenly(len(positions_N), most=SAMPLE_VECTORS)])
 
 
-def grow_moments(scores: Scores, clips: FrameRunTable) -> Iterator[Found]:
-    """Merge clips into moments, by seed and grow, the best first.
+def grow_moments(scores: Scores, runs: FrameRunTable, *, surrounded: bool) -> Iterator[Found]:
+    """Merge frame runs into moments, by seed and grow, the best first.
 
-    The best hit that is not taken yet is the seed of the next moment. The moment grows from it to both sides, clip by
-    clip, as long as the neighbour touches or overlaps it in time, is not taken and scores at least half way between the
-    library's median and the seed. All these clips, and every clip that overlaps them, are taken: no other moment
-    begins there. The seed's score is the moment's, and its core alone is its span: the clips around the seed that score
-    nearly as much (CORE_HEIGHT). Where clips overlap, each end is then moved towards the neighbours that score well.
+    The best run that is not taken yet is the seed of the next moment. Runs around it are taken, one by one to both
+    sides, as long as the neighbour touches in time, is not taken and scores at least half way between the library's
+    median and the seed: no other moment begins there. The moment itself is its core, the runs around the seed that
+    score nearly as much (CORE_HEIGHT). Its borders are borders of runs: times at which the picture has changed.
 
-        clip of one video     0    1    2    3    4    5    6    7    8    9      clips end to end, library median .1
-        score                .1   .6   .9   .8   .1   .1   .6   .1   .1   .1
+        runs of one video         0    1    2    3    4    5    6    7    library median .1
+        own score                .1   .6   .9   .8   .1   .1   .6   .1
 
-        seed 2 (.9): half way to .1 is .5, so it takes 1 (.6) and 3 (.8)   ->  #1  clips 2 and 3, score .9
-        seed 6 (.6): half way to .1 is .35, so it stays alone              ->  #2  clip 6, score .6
+        seed 2 (.9): half way to .1 is .5, so it takes 1 (.6) and 3 (.8)   ->  #1  runs 2 and 3, score .9
+        seed 6 (.6): half way to .1 is .35, so it stays alone              ->  #2  run 6, score .6
 
     Args:
-        scores: of all clips that take part.
-        clips: all N clips of the library.
+        scores: of all runs that take part.
+        runs: all N frame runs of the library; those of a video are end to end.
+        surrounded: whether runs are ranked with their surroundings.
 
     Yields:
-        Moments by falling score; those of one video never overlap.
+        Moments by falling score among those that one depth of search finds; those of one video never overlap.
     """
     taken: set[int] = set()
-    for seed, score in _descending(scores):
+    for seed, score in _ranking(scores, runs, surrounded=surrounded):
         if seed in taken:
             continue
-        half = (score + scores.median) / 2
-        first, last = _grow(seed, clips, _joins(taken, scores, half))
-        start_s, end_s = _tight_span(seed, range(first, last + 1), scores, clips, half=half)
-        taken.update(_overlapping(first, last, clips))
-        yield Found(seed=seed, score=score, percentile=scores.percentile(score), start_s=start_s, end_s=end_s)
+        own = scores.of(seed)
+        half, core = (_between(scores.median, own, height) for height in (0.5, CORE_HEIGHT))
+        grown = _grow(seed, runs, _joins(taken, scores, half))
+        first, last = _grow(seed, runs, _joins(taken, scores, core))
+        taken.update(range(grown[0], grown[1] + 1))
+        yield Found(
+            seed=seed,
+            score=score,
+            percentile=scores.percentile(own),
+            start_s=float(runs.start_s_N[first]),
+            end_s=float(runs.end_s_N[last]),
+        )
 
 
-def _tight_span(seed: int, grown: range, scores: Scores, clips: FrameRunTable, *, half: float) -> tuple[float, float]:
-    """Start and end of the core of a grown moment (docs/experiments.md, tight moments)."""
-    core = scores.median + CORE_HEIGHT * (scores.of(seed) - scores.median)
-    first, last = _grow(seed, clips, lambda clip: clip in grown and scores.of(clip) >= core)
-    return (
-        _shifted(first, grown, scores, clips, clips.start_s_N, half=half),
-        _shifted(last, grown, scores, clips, clips.end_s_N, half=half),
-    )
+def surrounded_scores(scores: Scores, runs: FrameRunTable, positions_K: Int64Array) -> Float64Array:
+    """What runs are ranked by for words, (K,): their own scores averaged with those of their surroundings.
+
+    The surroundings' score is the mean over the runs in a window around the middle of the run, each weighted with the
+    seconds that it shares with the window. A run that fills the window is its own surroundings.
+    """
+    owner_M, around_M, shared_s_M = _surroundings(runs, positions_K)
+    scores_M = scores.of_all(around_M)
+    takes_part_M = np.isfinite(scores_M)
+    weight_M = np.where(takes_part_M, shared_s_M, 0.0)
+    sum_K = np.bincount(owner_M, weight_M * np.where(takes_part_M, scores_M, 0.0), len(positions_K))
+    mean_K = sum_K / np.bincount(owner_M, weight_M, len(positions_K))
+    return OWN_SHARE * scores.of_all(positions_K) + (1 - OWN_SHARE) * mean_K
 
 
-def _shifted(
-    clip: int, grown: range, scores: Scores, clips: FrameRunTable, time_s_N: Float64Array, *, half: float
-) -> float:
-    """A time of a clip, averaged with those of its neighbours that overlap it; weights are heights above half way."""
-    around = [
-        other
-        for other in (clip - 1, clip, clip + 1)
-        if other in grown
-        and min(clips.end_s_N[other], clips.end_s_N[clip]) - max(clips.start_s_N[other], clips.start_s_N[clip])
-        > TOUCH_S
-    ]
-    heights = [max(scores.of(other) - half, 1e-6) for other in around]
-    shifts_s = [float(time_s_N[other] - time_s_N[clip]) for other in around]
-    return float(time_s_N[clip]) + sum(
-        height * shift_s for height, shift_s in zip(heights, shifts_s, strict=True)
-    ) / sum(heights)
+def _surroundings(runs: FrameRunTable, positions_K: Int64Array) -> tuple[Int64Array, Int64Array, Float64Array]:
+    """Index of a run among K, position of a run around it, and the seconds that this one shares with its window."""
+    middle_s_K = (runs.start_s_N[positions_K] + runs.end_s_N[positions_K]) / 2
+    from_s_K, to_s_K = middle_s_K - SURROUNDINGS_S / 2, middle_s_K + SURROUNDINGS_S / 2
+    found = []
+    for step in (-1, 1):
+        owner_K, at_K = np.arange(len(positions_K)), positions_K if step > 0 else positions_K - 1
+        while len(owner_K):
+            inside_K = (at_K >= 0) & (at_K < len(runs.video_N))
+            owner_K, at_K = owner_K[inside_K], at_K[inside_K]
+            starts_s_K = np.maximum(runs.start_s_N[at_K], from_s_K[owner_K])
+            shared_s_K = np.minimum(runs.end_s_N[at_K], to_s_K[owner_K]) - starts_s_K
+            within_K = (runs.video_N[at_K] == runs.video_N[positions_K[owner_K]]) & (shared_s_K > 0)
+            owner_K, at_K, shared_s_K = owner_K[within_K], at_K[within_K], shared_s_K[within_K]
+            found.append((owner_K, at_K, shared_s_K))
+            at_K = at_K + step
+    owner_M, around_M, shared_s_M = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return owner_M, around_M, shared_s_M
 
 
-def _descending(scores: Scores) -> Iterator[tuple[int, float]]:
-    """Every clip that takes part with its score, the best first; searched deeper and deeper."""
+def _between(median: float, score: float, height: float) -> float:
+    return median + height * (score - median)
+
+
+def _ranking(scores: Scores, runs: FrameRunTable, *, surrounded: bool) -> Iterator[tuple[int, float]]:
+    """Every run that takes part with what it is ranked by, the best first; searched deeper and deeper."""
     seen: set[int] = set()
     depth = _FIRST_DEPTH
     while True:
         hits = scores.best(depth)
-        for position, score in zip(hits.positions_K.tolist(), hits.scores_K.tolist(), strict=True):
-            if position not in seen:
-                seen.add(position)
-                yield position, score
+        new_K = np.array([position for position in hits.positions_K.tolist() if position not in seen], np.int64)
+        seen.update(new_K.tolist())
+        if len(new_K):
+            ranked_K = surrounded_scores(scores, runs, new_K) if surrounded else scores.of_all(new_K)
+            order_K = np.argsort(-ranked_K, kind="stable")
+            yield from zip(new_K[order_K].tolist(), ranked_K[order_K].tolist(), strict=True)
         if len(hits.positions_K) < depth:
             return
         depth *= _DEEPER
 
 
 def _joins(taken: set[int], scores: Scores, threshold: float) -> Callable[[int], bool]:
-    return lambda clip: clip not in taken and scores.of(clip) >= threshold
+    return lambda run: run not in taken and scores.of(run) >= threshold
 
 
-def _grow(seed: int, clips: FrameRunTable, joins: Callable[[int], bool]) -> tuple[int, int]:
-    """First and last clip of the moment around a seed."""
+def _grow(seed: int, runs: FrameRunTable, joins: Callable[[int], bool]) -> tuple[int, int]:
+    """First and last run of the moment around a seed."""
     first = last = seed
     while (
-        _same_video(clips, first - 1, seed)
-        and clips.end_s_N[first - 1] >= clips.start_s_N[first] - TOUCH_S
+        _same_video(runs, first - 1, seed)
+        and runs.end_s_N[first - 1] >= runs.start_s_N[first] - TOUCH_S
         and joins(first - 1)
     ):
         first -= 1
     while (
-        _same_video(clips, last + 1, seed)
-        and clips.start_s_N[last + 1] <= clips.end_s_N[last] + TOUCH_S
+        _same_video(runs, last + 1, seed)
+        and runs.start_s_N[last + 1] <= runs.end_s_N[last] + TOUCH_S
         and joins(last + 1)
     ):
         last += 1
     return first, last
 
 
-def _overlapping(first: int, last: int, clips: FrameRunTable) -> range:
-    """The clips first..last, and those around them that overlap them."""
-    before, after = first, last
-    while _same_video(clips, before - 1, first) and clips.end_s_N[before - 1] > clips.start_s_N[first] + TOUCH_S:
-        before -= 1
-    while _same_video(clips, after + 1, last) and clips.start_s_N[after + 1] < clips.end_s_N[last] - TOUCH_S:
-        after += 1
-    return range(before, after + 1)
-
-
-def _same_video(clips: FrameRunTable, clip: int, other: int) -> bool:
-    return 0 <= clip < len(clips.video_N) and bool(clips.video_N[clip] == clips.video_N[other])
+def _same_video(runs: FrameRunTable, run: int, other: int) -> bool:
+    return 0 <= run < len(runs.video_N) and bool(runs.video_N[run] == runs.video_N[other])

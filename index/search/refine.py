@@ -1,5 +1,6 @@
 """What happens to moments between finding and showing: text fused in, repetitions and the irrelevant tail out."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -17,6 +18,8 @@ FUSED_MOMENTS = 200
 DUPLICATE_COSINE = 0.9995
 """Moments of different videos whose best clips are this similar show the same."""
 FRUITLESS = 50
+ROUNDING = 1e-5
+"""The same cosine differs by less, however it is computed: where most runs show what is asked for, none is a tail."""
 DIVERSE_MOMENTS = 200
 """So many of the best moments are put into a diverse order."""
 
@@ -113,21 +116,23 @@ def diversify(
     yield from moments
 
 
-def cut_tail(moments: Iterable[Found], *, least_score: float, least_confidence: float) -> Iterator[Found]:
+def cut_tail(moments: Iterable[Found], *, median: float, least_confidence: float) -> Iterator[Found]:
     """Leave out what fits too little.
 
     Args:
-        moments: by falling score.
-        least_score: where the tail begins.
-        least_confidence: what is less sure is left out. Confidence mostly falls with the score: after FRUITLESS moments
-            in a row that are left out no other is looked at, so that a large library is not gone through to its end.
+        moments: the best first.
+        median: score of the library; the tail begins half way to it from the first moment's score.
+        least_confidence: what is less sure is left out. Score and confidence mostly fall: after FRUITLESS moments in a
+            row that are left out no other is looked at, so that a large library is not gone through to its end.
     """
-    fruitless = 0
-    for moment in moments:
-        if moment.score < least_score or fruitless == FRUITLESS:
-            return
-        if moment.confidence is None or moment.confidence >= least_confidence:
+    fruitless, least_score = 0, -math.inf
+    for rank, moment in enumerate(moments):
+        if rank == 0:
+            least_score = (moment.score + median) / 2 - ROUNDING
+        if moment.score >= least_score and (moment.confidence is None or moment.confidence >= least_confidence):
             fruitless = 0
             yield moment
         else:
             fruitless += 1
+            if fruitless == FRUITLESS:
+                return

@@ -37,8 +37,6 @@ from vlrlt.types import Float32Array, Float64Array, Int64Array, Moment
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder
 
-ROUNDING = 1e-5
-"""The same cosine differs by less, however it is computed: where most clips show what is asked for, none is a tail."""
 KEPT_TEXTS, KEPT_VECTORS = 256, 2048
 """What one search, and the next one, asks for again."""
 
@@ -217,10 +215,10 @@ class Searcher:
         judge = self._judge(query, scores)
         moments: Iterator[Found] = iter(())
         if "visual" in request.sources:
-            moments = (replace(found, confidence=judge(found.seed)) for found in grow_moments(scores, self.frame_runs))
+            grown = grow_moments(scores, self.frame_runs, surrounded=_is_words(query))
+            moments = (replace(found, confidence=judge(found.seed)) for found in grown)
             if not request.tail:
-                least_score = (scores.median + float(scores.best(1).scores_K[0])) / 2 - ROUNDING
-                moments = cut_tail(moments, least_score=least_score, least_confidence=CONFIDENT)
+                moments = cut_tail(moments, median=scores.median, least_confidence=CONFIDENT)
         if isinstance(query, TextQuery) and "text" in request.sources:
             moments = fuse_text(moments, self._text_moments(query, scores), self._video_at)
         return moments
@@ -312,6 +310,12 @@ class Searcher:
 
     def _video_at(self, position: int) -> int:
         return int(self.frame_runs.video_N[position])
+
+
+def _is_words(query: SimpleQuery | CombinedQuery) -> bool:
+    """Whether nothing but words tells what shall be found."""
+    parts = [part.query for part in query.parts] if isinstance(query, CombinedQuery) else [query]
+    return all(isinstance(part, TextQuery) for part in parts)
 
 
 def _text_parts(query: Query) -> tuple[TextQuery, ...]:
