@@ -404,7 +404,7 @@ def test_diversity_brings_other_things_first(service: Library) -> None:
     plain = service.search("red", k=4, tail=True, duplicates=True)
     diverse = service.search("red", k=4, tail=True, duplicates=True, diversity=0.7)
     assert plain.hits[0] == diverse.hits[0]
-    assert min(hit.percentile for hit in plain.hits) > 70  # all of them are red
+    assert min(hit.percentile for hit in plain.hits) > 60  # red is the best third
     assert min(hit.percentile for hit in diverse.hits) < 50
 
 

@@ -270,8 +270,9 @@ def find_precision(precision: PrecisionChoice, device: torch.device) -> Precisio
         ConfigError: there is no such precision.
     """
     if precision == "auto":
-        has_units = device.type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False)
-        return "bfloat16" if has_units or device.type == "cuda" else "float32"
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of PyTorch do not tell
+        has_units = device.type == "cuda" or (device.type == "cpu" and capabilities.get("amx_bf16", False))
+        return "bfloat16" if has_units else "float32"
     if precision not in get_args(Precision):
         allowed = ", ".join(get_args(PrecisionChoice))
         raise ConfigError(f"precision must be one of {allowed}, got {precision!r}; try auto")
