@@ -270,8 +270,8 @@ def find_precision(precision: PrecisionChoice, device: torch.device) -> Precisio
         ConfigError: there is no such precision.
     """
     if precision == "auto":
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of PyTorch do not tell
-        has_units = device.type == "cuda" or (device.type == "cpu" and capabilities.get("amx_bf16", False))
+        tell = getattr(torch.cpu, "get_capabilities", dict)  # PyTorch has it since 2.12
+        has_units = device.type == "cuda" or (device.type == "cpu" and bool(tell().get("amx_bf16")))
         return "bfloat16" if has_units else "float32"
     if precision not in get_args(Precision):
         allowed = ", ".join(get_args(PrecisionChoice))
