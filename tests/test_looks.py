@@ -9,7 +9,7 @@ from vlrlt.errors import ConfigError
 from vlrlt.types import BoolArray, Float64Array
 from vlrlt.video.looks import plan_looks
 from vlrlt.video.packets import PacketTable
-from vlrlt.video.sampling import ClipSampling, MotionSampling, query_sampling, sampling_from_json
+from vlrlt.video.sampling import ClipSampling, MotionSampling, check_max_shift, query_sampling, sampling_from_json
 
 SAMPLING = MotionSampling(closest_s=4.0, furthest_s=20.0)
 FPS = 25
@@ -130,6 +130,10 @@ def test_ways_to_look_are_written_down_and_read_again() -> None:
         assert sampling_from_json(vars(sampling)) == sampling
     assert query_sampling(uniform) == uniform
     assert query_sampling(MotionSampling(num_frames=5)) == ClipSampling(clip_s=4.0, stride_s=4.0, num_frames=5)
+    check_max_shift(uniform, 5.0)
+    check_max_shift(MotionSampling(), 0.0)
+    with pytest.raises(ConfigError, match="max_shift_s = 5 goes with clips at equal distances"):
+        check_max_shift(MotionSampling(), 5.0)
     with pytest.raises(ConfigError, match="closest_s must be positive and furthest_s no less, got 5 and 4"):
         MotionSampling(closest_s=5, furthest_s=4)
     with pytest.raises(ConfigError, match="num_frames must be 1 to 1024, got 0"):

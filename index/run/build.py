@@ -31,6 +31,7 @@ from vlrlt.index.run.run_report import Counters, IndexProgress, IndexReport
 from vlrlt.index.vectors.choice import choose_store
 from vlrlt.index.vectors.faiss_base import load_faiss
 from vlrlt.video.clip_request import ClipRequest
+from vlrlt.video.sampling import check_max_shift
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder  # brings torch, which takes seconds to import and a busy library does not need
@@ -77,12 +78,13 @@ def index_paths(  # noqa: PLR0913  one for each option
         on_progress: called before each file and after each clip.
 
     Raises:
-        ConfigError: a path does not exist.
+        ConfigError: a path does not exist, or looks follow motion and max_shift_s is given.
         LibraryError: it is locked, damaged or cannot be written.
         MissingExtraError: faiss is not installed.
         StoppedError: somebody asked it to stop; what was done is committed.
     """
     started_s = time.perf_counter()
+    check_max_shift(embedder.sampling, max_shift_s)
     load_faiss()  # fails before the hours of work, not after them
     counters = Counters()
     with ExitStack() as stack:

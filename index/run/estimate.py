@@ -19,6 +19,7 @@ from vlrlt.index.run.encode import outputs_of
 from vlrlt.index.run.frame_runs import FrameRunJoiner, join_clip
 from vlrlt.types import ClipSpan
 from vlrlt.video.clip_request import ClipRequest
+from vlrlt.video.sampling import check_max_shift
 from vlrlt.video.worker import DecodeProcess
 
 if TYPE_CHECKING:
@@ -80,8 +81,9 @@ def estimate(
     """Guess what index_paths would do with the same arguments.
 
     Raises:
-        ConfigError: a path does not exist.
+        ConfigError: a path does not exist, or looks follow motion and max_shift_s is given.
     """
+    check_max_shift(embedder.sampling, max_shift_s)
     walk = walk_videos(paths, library_dir=library_dir, include=include, exclude=exclude)
     new = _new_files(walk.files, library_dir, embedder)
     sample = [new[place] for place in np.linspace(0, len(new) - 1, min(_SAMPLE_FILES, len(new))).astype(int)]

@@ -40,7 +40,9 @@ def index(  # noqa: PLR0913  one for each option
     model: Model = None,
     device: Device = "auto",
     precision: Precision = None,
-    clip_seconds: Annotated[float | None, typer.Option(help="Length of a clip.")] = None,
+    clip_seconds: Annotated[
+        float | None, typer.Option(help="Clips at equal distances, of this length; otherwise looks follow motion.")
+    ] = None,
     stride_seconds: Annotated[float | None, typer.Option(help="From one clip's start to the next.")] = None,
     frames: Annotated[int | None, typer.Option(help="Frames per clip.")] = None,
     policy: Policy = None,

@@ -102,7 +102,7 @@ Include = Annotated[
 Exclude = Annotated[list[str] | None, typer.Option(help="Not the files and folders that match. Repeatable.")]
 MaxShift = Annotated[
     float,
-    typer.Option(min=0, help="How far a frame may lie from its time, so that key frames suffice: cheaper, coarser."),
+    typer.Option(min=0, help="With --clip-seconds: how far a frame may lie from its time, so that key frames suffice."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON on stdout.")]

@@ -94,6 +94,19 @@ def sampling_from_json(fields: Mapping[str, Any]) -> Sampling:
         raise ConfigError(f"sampling needs the fields of ClipSampling or MotionSampling, got {dict(fields)}") from error
 
 
+def check_max_shift(sampling: Sampling, max_shift_s: float) -> None:
+    """Refuse to shift looks that lie where the cheap pictures are already.
+
+    Raises:
+        ConfigError: looks follow motion, and max_shift_s is not 0.
+    """
+    if max_shift_s and isinstance(sampling, MotionSampling):
+        raise ConfigError(
+            f"max_shift_s = {max_shift_s:g} goes with clips at equal distances, but looks follow motion here and take "
+            "key frames by themselves; leave it out, or give the length of a clip (--clip-seconds)"
+        )
+
+
 def frames_per_clip(sampling: Sampling) -> int:
     """Frames that are encoded together, at most."""
     return sampling.num_frames if isinstance(sampling, ClipSampling) else CLIP_LOOKS
