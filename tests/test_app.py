@@ -172,11 +172,11 @@ def test_a_query_shows_what_the_service_finds_by_video(library: Path) -> None:
 
 def test_percentiles_are_never_rounded_up(library: Path) -> None:
     page = search(open_page(), "open the fridge", tail="1")
-    best = expected(library, "open the fridge").hits[0]
-    assert best.percentile < 100
+    highest = max(hit.percentile for hit in expected(library, "open the fridge").hits)
+    assert highest < 100
     told = [float(match[1]) for text in page.main.caption if (match := re.match(r"better than (.+)% of", text.value))]
-    assert max(told) <= best.percentile
-    assert max(told) == pytest.approx(best.percentile, abs=0.1)
+    assert max(told) <= highest
+    assert max(told) == pytest.approx(highest, abs=0.1)
 
 
 def test_names_are_shown_as_they_are(library: Path) -> None:

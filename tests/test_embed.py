@@ -22,6 +22,7 @@ from vlrlt.models.config import VideoEncoderConfig
 from vlrlt.models.text_onnx import OnnxText
 from vlrlt.service import Library
 from vlrlt.tokens.run_length import DENSE, TokenPolicy
+from vlrlt.video.sampling import MotionSampling
 
 NUM_DENSE_TOKENS = {"joint": 8, "run_overlap": 16}
 Load = Callable[..., DualEncoderEmbedder]
@@ -55,7 +56,8 @@ def test_the_default_model_is_the_folder_in_the_package(tmp_path: Path, monkeypa
         load_embedder()
     save_checkpoint(tiny_dual(), tmp_path / "package")
     embedder = load_embedder(device="cpu")
-    assert (embedder.name, embedder.fingerprint) == ("default", fingerprint(tiny_dual()))
+    assert embedder.name == "default"
+    assert embedder.fingerprint == fingerprint(tiny_dual(), precision=embedder.precision)
 
 
 def test_bfloat16_gives_nearly_the_same_vectors(load: Load) -> None:
@@ -76,6 +78,26 @@ def test_a_precision_is_part_of_what_vectors_are_compared_by(load: Load, monkeyp
         assert load(precision="auto").precision == precision
     with pytest.raises(ConfigError, match="precision must be one of auto, float32, bfloat16, got 'float16'; try auto"):
         load(precision="float16")
+
+
+def test_a_picture_is_one_look_of_an_image_tower_and_a_still_clip_of_a_joint_model(
+    load: Load, video: VideoEncoderConfig
+) -> None:
+    picture = half_static_clips(1)[:, :1]
+    embeddings, still = load().embed_clips(picture), load().embed_clips(np.repeat(picture, 4, axis=1))
+    assert np.array_equal(embeddings.vectors_BD, still.vectors_BD)
+    assert embeddings.num_tokens_B.tolist() == still.num_tokens_B.tolist() == [4]
+    assert embeddings.num_dense_tokens == {"joint": 8, "run_overlap": 4}[video.regime]
+    if embeddings.outputs_BSD is not None:
+        assert embeddings.outputs_BSD.shape[1] == {"joint": 2, "run_overlap": 1}[video.regime]
+
+
+def test_a_video_of_one_look_is_indexed(tmp_path: Path) -> None:
+    save_checkpoint(tiny_dual(TINY_RUN_OVERLAP), tmp_path / "model")
+    embedder = load_embedder(str(tmp_path / "model"), device="cpu", sampling=MotionSampling())
+    video = write_colours(tmp_path / "short.mp4", [("red", 1)])
+    report = index_paths([video], library_dir=tmp_path / "library", embedder=embedder)
+    assert (report.indexed, report.vectors, report.failed) == (1, 1, 0)
 
 
 def test_clips_get_the_unit_vectors_of_the_model(load: Load, video: VideoEncoderConfig) -> None:
@@ -110,15 +132,6 @@ def test_no_texts_are_no_rows(load: Load) -> None:
     assert vectors_BD.dtype == np.float32
 
 
-def test_an_image_is_a_clip_that_stands_still(load: Load, video: VideoEncoderConfig) -> None:
-    embedder = load()
-    image = half_static_clips(2, num_frames=1)
-    from_image, from_clip = embedder.embed_clips(image), embedder.embed_clips(np.repeat(image, 4, axis=1))
-    assert np.array_equal(from_image.vectors_BD, from_clip.vectors_BD)
-    assert from_image.num_tokens_B.tolist() == from_clip.num_tokens_B.tolist() == [4, 4]
-    assert from_image.num_dense_tokens == NUM_DENSE_TOKENS[video.regime]
-
-
 def test_an_override_of_the_policy_is_used_and_changes_the_fingerprint(load: Load, video: VideoEncoderConfig) -> None:
     own, dense, same = load(), load(policy=DENSE), load(policy=TokenPolicy(threshold_255=3.0))
     clips = half_static_clips(1)
@@ -132,7 +145,7 @@ def test_an_override_of_the_sampling_is_used_and_changes_the_fingerprint(load: L
     assert shorter.sampling.num_frames == 2
     assert shorter.fingerprint != own.fingerprint
     image = half_static_clips(1, num_frames=1)
-    assert shorter.embed_clips(image).num_dense_tokens == NUM_DENSE_TOKENS[video.regime] // 2
+    assert shorter.embed_clips(image).num_dense_tokens == 4  # of one step, and of one look
 
 
 @pytest.mark.parametrize("device", ["teapot", "cuda:99", ""])

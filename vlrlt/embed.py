@@ -125,6 +125,10 @@ class DualEncoderEmbedder:
         self.policy = model.inference.policy
         self.patch_size_px = model.video_config.patch_size_px
         self._model = model.to(device).eval()
+        if precision == "bfloat16":  # autocast would cast them anew for every batch
+            for layer in self._model.video.modules():
+                if isinstance(layer, torch.nn.Linear):
+                    layer.bfloat16()
         self._device = device
 
     @torch.inference_mode()
@@ -135,7 +139,7 @@ class DualEncoderEmbedder:
         """
         video = self._model.video
         rgb = torch.from_numpy(rgb_BTHWC).to(self._device)
-        if rgb.shape[1] == 1:
+        if rgb.shape[1] == 1 and video.config.regime == "joint":
             rgb = rgb.expand(-1, self.sampling.num_frames, -1, -1, -1)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             features = video(rgb, policy or self.policy)
