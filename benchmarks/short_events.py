@@ -17,8 +17,8 @@ guest, taken half a second before what is shown:
                  are those of the whole picture, with the events that scenes are drawn from for a 95 % interval
     encode_cpu_s CPU seconds of indexing the archive of whole pictures, with those of child processes
 
-manifest.tsv (columns file, use, dup_group), where DIR has one, says which files show one scene; otherwise each file is a
-scene. A hash of the scene's name puts it into half 0 or 1: settings were chosen on half 0 (docs/experiments.md).
+manifest.tsv (columns file, use, dup_group), where DIR has one, says which files show one scene; otherwise each file is
+a scene. A hash of the scene's name puts it into half 0 or 1: settings were chosen on half 0 (docs/experiments.md).
 """
 
 import argparse
@@ -28,8 +28,9 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import av
 import numpy as np
@@ -38,9 +39,9 @@ from PIL import Image
 
 import vlrlt
 from vlrlt.errors import VlrltError
-from vlrlt.index.library.files import is_video_name
+from vlrlt.index.library.files import VIDEO_SUFFIXES
 from vlrlt.tokens.run_length import DENSE
-from vlrlt.types import ClipSpan, Float32Array, Moment, UInt8Array
+from vlrlt.types import ClipSpan, Float32Array, Float64Array, Moment, UInt8Array
 from vlrlt.video.decode import open_decoder
 
 LENGTHS_S = (0.3, 0.5, 1.0)
@@ -93,7 +94,7 @@ def scenes_of(folder: Path) -> dict[Path, str]:
         with manifest.open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file, delimiter="\t") if row["use"] == "yes"]
         return {folder / row["file"]: row["dup_group"] or row["file"] for row in rows}
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and is_video_name(path.name))
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
     return {path: str(path.relative_to(folder)) for path in files}
 
 
@@ -113,7 +114,7 @@ def measure(path: Path, scene: str) -> Source | None:
             grey = [np.asarray(small(frame.rgb_HWC), np.int16) for frame in decoder.frames_at(times_s.tolist())]
     except VlrltError:
         return None
-    change_T = np.array([np.abs(one - two).mean() for one, two in zip(grey, grey[1:], strict=False)])
+    change_T = np.array([np.abs(one - two).mean() for one, two in pairwise(grey)])
     wanted = min(round(HOST_S * _MEASURED_FPS), len(change_T))
     means = np.convolve(change_T, np.ones(wanted) / wanted, mode="valid")
     quiet_s = float(times_s[means.argmin()])
@@ -182,7 +183,7 @@ def guest_pictures(guest: Source, shown_s: float, length_s: float) -> list[UInt8
         return [frame.rgb_HWC for frame in decoder.frames_at([shown_s - ASKED_BEFORE_S, *times_s.tolist()])]
 
 
-def insert(frame_HWC: UInt8Array, picture_HWC: UInt8Array, *, sides: int, corner: Float32Array) -> None:
+def insert(frame_HWC: UInt8Array, picture_HWC: UInt8Array, *, sides: int, corner: Float64Array) -> None:
     """Cover a part of a frame; the picture is cut to the frame's aspect."""
     height_px, width_px = (side // sides for side in frame_HWC.shape[:2])
     image = Image.fromarray(picture_HWC)
