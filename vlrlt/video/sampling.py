@@ -59,7 +59,7 @@ class MotionSampling:
         ConfigError: a distance is not a positive number, or they contradict each other.
     """
 
-    closest_s: float = 4.0
+    closest_s: float = 2.0
     """Regular looks are no closer than this, > 0; sudden changes are looked at in any case."""
     furthest_s: float = 20.0
     """And no further apart than this, >= closest_s."""
@@ -70,7 +70,7 @@ class MotionSampling:
         if not 0 < self.closest_s <= self.furthest_s < math.inf:
             raise ConfigError(
                 f"closest_s must be positive and furthest_s no less, got {self.closest_s} and {self.furthest_s}; "
-                "try 4 and 20"
+                "try 2 and 20"
             )
         if not 1 <= self.num_frames <= MAX_FRAMES:
             raise ConfigError(f"num_frames must be 1 to {MAX_FRAMES}, got {self.num_frames:.6g}; try 8")
