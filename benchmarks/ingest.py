@@ -1,26 +1,29 @@
 """What indexing costs beside the plain recipe, and what it finds: one run, the same machine, weights and queries.
 
-    python benchmarks/ingest.py --videos DIR --weights DIR [--out DIR] [--minutes 60] [--only fixed] [--json]
+    python benchmarks/ingest.py --videos DIR [--weights DIR] [--half 0|1|all] [--out DIR] [--minutes 60] [--json]
 
 The folder --videos holds manifest.tsv (columns file, kind, use, caption, dup_group, duration_s). Its captioned videos
 are looped, packet by packet, without encoding them again, until they last at least --minutes together: once all
-("mixed", fixed and moving cameras), once those of fixed cameras ("fixed", see FIXED_KINDS). Both use the ViT of
-bridge.py:
+("mixed", fixed and moving cameras), once those of fixed cameras ("fixed", see FIXED_KINDS). A hash of the scene's name
+puts a video into half 0, on which settings were chosen, or half 1. All use the ViT of bridge.py:
 
-    plain    decord decodes every frame, one frame a second goes through timm's ViT, vectors into a FAISS flat index
-    vlrlt    index_paths: clips of 2 or 4 frames, run-length tokens, key frames where one lies near enough; see SETTINGS
-
-A third archive is one picture of a fixed camera for 24 hours ("still_day"): what vlrlt needs for it, and how much it
-keeps.
+    plain          decord decodes every frame, one frame a second goes through timm's ViT, vectors into a FAISS flat index
+    default        `vlrlt index` as it comes, mixed videos: looks that follow motion, run-length tokens, frame runs
+    default_fixed  the same on videos of fixed cameras
+    dense, dense_fixed   the same looks without run-length tokens
+    mixed, fixed   clips at equal distances, key frames where one lies near enough
+    still_day      one picture of a fixed camera for 24 hours, as it comes: what vlrlt needs, and how much it keeps
 
 speedup is a ratio of wall seconds, for an otherwise idle machine; cpu_speedup, of CPU seconds with those of child
-processes, holds on a busy one too. recall_delta: R@1, R@5 and R@10 of the captions, a video scored by its best vector,
-mean of the three; vlrlt minus plain, in points. peak_rss_mb is that of the process that
-indexes; the plain recipe has one of its own (plain_peak_rss_mb), since decord keeps what it has decoded.
+processes, holds on a busy one too. recall is the mean of R@1, R@5 and R@10 of the captions. vlrlt's is that of
+Library.search, video by video; a video of the plain recipe scores as its best vector. recall_delta is vlrlt minus plain
+in points, with the 95 % interval of a bootstrap over captions. peak_rss_mb is that of the process that indexes; the
+plain recipe has one of its own (plain_peak_rss_mb), since decord keeps what it has decoded.
 """
 
 import argparse
 import csv
+import hashlib
 import json
 import math
 import multiprocessing
@@ -32,30 +35,49 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
 import torch
 from bridge import PREPROCESS, BridgeEmbedder
 
-from vlrlt.index.library.catalog import Catalog
+from vlrlt.embed import find_precision
 from vlrlt.index.run.build import index_paths
-from vlrlt.index.vectors.choice import open_store
-from vlrlt.metrics import first_relevant_ranks, recall_at_k
+from vlrlt.index.search.request import SearchRequest
+from vlrlt.metrics import first_relevant_ranks
 from vlrlt.progress import index_progress
-from vlrlt.tokens.run_length import TokenPolicy
-from vlrlt.types import Float32Array
+from vlrlt.service import Library
+from vlrlt.tokens.run_length import DENSE, TokenPolicy
+from vlrlt.types import Float32Array, Float64Array
 from vlrlt.video.decode import open_decoder
-from vlrlt.video.sampling import ClipSampling
+from vlrlt.video.sampling import ClipSampling, MotionSampling, Sampling
 
 FIXED_KINDS = ("surveillance", "kitchen", "gesture", "object")
-SETTINGS = {
-    "mixed": (ClipSampling(clip_s=16.0, stride_s=16.0, num_frames=4), 5.0),
-    "fixed": (ClipSampling(clip_s=30.0, stride_s=30.0, num_frames=2), 7.5),
+MOTION, RUN_LENGTHS = MotionSampling(), TokenPolicy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One way to index one archive."""
+
+    archive: Literal["mixed", "fixed", "still_day"]
+    sampling: Sampling = MOTION
+    policy: TokenPolicy = RUN_LENGTHS
+    max_shift_s: float = 0.0
+
+
+ARMS = {
+    "default": Arm(archive="mixed"),
+    "default_fixed": Arm(archive="fixed"),
+    "dense": Arm(archive="mixed", policy=DENSE),
+    "dense_fixed": Arm(archive="fixed", policy=DENSE),
+    "mixed": Arm(archive="mixed", sampling=ClipSampling(clip_s=16.0, stride_s=16.0, num_frames=4), max_shift_s=5.0),
+    "fixed": Arm(archive="fixed", sampling=ClipSampling(clip_s=30.0, stride_s=30.0, num_frames=2), max_shift_s=7.5),
+    "still_day": Arm(archive="still_day"),
 }
-"""Sampling and max_shift_s. Most encoders put a key frame every 250 frames at the latest: 5 s are half of that."""
-ARCHIVES = ("mixed", "fixed", "still_day")
+"""Most encoders put a key frame every 250 frames at the latest: max_shift_s of 5 s is half of that."""
+_RESAMPLES = 2000
 _BATCH_FRAMES = 64
 
 
@@ -127,11 +149,23 @@ def make_archive(rows: Sequence[dict[str, str]], videos_dir: Path, out: Path, *,
     return files
 
 
-def recall(best_QV: Float32Array, files: Sequence[Looped]) -> float:
-    """Mean of R@1, R@5 and R@10."""
+def half_of(scene: str) -> int:
+    """0 or 1, the same on every machine."""
+    return hashlib.sha256(scene.encode()).digest()[0] % 2
+
+
+def recalls(best_QV: Float64Array, files: Sequence[Looped]) -> Float64Array:
+    """Mean of R@1, R@5 and R@10, (Q,)."""
     relevant_QV = np.array([[query.scene == file.scene for file in files] for query in files])
     ranks_Q = first_relevant_ranks(best_QV, relevant_QV)
-    return float(np.mean([recall_at_k(ranks_Q, k=k) for k in (1, 5, 10)]))
+    return np.asarray(np.mean([ranks_Q <= k for k in (1, 5, 10)], axis=0), np.float64)
+
+
+def interval(delta_Q: Float64Array) -> tuple[float, float]:
+    """95 % interval of a mean in points, over queries drawn with replacement."""
+    drawn = np.random.default_rng(0).integers(len(delta_Q), size=(_RESAMPLES, len(delta_Q)))
+    low, high = np.percentile(100 * delta_Q[drawn].mean(1), (2.5, 97.5))
+    return round(float(low), 2), round(float(high), 2)
 
 
 def run_plain(files: Sequence[Looped], weights_dir: Path, process: Executor) -> tuple[PlainCost, list[Float32Array]]:
@@ -198,8 +232,8 @@ def cpu_s() -> float:
 
 def run_vlrlt(
     files: Sequence[Looped], embedder: BridgeEmbedder, library_dir: Path, *, max_shift_s: float
-) -> tuple[dict[str, Any], list[Float32Array]]:
-    """The run's report, and the vectors of each file."""
+) -> dict[str, Any]:
+    """The run's report."""
     with index_progress() as show:
         report = index_paths(
             [file.path for file in files],
@@ -209,47 +243,56 @@ def run_vlrlt(
             on_progress=show,
         )
     print(report.as_text())
-    with Catalog.open_reader(library_dir) as catalog:
-        snapshot = catalog.snapshot()
-    store, clips = open_store(library_dir, snapshot), snapshot.frame_runs
-    places = {path: place for place, path in enumerate(clips.videos)}
-    failed = [file.path.name for file in files if str(file.path.resolve()) not in places]
-    if failed:
-        raise SystemExit(f"not indexed: {', '.join(failed)}")
-    return report.as_json(), [
-        store.vectors(np.flatnonzero(clips.video_N == places[str(file.path.resolve())])) for file in files
-    ]
+    if report.failed:
+        raise SystemExit(f"{report.failed} of {len(files)} files were not indexed")
+    return report.as_json()
 
 
-def best_of(texts_QD: Float32Array, vectors: Sequence[Float32Array]) -> Float32Array:
+def best_of(texts_QD: Float32Array, vectors: Sequence[Float32Array]) -> Float64Array:
     """(Q, V): every video scores as its best vector."""
-    return np.stack([(texts_QD @ vectors_ND.T).max(1) for vectors_ND in vectors], axis=1)
+    return np.stack([(texts_QD @ vectors_ND.T).max(1) for vectors_ND in vectors], axis=1).astype(np.float64)
 
 
-def compare(name: str, files: Sequence[Looped], weights_dir: Path, out: Path, plain: Executor) -> dict[str, float]:
+def search_all(library_dir: Path, files: Sequence[Looped], embedder: BridgeEmbedder) -> Float64Array:
+    """(Q, V): minus the rank of each video in the product's answer to each caption."""
+    places = {str(file.path.resolve()): place for place, file in enumerate(files)}
+    best_QV = np.full((len(files), len(files)), -1.0 - len(files))
+    with Library(library_dir, model=embedder) as library:
+        for query, file in enumerate(files):
+            words = SearchRequest(text=(file.caption,), k=len(files), per_video=1, tail=True, duplicates=True)
+            for moment in library.search(words):
+                best_QV[query, places[moment.video]] = -moment.rank
+    return best_QV
+
+
+def compare(arm: Arm, files: Sequence[Looped], weights_dir: Path, library_dir: Path, plain: Executor) -> dict[str, Any]:
     """Both ways over one archive."""
-    sampling, max_shift_s = SETTINGS[name]
-    runs = BridgeEmbedder(weights_dir, policy=TokenPolicy(), sampling=sampling)
+    precision = find_precision("auto", torch.device("cpu"))
+    embedder = BridgeEmbedder(weights_dir, policy=arm.policy, sampling=arm.sampling, precision=precision)
     cpu_before_s = cpu_s()
-    report, vectors = run_vlrlt(files, runs, out / f"library-{name}-{time.time_ns()}", max_shift_s=max_shift_s)
+    report = run_vlrlt(files, embedder, library_dir, max_shift_s=arm.max_shift_s)
     vlrlt_cpu_s = cpu_s() - cpu_before_s
     cost, plain_found = run_plain(files, weights_dir, plain)
-    texts_QD = runs.embed_texts([file.caption for file in files])
-    plain_recall, vlrlt_recall = (recall(best_of(texts_QD, found), files) for found in (plain_found, vectors))
+    texts_QD = embedder.embed_texts([file.caption for file in files])
+    plain_Q = recalls(best_of(texts_QD, plain_found), files)
+    vlrlt_Q = recalls(search_all(library_dir, files, embedder), files)
     return {
         "speedup": cost.wall_s / report["wall_s"],
         "cpu_speedup": cost.cpu_s / vlrlt_cpu_s,
-        "recall_delta": 100 * (vlrlt_recall - plain_recall),
+        "recall_delta": 100 * float((vlrlt_Q - plain_Q).mean()),
+        "recall_delta_95": interval(vlrlt_Q - plain_Q),
         "plain_s": cost.wall_s,
         "plain_cpu_s": cost.cpu_s,
         "plain_peak_rss_mb": cost.peak_rss_mb,
         "vlrlt_s": report["wall_s"],
         "vlrlt_cpu_s": vlrlt_cpu_s,
         "video_s": report["video_s"],
-        "plain_recall": plain_recall,
-        "vlrlt_recall": vlrlt_recall,
+        "plain_recall": float(plain_Q.mean()),
+        "vlrlt_recall": float(vlrlt_Q.mean()),
         "plain_vectors": sum(map(len, plain_found)),
-        "vlrlt_vectors": report["clips"],
+        "vlrlt_vectors": report["vectors"],
+        "precision": precision,
+        "files": len(files),
     }
 
 
@@ -270,48 +313,50 @@ def make_still_day(videos_dir: Path, row: dict[str, str], path: Path) -> Path:
 
 def index_still_day(path: Path, weights_dir: Path, library_dir: Path) -> dict[str, float]:
     """What a day of a camera that sees nothing happen costs."""
-    sampling, max_shift_s = SETTINGS["fixed"]
-    embedder = BridgeEmbedder(weights_dir, policy=TokenPolicy(), sampling=sampling)
+    embedder = BridgeEmbedder(weights_dir, policy=RUN_LENGTHS, sampling=MOTION)
     file = Looped(path=path, caption="", scene="")
     started_s = cpu_s()
-    report, _ = run_vlrlt([file], embedder, library_dir, max_shift_s=max_shift_s)
+    report = run_vlrlt([file], embedder, library_dir, max_shift_s=0.0)
     stored = sum(part.stat().st_size for part in library_dir.rglob("*") if part.is_file())
     return {
         "hours": report["video_s"] / 3600,
         "wall_s": report["wall_s"],
         "cpu_s": cpu_s() - started_s,
-        "clips": report["clips"],
+        "vectors": report["vectors"],
         "library_kb": stored / 1024,
     }
 
 
 def main() -> None:
-    """Run all archives."""
+    """Run all arms."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.tsv")
     parser.add_argument("--weights", type=Path, help="folder with the bridge's weights; --videos/../weights without")
+    parser.add_argument("--half", choices=("0", "1", "all"), default="1", help="scenes that take part")
     parser.add_argument("--out", type=Path, default=Path("build/ingest"), help="gets archives and libraries")
     parser.add_argument("--minutes", type=float, default=60.0, help="length of each archive")
-    parser.add_argument("--only", nargs="+", choices=ARCHIVES, default=ARCHIVES, help="archives")
+    parser.add_argument("--only", nargs="+", choices=tuple(ARMS), default=tuple(ARMS), help="arms")
     parser.add_argument("--json", action="store_true", help="print all figures as one last line of JSON")
     args = parser.parse_args()
     weights_dir = args.weights or args.videos.parent / "weights"
     torch.manual_seed(0)
     rows = read_manifest(args.videos)
+    rows = [row for row in rows if args.half in ("all", str(half_of(row["dup_group"] or row["file"])))]
     chosen = {"mixed": rows, "fixed": [row for row in rows if row["kind"] in FIXED_KINDS]}
-    figures: dict[str, Any] = {}
+    figures: dict[str, Any] = {"half": args.half}
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as plain:
         for name in args.only:
-            if name == "still_day":
+            arm, library_dir = ARMS[name], args.out / f"library-{name}-{time.time_ns()}"
+            if arm.archive == "still_day":
                 day = args.out / "still-day.mkv"
                 if not day.exists():
                     make_still_day(args.videos, next(row for row in rows if row["kind"] == "surveillance"), day)
-                figures[name] = index_still_day(day, weights_dir, args.out / f"library-day-{time.time_ns()}")
+                figures[name] = index_still_day(day, weights_dir, library_dir)
             else:
-                folder = args.out / f"{name}-{args.minutes:g}"
-                files = make_archive(chosen[name], args.videos, folder, minutes=args.minutes)
-                figures[name] = compare(name, files, weights_dir, args.out, plain)
-            print(name, {key: round(value, 3) for key, value in figures[name].items()})
+                folder = args.out / f"{arm.archive}-{args.half}-{args.minutes:g}"
+                files = make_archive(chosen[arm.archive], args.videos, folder, minutes=args.minutes)
+                figures[name] = compare(arm, files, weights_dir, library_dir, plain)
+            print(name, json.dumps(figures[name]))
     figures["peak_rss_mb"] = peak_rss_mb()
     if args.json:
         print(json.dumps(figures))

@@ -47,6 +47,7 @@ from vlrlt.service import Library
 from vlrlt.tokens.run_length import DENSE, PAPER_THRESHOLD_255, TokenPolicy
 from vlrlt.types import ClipEmbeddings, Float32Array, UInt8Array
 from vlrlt.video.decode import open_decoder
+from vlrlt.video.sampling import query_sampling
 from vlrlt.video.worker import DecodeProcess
 
 FLOOR = {"R@1": 0.280, "R@5": 0.475, "R@10": 0.610, "median_rank": 6.0}
@@ -260,7 +261,7 @@ def encode_variants(rgb_BTHWC: UInt8Array, embedder: BridgeEmbedder) -> dict[str
 
 def encode_file(source: Source, decoder: DecodeProcess, embedder: BridgeEmbedder) -> dict[str, Variant]:
     """All clips of a file, as the index cuts them."""
-    video = decoder.clips(source.path, sampling=embedder.sampling, preprocess=embedder.preprocess)
+    video = decoder.clips(source.path, sampling=query_sampling(embedder.sampling), preprocess=embedder.preprocess)
     rgb_NTHWC = np.stack([clip.rgb_THWC for clip in video])
     batches = [
         encode_variants(rgb_NTHWC[start : start + _BATCH_CLIPS], embedder)

@@ -23,7 +23,6 @@ a scene. A hash of the scene's name puts it into half 0 or 1: settings were chos
 
 import argparse
 import csv
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -34,7 +33,7 @@ from typing import Any
 
 import av
 import numpy as np
-from ingest import cpu_s
+from ingest import cpu_s, half_of
 from PIL import Image
 
 import vlrlt
@@ -96,11 +95,6 @@ def scenes_of(folder: Path) -> dict[Path, str]:
         return {folder / row["file"]: row["dup_group"] or row["file"] for row in rows}
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
     return {path: str(path.relative_to(folder)) for path in files}
-
-
-def half_of(scene: str) -> int:
-    """0 or 1, the same on every machine."""
-    return hashlib.sha256(scene.encode()).digest()[0] % 2
 
 
 def measure(path: Path, scene: str) -> Source | None:

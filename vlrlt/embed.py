@@ -3,7 +3,7 @@
 Shape legend: B clips or texts, T frames, H = W image size, C = 3, D embedding.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -274,7 +274,7 @@ def find_precision(precision: PrecisionChoice, device: torch.device) -> Precisio
         ConfigError: there is no such precision.
     """
     if precision == "auto":
-        tell = getattr(torch.cpu, "get_capabilities", dict)  # PyTorch has it since 2.12
+        tell: Callable[[], Mapping[str, object]] = getattr(torch.cpu, "get_capabilities", dict)  # not in all versions
         has_units = device.type == "cuda" or (device.type == "cpu" and bool(tell().get("amx_bf16")))
         return "bfloat16" if has_units else "float32"
     if precision not in get_args(Precision):
