@@ -7,7 +7,7 @@ are looped, packet by packet, without encoding them again, until they last at le
 ("mixed", fixed and moving cameras), once those of fixed cameras ("fixed", see FIXED_KINDS). A hash of the scene's name
 puts a video into half 0, on which settings were chosen, or half 1. All use the ViT of bridge.py:
 
-    plain          decord decodes every frame, one frame a second goes through timm's ViT, vectors into a FAISS flat index
+    plain          decord decodes every frame, one a second goes through timm's ViT, vectors into a FAISS flat index
     default        `vlrlt index` as it comes, mixed videos: looks that follow motion, run-length tokens, frame runs
     default_fixed  the same on videos of fixed cameras
     dense, dense_fixed   the same looks without run-length tokens
