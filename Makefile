@@ -42,7 +42,7 @@ test-crash: $(VENV)/.dev  ## kill, tear and fill up: the suite of the library's 
 	$(BIN)/pytest -m crash -s -q tests/test_crash.py
 
 test-attack: $(VENV)/.dev  ## hostile files, clients and replies, each bounded in time and memory (10 minutes)
-	$(BIN)/pytest -m attack -q
+	$(BIN)/pytest -m attack -q --hypothesis-profile search
 
 test-network: $(VENV)/.dev tracer  ## commands and servers under strace: no packet leaves the machine (4 minutes)
 	$(BIN)/pytest -m network -q tests/test_network.py
