@@ -509,8 +509,8 @@ def test_clips_that_do_not_fit_are_refused(clips: Tensor, message: str) -> None:
         ({"pooling": "max"}, "pooling must be one of ('cls', 'mean', 'attention')"),
         ({"activation": "relu"}, "activation must be one of ('gelu', 'gelu_tanh', 'quick_gelu')"),
         ({"drop_path": 1.0}, "drop_path must be in [0, 1)"),
-        ({"patch_size_px": 0}, "patch_size_px must be 1 or more, got 0"),
-        ({"depth": -1}, "depth must be 1 or more, got -1"),
+        ({"patch_size_px": 0}, "patch_size_px must be 1 to 65536, got 0"),
+        ({"depth": -1}, "depth must be 1 to 256, got -1"),
     ],
 )
 def test_architectures_that_make_no_sense_are_refused(change: dict[str, Any], message: str) -> None:
@@ -573,7 +573,7 @@ class TestDualEncoder:
 def test_a_text_architecture_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(ConfigError, match="text tower: width must be a multiple of num_heads"):
         SentencePieceTextConfig(vocab_size=10, width=10, num_heads=4)
-    with pytest.raises(ConfigError, match="context_length must be 1 or more, got 0"):
+    with pytest.raises(ConfigError, match="context_length must be 1 to 65536, got 0"):
         SentencePieceTextConfig(vocab_size=10, context_length=0)
     assert OpenClipTextConfig(architecture="ViT-B-32", embed_dim=512).architecture == "ViT-B-32"
 

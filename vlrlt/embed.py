@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from vlrlt.errors import ConfigError
+from vlrlt.errors import CheckpointError, ConfigError
 from vlrlt.models.adapt import with_num_frames
 from vlrlt.models.checkpoint import fingerprint, load_checkpoint, read_captions
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.text_onnx import export_text
+from vlrlt.models.weights import check_finite
 from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.types import BoolArray, ClipEmbeddings, ClipSpan, Float32Array, UInt8Array
 from vlrlt.video.sampling import ClipSampling
@@ -86,9 +87,13 @@ class DualEncoderEmbedder:
         name: for people.
         device: where it runs.
         captions: that it was trained on, where those are all that it understands.
+
+    Raises:
+        CheckpointError: weights are not finite numbers.
     """
 
     def __init__(self, model: DualEncoder, *, name: str, device: torch.device, captions: tuple[str, ...] = ()) -> None:
+        check_finite(model, source=name)
         self.name = name
         self.captions = captions
         self.fingerprint = fingerprint(model)
@@ -133,7 +138,7 @@ class DualEncoderEmbedder:
         """Unit vectors of texts."""
         if not texts:
             return np.zeros((0, self.embed_dim), np.float32)
-        return _to_numpy(self._model.encode_text(self._model.text.tokenize(texts).to(self._device)))
+        return _finite(_to_numpy(self._model.encode_text(self._model.text.tokenize(texts).to(self._device))))
 
     def embed_videos(self, paths: Iterable[str | Path], *, batch_clips: int = 8) -> tuple[VideoVectors, ...]:
         """Vectors of whole videos, clip by clip. They are decoded by a process of their own, like an archive.
@@ -227,7 +232,16 @@ def find_device(device: str) -> torch.device:
 
 
 def _unit(vectors_BD: "Tensor") -> Float32Array:
-    return _to_numpy(torch.nn.functional.normalize(vectors_BD, dim=-1))
+    return _finite(_to_numpy(torch.nn.functional.normalize(vectors_BD, dim=-1)))
+
+
+def _finite(vectors_BD: Float32Array) -> Float32Array:
+    """Vectors that can be searched: others would be indexed without a word and never found."""
+    if not np.isfinite(vectors_BD).all():
+        raise CheckpointError(
+            "the model's vectors are not finite numbers: its weights are damaged, or too large for its precision"
+        )
+    return vectors_BD
 
 
 def _to_numpy(values: "Tensor") -> Float32Array:
