@@ -54,7 +54,7 @@ def test_a_file_gives_timms_pooled_features(weights: Path) -> None:
     assert dual.inference.sampling == IMAGE_TOWER_SAMPLING
     frames = torch.randint(0, 256, (2, 160, 160, 3), dtype=torch.uint8)
     images = ((frames / 255 - torch.tensor(preprocess.mean)) / torch.tensor(preprocess.std)).permute(0, 3, 1, 2)
-    torch.testing.assert_close(dual.video(frames[None], DENSE).frames_BSE[0], theirs(images), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(dual.video(frames[None], DENSE).steps_BSE[0], theirs(images), rtol=1e-5, atol=1e-5)
 
 
 def test_clips_are_embedded_and_texts_are_refused(weights: Path) -> None:
@@ -140,7 +140,7 @@ def test_real_weights_on_real_frames_equal_timm() -> None:
         frames = [dual.inference.preprocess(frame.rgb_HWC) for frame in decoder.frames_at([0.0, 0.5, 1.0])]
     rgb = torch.from_numpy(np.stack(frames))
     expected_SE = theirs(((rgb / 255 - 0.5) / 0.5).permute(0, 3, 1, 2))
-    torch.testing.assert_close(dual.video(rgb[None], DENSE).frames_BSE[0], expected_SE, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(dual.video(rgb[None], DENSE).steps_BSE[0], expected_SE, rtol=1e-5, atol=1e-5)
 
 
 NAME = "timm/test_vit.r160_in1k"
@@ -165,7 +165,7 @@ def test_downloads_are_pinned_checked_and_then_offline(tmp_path: Path, monkeypat
         images = ((frames / 255 - mean) / std).permute(0, 3, 1, 2)
         expected = timm.create_model("test_vit", num_classes=0).eval()
         expected.load_state_dict({k: v for k, v in theirs.state_dict().items() if not k.startswith("head.")})
-        got = dual.video(frames[None], DENSE).frames_BSE[0]
+        got = dual.video(frames[None], DENSE).steps_BSE[0]
         torch.testing.assert_close(got, expected(images), rtol=1e-5, atol=1e-5)
         (weights,) = cache.rglob("model.safetensors")
         weights.resolve().write_bytes(files["model.safetensors"][:-1] + b"x")

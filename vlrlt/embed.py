@@ -117,7 +117,7 @@ class DualEncoderEmbedder:
             rgb = rgb.expand(-1, self.sampling.num_frames, -1, -1, -1)
         features = video(rgb, policy or self.policy)
         num_steps, num_patches = rgb.shape[1] // video.config.tubelet_size, video.config.grid_size**2
-        outputs_BSE, changed_BS = features.frames_BSE, features.num_tokens_BS / num_patches
+        outputs_BSE, changed_BS = features.steps_BSE, features.num_tokens_BS / num_patches
         changed_BS[:, 0] = changed_BS[:, min(1, num_steps - 1)]  # the first step is always kept
         if outputs_BSE is None:
             changed_BS = changed_BS.mean(1, keepdim=True)

@@ -54,6 +54,8 @@ class VideoEncoderConfig:
     run_length_embedding: bool = False
     log_run_length: bool = True
     """joint only: attention logits get + log(run length) of the key; off for ablations."""
+    step_outputs: bool = False
+    """joint only: the clip is pooled step by step, and each step has an output, which locates a moment in the clip."""
     drop_path: float = 0.0
     """Chance that a clip skips a residual branch of the last block while training; grows linearly with depth."""
 
@@ -93,6 +95,14 @@ class VideoEncoderConfig:
                 (
                     self.regime == "run_overlap" and (self.temporal_embedding or self.run_length_embedding),
                     "temporal and run-length embeddings belong to the joint regime",
+                ),
+                (
+                    self.step_outputs and self.regime != "joint",
+                    "step_outputs is for the joint regime: run_overlap has an output for each frame anyway",
+                ),
+                (
+                    self.step_outputs and self.pooling == "cls" and not self.temporal_embedding,
+                    "step_outputs of CLS tokens need a temporal embedding, which alone tells them apart",
                 ),
             )
             if wrong
