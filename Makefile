@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-ui test-api test-crash test-attack test-network test-ray lint types layers unit browser docs package lock train-toy reproduce-toy clean help tracer
+.PHONY: demo test test-all lint types layers unit test-ui test-api test-crash test-attack test-network test-ray browser tracer docs package lock train-toy reproduce-toy clean help
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -12,6 +12,8 @@ demo: $(VENV)/.demo  ## install, then index and search a toy archive (3 minutes 
 	$(BIN)/vlrlt demo --out build/demo
 
 test: $(VENV)/.dev browser tracer lint types layers unit  ## install what tests need, then every gate and test
+
+test-all: test test-crash test-attack test-network test-api test-ray test-ui  ## `make test`, then every longer part below (1 hour)
 
 lint: $(VENV)/.dev  ## ruff
 	$(BIN)/ruff check .
@@ -31,18 +33,17 @@ test-ui: $(VENV)/.dev browser  ## walk through every page in Chromium, log in by
 	$(BIN)/pytest -m ui -q tests/test_ui_walk.py tests/test_ui_login.py
 
 test-api: $(VENV)/.dev  ## the HTTP API: generated requests, a generated client, 50 clients beside an index job (5 minutes)
-	$(BIN)/python -m pip install --quiet 'schemathesis>=4'
 	$(PYTHON) -m venv build/openapi
 	build/openapi/bin/pip install --quiet 'openapi-python-client>=0.26'
 	OPENAPI_PYTHON_CLIENT=build/openapi/bin/openapi-python-client \
-		$(BIN)/pytest -m api -q tests/test_api_fuzz.py tests/test_api_client.py
+		$(BIN)/pytest -m '' -q tests/test_api_fuzz.py tests/test_api_client.py
 	$(BIN)/python benchmarks/api_load.py
 
 test-crash: $(VENV)/.dev  ## kill, tear and fill up: the suite of the library's promises (4 minutes of CPU time)
-	$(BIN)/pytest -m crash -s -q tests/test_crash.py
+	$(BIN)/pytest -m '' -s -q tests/test_crash.py
 
 test-attack: $(VENV)/.dev  ## hostile files, clients and replies, each bounded in time and memory (10 minutes)
-	$(BIN)/pytest -m attack -q
+	$(BIN)/pytest -m attack -q --hypothesis-profile search
 
 test-network: $(VENV)/.dev tracer  ## commands and servers under strace: no packet leaves the machine (4 minutes)
 	$(BIN)/pytest -m network -q tests/test_network.py

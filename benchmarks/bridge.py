@@ -94,13 +94,13 @@ class BridgeEmbedder:
         """The same with another token policy, to compare policies."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
             features = self._tower(torch.from_numpy(rgb_BTHWC), policy)
-        return self._pool(features.frames_BSE.float(), num_tokens_B=features.num_tokens_B.numpy())
+        return self._pool(features.steps_BSE.float(), num_tokens_B=features.num_tokens_B.numpy())
 
     @torch.inference_mode()
     def embed_frames(self, rgb_BTHWC: UInt8Array, policy: TokenPolicy) -> tuple[Float32Array, npt.NDArray[np.int64]]:
         """What each frame adds to its clip's vector, (B, T, D), not normalised; and the tokens of each clip, (B,)."""
         features = self._tower(torch.from_numpy(rgb_BTHWC), policy)
-        vectors_BTD: Float32Array = (self._classify(features.frames_BSE) @ self._meanings_KD).numpy()
+        vectors_BTD: Float32Array = (self._classify(features.steps_BSE) @ self._meanings_KD).numpy()
         return vectors_BTD, features.num_tokens_B.numpy()
 
     @torch.inference_mode()
@@ -108,7 +108,7 @@ class BridgeEmbedder:
         """What DENSE computes, at the cost of an image tower: no frame is in one sequence with another."""
         num_clips, num_frames = rgb_BTHWC.shape[:2]
         features = self._tower(torch.from_numpy(rgb_BTHWC).flatten(0, 1)[:, None], DENSE)
-        logits_BTK = features.frames_BSE[:, 0].unflatten(0, (num_clips, num_frames))
+        logits_BTK = features.steps_BSE[:, 0].unflatten(0, (num_clips, num_frames))
         return self._pool(logits_BTK, num_tokens_B=features.num_tokens_B.numpy().reshape(num_clips, -1).sum(1))
 
     @torch.inference_mode()
@@ -285,7 +285,7 @@ def timm_difference(weights_dir: Path, rgb_HWC: UInt8Array) -> float:
     with torch.inference_mode():
         logits_K = theirs(((square_HWC / 255 - 0.5) / 0.5).permute(2, 0, 1)[None])[0]
         ours = load_image_tower(weights_dir)(square_HWC[None, None], DENSE)
-        ours_K = ours.frames_BSE[0, 0] + weights["head.bias"]
+        ours_K = ours.steps_BSE[0, 0] + weights["head.bias"]
     return float((logits_K - ours_K).abs().max())
 
 

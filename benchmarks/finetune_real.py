@@ -69,7 +69,7 @@ class Model(nn.Module):
 
     def logits(self, rgb_BTHWC: Tensor) -> Tensor:
         """(B, T, K)."""
-        frames_BTK = self.tower(rgb_BTHWC, DENSE).frames_BSE
+        frames_BTK = self.tower(rgb_BTHWC, DENSE).steps_BSE
         if frames_BTK is None:
             raise SystemExit("the ViT must work frame by frame")
         logits_BTK: Tensor = frames_BTK + self.bias_K

@@ -9,9 +9,18 @@ import hypothesis
 import numpy as np
 import pytest
 
-# A busy machine is no failure: examples are judged by their outcome, not by the clock.
-hypothesis.settings.register_profile("no_deadline", deadline=None)
-hypothesis.settings.load_profile("no_deadline")
+# A busy machine is no failure: examples are judged by their outcome, not by the clock. The examples of `make test` are
+# the same each time, so that what passed passes again; `pytest --hypothesis-profile search` looks for new ones.
+hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("search", deadline=None)
+hypothesis.settings.load_profile("same")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `linux` say so and are skipped elsewhere."""
+    for item in items:
+        if item.get_closest_marker("linux") and sys.platform != "linux":
+            item.add_marker(pytest.mark.skip(reason="needs Linux"))
 
 
 @pytest.fixture(autouse=True)

@@ -65,17 +65,20 @@ def model_files() -> dict[str, bytes]:
 class Hub:
     """What is served; tests change it. The newest commit is `commit`; older ones serve the same files."""
 
-    def __init__(self, files: dict[str, bytes]) -> None:
+    def __init__(self, files: dict[str, bytes], repository: str) -> None:
         self.files = files
+        self.repository = repository
         self.commit = COMMIT
         self.stated_sha256: str | None = None
         self.requests: list[str] = []
 
 
 @contextlib.contextmanager
-def local_hub(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+def local_hub(
+    files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, *, repository: str = REPOSITORY
+) -> Iterator[Hub]:
     """The hub of this process is a server on this machine."""
-    hub = Hub(files)
+    hub = Hub(files, repository)
     with _serve(hub) as endpoint:
         template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
@@ -92,14 +95,14 @@ def _serve(hub: Hub) -> Iterator[str]:
             hub.requests.append(self.path)
             head, _, tail = self.path.strip("/").partition("/resolve/")
             revision, _, name = tail.partition("/")
-            body = hub.files.get(name) if head == REPOSITORY else None
+            body = hub.files.get(name) if head == hub.repository else None
             self.send_response(200 if body is not None else 404)
             self.send_header("X-Repo-Commit", hub.commit if revision == "main" else revision)
             if body is None:
-                self.send_header("X-Error-Code", "EntryNotFound" if head == REPOSITORY else "RepoNotFound")
+                self.send_header("X-Error-Code", "EntryNotFound" if head == hub.repository else "RepoNotFound")
                 body = b""
             sha256 = hashlib.sha256(body).hexdigest()
-            if name == WEIGHTS:  # git-LFS files are named by their SHA-256, others by git's SHA-1
+            if name.endswith(".safetensors"):  # git-LFS files are named by their SHA-256, others by git's SHA-1
                 self.send_header("X-Linked-Etag", f'"{hub.stated_sha256 or sha256}"')
                 self.send_header("X-Linked-Size", str(len(body)))
             self.send_header("ETag", f'"{sha256[:40]}"')

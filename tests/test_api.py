@@ -74,6 +74,12 @@ def test_importing_it_takes_less_than_a_fifth_of_a_second() -> None:
     assert min(seconds) < 0.2
 
 
+def test_windows_is_told_where_it_runs() -> None:
+    program = "import sys; sys.platform = 'win32'; import vlrlt"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr.rstrip().endswith("install it in WSL2 (docs/decisions/0009-platforms.md)")
+
+
 def test_index_stays_callable_beside_its_package(library_path: Path) -> None:
     import vlrlt.index.library.catalog
 

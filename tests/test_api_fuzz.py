@@ -14,8 +14,8 @@ from vlrlt.service import Library
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed; make test-api installs it")
 
 
-@pytest.mark.api
-def test_no_request_crashes_the_server(tmp_path: Path) -> None:
+@pytest.mark.parametrize("max_examples", [5, pytest.param(40, marks=pytest.mark.api)])
+def test_no_request_crashes_the_server(tmp_path: Path, max_examples: int) -> None:
     write_colours(tmp_path / "archive" / "a.mp4", [("red", 2), ("blue", 1)])
     index_paths([tmp_path / "archive"], library_dir=tmp_path / "library", embedder=ColourEmbedder())
     with Library(tmp_path / "library", model=ColourEmbedder()) as service:
@@ -24,7 +24,7 @@ def test_no_request_crashes_the_server(tmp_path: Path) -> None:
         assert len(operations) >= 12
         for operation in operations:
 
-            @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+            @settings(max_examples=max_examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
             @given(case=operation.as_strategy())
             def hold(case: Any) -> None:
                 response = case.call()

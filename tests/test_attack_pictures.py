@@ -156,6 +156,7 @@ def write_large_film(path: Path) -> Path:
     return path
 
 
+@pytest.mark.linux
 @pytest.mark.attack
 def test_ten_at_once_of_a_huge_film_take_no_more_memory_than_the_children_may(tmp_path: Path) -> None:
     """They took 12 GB, inside the server."""

@@ -188,6 +188,7 @@ def index_process(server: Server) -> int:
     return found[0]
 
 
+@pytest.mark.linux
 @pytest.mark.attack
 def test_a_killed_server_takes_its_job_along(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ran on, unknown to the next server, which could start none."""
@@ -202,6 +203,7 @@ def test_a_killed_server_takes_its_job_along(folder: Path, monkeypatch: pytest.M
         assert server.ask("POST", "/v1/jobs/index", {"root": "videos"})[0] == 202
 
 
+@pytest.mark.linux
 @pytest.mark.attack
 def test_a_job_that_was_killed_says_so(folder: Path) -> None:
     """By the system when memory runs out; its error was empty."""

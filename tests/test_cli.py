@@ -26,7 +26,7 @@ from colour import COLOURS, write_colours
 from typer.testing import CliRunner, Result
 
 from vlrlt import __version__, doctor, progress
-from vlrlt.cli import app
+from vlrlt.cli import PANELS, app
 from vlrlt.cli.search_options import SPELLINGS
 from vlrlt.errors import LibraryError
 from vlrlt.index.library.catalog import Catalog
@@ -563,6 +563,22 @@ def test_help_has_an_example(command: str) -> None:
     result = vlrlt(*command.split(), "--help")
     assert result.exit_code == 0
     assert f"Example: vlrlt {command}" in " ".join(result.stdout.split()) or "&& vlrlt" in result.stdout
+
+
+def test_help_says_of_everything_what_it_is_for() -> None:
+    """Each command in a panel, each option and argument with a sentence, each paragraph in one line that wraps."""
+
+    def look(command: Any, path: str) -> None:
+        assert not re.search(r"[^\n]\n(?!\n| *Example:)", command.help.strip()), path
+        for parameter in command.params:
+            assert re.match(r"[A-Z'].*[.]$", parameter.help), (path, parameter.name, parameter.help)
+        for name, child in getattr(command, "commands", {}).items():
+            look(child, f"{path} {name}".strip())
+
+    root: Any = typer.main.get_command(app)
+    look(root, "")
+    assert sorted(name for names in PANELS.values() for name in names) == sorted(root.commands)
+    assert all(command.rich_help_panel in PANELS for command in root.commands.values())
 
 
 @pytest.mark.parametrize(

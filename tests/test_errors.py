@@ -23,6 +23,7 @@ ALLOWED = {
 }
 ALLOWED_IN = {
     ("vlrlt/__init__.py", "AttributeError"): "a name that the module does not have (PEP 562)",
+    ("vlrlt/__init__.py", "ImportError"): "the system is Windows",
     ("index/__init__.py", "ModuleNotFoundError"): "import index instead of vlrlt.index",
     ("train/__init__.py", "ModuleNotFoundError"): "likewise",
     ("ui/__init__.py", "ModuleNotFoundError"): "likewise",

@@ -112,6 +112,7 @@ def test_a_call_that_nobody_waits_for_ends_with_its_child() -> None:
         os.kill(pid, 0)
 
 
+@pytest.mark.linux
 def test_no_child_inherits_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = ("VLRLT_SERVE_TOKEN", "VLRLT_VLM_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK")
     for name in secrets:
@@ -125,6 +126,7 @@ def test_no_child_inherits_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         assert b"s3cret" not in Path(f"/proc/{process.pid}/environ").read_bytes()
 
 
+@pytest.mark.linux
 def test_no_child_inherits_an_open_file(tmp_path: Path) -> None:
     with (tmp_path / "private").open("w"):
         assert "private" not in str(call_limited(hostile.open_files, LIMITS))

@@ -168,6 +168,41 @@ def test_degenerate_batches_have_finite_gradients_and_equal_the_loop(name: str, 
     assert got.isfinite()
 
 
+@pytest.mark.parametrize("name", [name for name, (loss, _) in CASES.items() if loss.has_many_positives])
+def test_the_loss_of_steps_equals_a_plain_loop_with_gradients(name: str) -> None:
+    """Steps of 3 clips that show the action from the start, at the end, and in two pieces of the clip."""
+    loss, row = CASES[name]
+    steps = unit_vectors(0, 12).view(3, 4, 5).requires_grad_()
+    text = unit_vectors(1, 3).requires_grad_()
+    is_own = torch.tensor([[1, 1, 0, 0], [0, 0, 0, 1], [1, 0, 0, 1]]).bool()
+    nearest_to_the_middle = [1, 3, 3]  # the middle of 4 steps is step 2
+    relevancy = torch.tensor([0.0, 0.25, 0.5, 1.0]).double()[torch.arange(36).view(3, 4, 3) * 7 % 4]
+    for clip in range(3):
+        relevancy[clip, is_own[clip], clip] = 1.0
+    got = loss.of_steps(steps, text, is_own_BS=is_own, relevancy_BSB=relevancy, temperature=HEAT)
+
+    of_steps = [
+        row(torch.stack([steps[clip, step] @ caption for caption in text]), relevancy[clip, step], clip)
+        for clip in range(3)
+        for step in range(4)
+        if is_own[clip, step]
+    ]
+    of_captions = [
+        row(
+            torch.stack([steps[clip, step] @ text[caption] for clip in range(3) for step in range(4)]),
+            torch.stack([relevancy[clip, step, caption] for clip in range(3) for step in range(4)]),
+            4 * caption + nearest_to_the_middle[caption],
+        )
+        for caption in range(3)
+    ]
+    want = (torch.stack(of_steps).mean() + torch.stack(of_captions).mean()) / 2
+    assert got.item() == pytest.approx(want.item(), abs=1e-12)
+    gradients = zip(torch.autograd.grad(got, (steps, text)), torch.autograd.grad(want, (steps, text)), strict=True)
+    for a, b in gradients:
+        assert a.any()
+        assert torch.allclose(a, b, atol=1e-12)
+
+
 def test_ego_nce_equals_the_official_code() -> None:
     """EgoVLP's model/loss.py (commit of 2023-08) on these vectors and tags; it adds up both directions."""
 

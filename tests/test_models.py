@@ -59,6 +59,12 @@ JOINT_VARIANTS = {
     "cls, rotary": replace(JOINT, rotary_embedding=True, activation="gelu_tanh", projection="affine"),
     "mean beside a cls": replace(JOINT, pooling="mean", cls_token=True, norm_after_pooling=True),
 }
+STEP_VARIANTS = {
+    f"{name}, steps": replace(
+        config, step_outputs=True, temporal_embedding=config.temporal_embedding or config.pooling == "cls"
+    )
+    for name, config in JOINT_VARIANTS.items()
+}
 RUN_OVERLAP_VARIANTS = {
     "run_overlap": RUN_OVERLAP,
     "run_overlap, mean": replace(RUN_OVERLAP, pooling="mean"),
@@ -126,17 +132,31 @@ class PlainEncoder:
         self.mean, self.std = encoder.mean_3, encoder.std_3
 
     def joint(self, clip_THWC: Tensor, keep_Shw: Tensor) -> Tensor:
-        """Keys weigh as much as the steps they stand for."""
+        """Keys weigh as much as the steps they stand for. With step outputs: one for each step."""
         places = self.places(keep_Shw)
         tokens = [self.token(clip_THWC, *place) for place in places]
         key_weights = [float(length) for *_, length in places]
-        num_cls = 1 if self.config.has_cls else 0
-        tokens = [*self.cls(num_cls), *tokens]
+        is_cls_of_steps = self.config.step_outputs and self.config.pooling == "cls"
+        num_cls = (len(keep_Shw) if is_cls_of_steps else 1) if self.config.has_cls else 0
+        cls = self.cls(num_cls)
+        if is_cls_of_steps:
+            cls = [cls_D + self.weights["temporal_embedding"][step] for step, cls_D in enumerate(cls)]
+        tokens = [*cls, *tokens]
         x_LD = self.blocks(torch.stack(tokens), [[1.0] * num_cls + key_weights for _ in tokens], places)
+        if self.config.step_outputs:
+            return torch.stack([self.step(x_LD, step, places, num_cls) for step in range(len(keep_Shw))])
         if self.config.pooling == "cls":
             return self.project(self.norm(x_LD[0], "norm_post"))
         patches = [weight * x_D for weight, x_D in zip(key_weights, self.norm_first(x_LD)[num_cls:], strict=True)]
         return self.project(self.norm_last(sum(patches) / sum(key_weights)))
+
+    def step(self, x_LD: Tensor, step: int, places: list[tuple[int, int, int, int]], num_cls: int) -> Tensor:
+        """Its own CLS, or the mean of the tokens that are alive in it."""
+        if self.config.pooling == "cls":
+            return self.project(self.norm(x_LD[step], "norm_post"))
+        alive = [num_cls + n for n, (first, *_, length) in enumerate(places) if first <= step < first + length]
+        assert len(alive) == 9
+        return self.project(self.norm_last(self.norm_first(x_LD)[alive].mean(0)))
 
     def frames(self, clip_THWC: Tensor, keep_Shw: Tensor) -> Tensor:
         """run_overlap: one output per frame; keys weigh as many steps as both runs are alive."""
@@ -262,10 +282,16 @@ class PlainEncoder:
 
 
 def plain_forward(encoder: VideoEncoder, clips: Tensor, policy: TokenPolicy) -> Tensor:
-    """(B, E) in the joint regime, (B, S, E) of the frames in run_overlap."""
+    """(B, S, E) of the steps; (B, E) in the joint regime without step outputs."""
     plain, keeps = PlainEncoder(encoder), keep_of(encoder, clips, policy)
     forward: Callable[[Tensor, Tensor], Tensor] = plain.joint if encoder.config.regime == "joint" else plain.frames
     return torch.stack([forward(clip, keep) for clip, keep in zip(clips, keeps, strict=True)])
+
+
+def mean_direction(steps_BSE: Tensor) -> Tensor:
+    mean_BE: Tensor = (steps_BSE / steps_BSE.norm(dim=2, keepdim=True)).mean(1)
+    unit_BE: Tensor = mean_BE / mean_BE.norm(dim=1, keepdim=True)
+    return unit_BE
 
 
 def assert_equal(actual: Tensor | None, expected: Tensor) -> None:
@@ -278,7 +304,7 @@ def test_joint_without_drops_equals_the_dense_model(config: VideoEncoderConfig) 
     encoder, clips = make_encoder(config), random_clips(2)
     features = encoder(clips, DENSE)
     assert_equal(features.clip_BE, plain_forward(encoder, clips, DENSE))
-    assert features.frames_BSE is None
+    assert features.steps_BSE is None
     assert features.num_tokens_B.tolist() == [config.num_dense_tokens] * 2
 
 
@@ -301,6 +327,16 @@ def test_joint_with_identical_runs_equals_the_dense_model(config: VideoEncoderCo
     assert_equal(features.clip_BE, dense.clip_BE)
 
 
+@variants(STEP_VARIANTS)
+@pytest.mark.parametrize("policy", [DENSE, EXACT_REPEATS, TokenPolicy(kind="random", budget_tokens=9 + 4)])
+def test_steps_of_a_joint_encoder_equal_the_plain_encoder(config: VideoEncoderConfig, policy: TokenPolicy) -> None:
+    encoder, clips = make_encoder(config), clips_of_exact_runs(3, tubelet_size=1)
+    features, steps_BSE = encoder(clips, policy), plain_forward(encoder, clips, policy)
+    assert steps_BSE.shape[:2] == (3, 4 // config.tubelet_size)
+    assert_equal(features.steps_BSE, steps_BSE)
+    assert_equal(features.clip_BE, mean_direction(steps_BSE))
+
+
 def test_a_temporal_embedding_tells_repeated_steps_apart() -> None:
     encoder, clips = make_encoder(replace(JOINT, temporal_embedding=True)), clips_of_exact_runs(1, tubelet_size=1)
     assert (encoder(clips, EXACT_REPEATS).clip_BE - encoder(clips, DENSE).clip_BE).abs().max() > 1e-3
@@ -318,10 +354,10 @@ def test_a_static_clip_equals_one_image(config: VideoEncoderConfig, policy: Toke
     if policy != DENSE:
         assert features.num_tokens_B.tolist() == [9, 9]
     if config.regime == "run_overlap":
-        assert_equal(features.frames_BSE, one.frames_BSE.expand(-1, 4, -1))
+        assert_equal(features.steps_BSE, one.steps_BSE.expand(-1, 4, -1))
 
 
-@variants({**JOINT_VARIANTS, "run_overlap": RUN_OVERLAP})
+@variants({**JOINT_VARIANTS, **STEP_VARIANTS, "run_overlap": RUN_OVERLAP})
 def test_a_ragged_batch_equals_its_clips_one_by_one(config: VideoEncoderConfig) -> None:
     encoder = make_encoder(config)
     clips = torch.cat(
@@ -333,33 +369,32 @@ def test_a_ragged_batch_equals_its_clips_one_by_one(config: VideoEncoderConfig) 
         alone = encoder(clip[None], EXACT_REPEATS)
         assert_equal(batch.clip_BE[index], alone.clip_BE[0])
         assert batch.num_tokens_B[index] == alone.num_tokens_B[0]
-        if batch.frames_BSE is not None:
-            assert_equal(batch.frames_BSE[index], alone.frames_BSE[0])
+        if batch.steps_BSE is not None:
+            assert_equal(batch.steps_BSE[index], alone.steps_BSE[0])
 
 
 @variants(RUN_OVERLAP_VARIANTS)
 @pytest.mark.parametrize("policy", [DENSE, EXACT_REPEATS, TokenPolicy(kind="random", budget_tokens=9 + 11)])
 def test_run_overlap_equals_a_double_loop_over_runs(config: VideoEncoderConfig, policy: TokenPolicy) -> None:
     encoder, clips = make_encoder(config), clips_of_exact_runs(3, tubelet_size=1)
-    features, frames_BSE = encoder(clips, policy), plain_forward(encoder, clips, policy)
-    assert_equal(features.frames_BSE, frames_BSE)
-    mean_BE = (frames_BSE / frames_BSE.norm(dim=2, keepdim=True)).mean(1)
-    assert_equal(features.clip_BE, mean_BE / mean_BE.norm(dim=1, keepdim=True))
+    features, steps_BSE = encoder(clips, policy), plain_forward(encoder, clips, policy)
+    assert_equal(features.steps_BSE, steps_BSE)
+    assert_equal(features.clip_BE, mean_direction(steps_BSE))
 
 
 def test_run_overlap_shows_the_middle_of_each_run() -> None:
     encoder, clips = make_encoder(RUN_OVERLAP), random_clips(3, num_frames=7)
     policy = TokenPolicy(kind="random", budget_tokens=9 + 9)
-    assert_equal(encoder(clips, policy).frames_BSE, plain_forward(encoder, clips, policy))
+    assert_equal(encoder(clips, policy).steps_BSE, plain_forward(encoder, clips, policy))
     one_run = TokenPolicy(threshold_255=255)
     assert_equal(encoder(clips, one_run).clip_BE, encoder(clips[:, 3:4], DENSE).clip_BE)
 
 
 def test_run_overlap_without_drops_sees_every_frame_alone() -> None:
     encoder, clips = make_encoder(RUN_OVERLAP), random_clips(2)
-    frames_BSE = encoder(clips, DENSE).frames_BSE
-    alone = [encoder(clips[:, step : step + 1], DENSE).frames_BSE for step in range(4)]
-    assert_equal(frames_BSE, torch.cat(alone, dim=1))
+    steps_BSE = encoder(clips, DENSE).steps_BSE
+    alone = [encoder(clips[:, step : step + 1], DENSE).steps_BSE for step in range(4)]
+    assert_equal(steps_BSE, torch.cat(alone, dim=1))
 
 
 def test_pixels_beyond_the_last_whole_patch_are_not_seen() -> None:
@@ -370,21 +405,21 @@ def test_pixels_beyond_the_last_whole_patch_are_not_seen() -> None:
     wider[:, :, :12, :12] = clips
     encoder_of_15 = VideoEncoder(replace(RUN_OVERLAP, image_size_px=15), mean=MEAN, std=STD).double().eval()
     encoder_of_15.load_state_dict(encoder.state_dict())
-    assert_equal(encoder_of_15(wider, EXACT_REPEATS).frames_BSE, encoder(clips, EXACT_REPEATS).frames_BSE)
+    assert_equal(encoder_of_15(wider, EXACT_REPEATS).steps_BSE, encoder(clips, EXACT_REPEATS).steps_BSE)
 
 
 def test_run_overlap_takes_more_frames_than_it_was_configured_for() -> None:
     encoder = make_encoder(RUN_OVERLAP)
-    assert encoder(random_clips(1, num_frames=7), DENSE).frames_BSE.shape == (1, 7, 6)
+    assert encoder(random_clips(1, num_frames=7), DENSE).steps_BSE.shape == (1, 7, 6)
 
 
-@variants({**JOINT_VARIANTS, **RUN_OVERLAP_VARIANTS})
+@variants({**JOINT_VARIANTS, **STEP_VARIANTS, **RUN_OVERLAP_VARIANTS})
 def test_gradients_equal_those_of_the_plain_encoder(config: VideoEncoderConfig) -> None:
     """A ragged batch, so that padding takes part: a NaN there would spoil every gradient."""
     encoder = make_encoder(config).train()
     clips = torch.cat([random_clips(1), clips_of_exact_runs(2, tubelet_size=2)])
     features = encoder(clips, EXACT_REPEATS)
-    output = features.clip_BE if config.regime == "joint" else features.frames_BSE
+    output = features.clip_BE if features.steps_BSE is None else features.steps_BSE
     expected = plain_forward(encoder, clips, EXACT_REPEATS)
     direction = torch.randn_like(expected)
     names, parameters = zip(*encoder.named_parameters(), strict=True)
@@ -498,6 +533,8 @@ def test_clips_that_do_not_fit_are_refused(clips: Tensor, message: str) -> None:
         ({"regime": "run_overlap", "tubelet_size": 2}, "run_overlap regime looks at single frames: tubelet_size = 1"),
         ({"pooling": "attention"}, "attention pooling belongs to the run_overlap regime"),
         ({"cls_token": False}, "pooling = 'cls' needs a CLS token"),
+        ({"regime": "run_overlap", "step_outputs": True}, "run_overlap has an output for each frame anyway"),
+        ({"step_outputs": True}, "step_outputs of CLS tokens need a temporal embedding"),
         ({"norm_after_pooling": True}, "norm_after_pooling is for mean pooling"),
         ({"projection": "none"}, "without a projection embed_dim is the width"),
         ({"projection": "mlp"}, "projection must be one of ('linear', 'affine', 'none')"),
@@ -509,8 +546,8 @@ def test_clips_that_do_not_fit_are_refused(clips: Tensor, message: str) -> None:
         ({"pooling": "max"}, "pooling must be one of ('cls', 'mean', 'attention')"),
         ({"activation": "relu"}, "activation must be one of ('gelu', 'gelu_tanh', 'quick_gelu')"),
         ({"drop_path": 1.0}, "drop_path must be in [0, 1)"),
-        ({"patch_size_px": 0}, "patch_size_px must be 1 or more, got 0"),
-        ({"depth": -1}, "depth must be 1 or more, got -1"),
+        ({"patch_size_px": 0}, "patch_size_px must be 1 to 65536, got 0"),
+        ({"depth": -1}, "depth must be 1 to 256, got -1"),
     ],
 )
 def test_architectures_that_make_no_sense_are_refused(change: dict[str, Any], message: str) -> None:
@@ -573,7 +610,7 @@ class TestDualEncoder:
 def test_a_text_architecture_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(ConfigError, match="text tower: width must be a multiple of num_heads"):
         SentencePieceTextConfig(vocab_size=10, width=10, num_heads=4)
-    with pytest.raises(ConfigError, match="context_length must be 1 or more, got 0"):
+    with pytest.raises(ConfigError, match="context_length must be 1 to 65536, got 0"):
         SentencePieceTextConfig(vocab_size=10, context_length=0)
     assert OpenClipTextConfig(architecture="ViT-B-32", embed_dim=512).architecture == "ViT-B-32"
 

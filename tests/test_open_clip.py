@@ -133,7 +133,7 @@ def test_frames_equal_encode_image_and_texts_encode_text(name: str) -> None:
     dual = convert_open_clip(model, architecture=name)
 
     features = dual.video(frames[None], DENSE)
-    assert_close(features.frames_BSE[0], expected_SE)
+    assert_close(features.steps_BSE[0], expected_SE)
     unit_SE = expected_SE / expected_SE.norm(dim=1, keepdim=True)
     assert_close(features.clip_BE[0], unit_SE.mean(0) / unit_SE.mean(0).norm())
     assert torch.equal(dual.text.tokenize(TEXTS), ids_BL)
@@ -193,7 +193,7 @@ def test_a_frame_of_the_real_architecture_equals_encode_image() -> None:
     expected_1E = model.encode_image(normalised_NCHW(frame, model))
     features = convert_open_clip(model, architecture="ViT-B-32").video(frame[None], DENSE)
     assert features.num_tokens_B.tolist() == [49]
-    assert_close(features.frames_BSE[0] / expected_1E.norm(), expected_1E / expected_1E.norm())
+    assert_close(features.steps_BSE[0] / expected_1E.norm(), expected_1E / expected_1E.norm())
 
 
 @torch.inference_mode()
@@ -230,7 +230,7 @@ def test_preprocessing_and_normalisation_equal_open_clips_own(interpolation: str
         assert difference_CHW.max() < 2.01, "resizing keeps its bound"
         assert (difference_CHW > 0.5).float().mean() < 0.01
         features = dual.video(torch.from_numpy(square)[None, None], DENSE)
-        assert_close(features.frames_BSE[0], visual(transform(Image.fromarray(square))[None]))
+        assert_close(features.steps_BSE[0], visual(transform(Image.fromarray(square))[None]))
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -379,7 +379,7 @@ def test_a_siglip_model_is_loaded_tokenizes_and_is_saved(tmp_path: Path, monkeyp
     for tower in (dual, loaded):
         assert torch.equal(tower.text.tokenize(TEXTS), ids_BL)
         assert_close(tower.text(ids_BL), expected_BE)
-        assert_close(tower.video(frames[None], DENSE).frames_BSE[0], expected_SE)
+        assert_close(tower.video(frames[None], DENSE).steps_BSE[0], expected_SE)
     assert dual.text.state_dict()["model.logit_bias"] == model.logit_bias
 
 
@@ -393,7 +393,7 @@ def test_perception_encoder_at_its_real_size() -> None:
     dual = convert_open_clip(model, architecture="PE-Core-T-16-384")
     features = dual.video(frame[None], DENSE)
     assert features.num_tokens_B.tolist() == [576]
-    assert_close(features.frames_BSE[0] / expected_1E.norm(), expected_1E / expected_1E.norm())
+    assert_close(features.steps_BSE[0] / expected_1E.norm(), expected_1E / expected_1E.norm())
     assert torch.equal(dual.text.tokenize(TEXTS), ids_BL)
     assert_close(dual.text(ids_BL), expected_BE)
 

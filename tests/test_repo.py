@@ -1,6 +1,7 @@
 """The repository itself: packages on disk, the wheel, guards, links, the Makefile's promises."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -8,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -100,6 +102,54 @@ def test_continuous_integration_calls_the_test_command() -> None:
     readme = (ROOT / "README.md").read_text()
     assert "make demo" in readme
     assert "make test" in readme
+
+
+def make_targets() -> list[str]:
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert phony is not None
+    return phony[1].split()
+
+
+@pytest.mark.parametrize("target", make_targets())
+def test_every_target_can_be_made(target: str) -> None:
+    """Of what it would run, every file of ours is there and every marker is known."""
+    run = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in re.findall(r"\b(?:tests|benchmarks|configs)/[\w./-]+\.\w+", run.stdout):
+        assert (ROOT / name).is_file(), name
+    known = {line.partition(":")[0] for line in PYPROJECT["tool"]["pytest"]["ini_options"]["markers"]}
+    assert set(re.findall(r"pytest -m (\w+)", run.stdout)) <= known
+
+
+def test_the_help_names_every_target() -> None:
+    run = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {line.split()[0] for line in run.stdout.splitlines()} == set(make_targets())
+
+
+def test_all_suites_are_in_one_target() -> None:
+    """A marker that the usual run leaves out belongs to a suite of `make test-all`."""
+    left_out = set(re.findall(r"not (\w+)", PYPROJECT["tool"]["pytest"]["ini_options"]["addopts"]))
+    run = subprocess.run(["make", "-n", "test-all"], cwd=ROOT, capture_output=True, text=True, check=True)
+    files = set(re.findall(r"tests/test_\w+\.py", run.stdout))
+    marked = {
+        marker: {
+            f"tests/{path.name}" for path in (ROOT / "tests").glob("test_*.py") if f"mark.{marker}" in path.read_text()
+        }
+        for marker in left_out
+    }
+    for marker, homes in marked.items():
+        assert homes, marker
+        assert f"pytest -m {marker}" in run.stdout or homes <= files, marker
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github" / "workflows").iterdir()), ids=lambda path: path.name)
+def test_workflows_run_what_there_is(path: Path) -> None:
+    jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+    commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    assert commands
+    for command in commands:
+        targets = re.findall(r"\bmake (?:-C \S+ )?([\w-]+)", command)
+        assert targets or command == "bash .ci/run"
+        assert set(targets) <= set(make_targets())
 
 
 def test_no_two_classes_have_one_name() -> None:

@@ -28,6 +28,7 @@ def test_vectors_come_back_at_half_precision(library_dir: Path) -> None:
     assert [folder.name for folder in (library_dir / "segments").iterdir()] == [segment.uuid]
 
 
+@pytest.mark.linux
 def test_everything_is_on_disk_before_the_folder_gets_its_name(
     library_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,12 +11,14 @@ import safetensors.torch
 import timm
 import torch
 from colour import write_colours
+from hub_server import COMMIT, NEXT_COMMIT, local_hub
 
 from vlrlt.embed import load_embedder
 from vlrlt.errors import CheckpointError, ConfigError
 from vlrlt.index.run.build import index_paths
 from vlrlt.index.search.language import ClipQuery
 from vlrlt.models.checkpoint import fingerprint, load_checkpoint, save_checkpoint
+from vlrlt.models.hub import pull
 from vlrlt.models.timm_tower import load_timm
 from vlrlt.models.towers.tower import IMAGE_TOWER_SAMPLING
 from vlrlt.service import Library
@@ -52,7 +54,7 @@ def test_a_file_gives_timms_pooled_features(weights: Path) -> None:
     assert dual.inference.sampling == IMAGE_TOWER_SAMPLING
     frames = torch.randint(0, 256, (2, 160, 160, 3), dtype=torch.uint8)
     images = ((frames / 255 - torch.tensor(preprocess.mean)) / torch.tensor(preprocess.std)).permute(0, 3, 1, 2)
-    torch.testing.assert_close(dual.video(frames[None], DENSE).frames_BSE[0], theirs(images), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(dual.video(frames[None], DENSE).steps_BSE[0], theirs(images), rtol=1e-5, atol=1e-5)
 
 
 def test_clips_are_embedded_and_texts_are_refused(weights: Path) -> None:
@@ -99,7 +101,10 @@ def test_a_checkpoint_without_text_is_saved_and_loaded(weights: Path, tmp_path: 
         ),
         ("timm/resnet18", "timm/resnet18: the image tower is a ResNet; supported are open_clip's VisionTransformer ("),
         ("timm/vit_small_patch14_reg4_dinov2", "the image tower has register tokens; supported are"),
-        ("timm/vit_tiny_patch16_224.augreg_in21k", "; known weights: vit_tiny_patch16_224.augreg_in21k, "),
+        (
+            "timm/vit_tiny_patch16_224.augreg_in21k",
+            "timm/vit_tiny_patch16_224.augreg_in21k/model.safetensors is not in ",
+        ),
     ],
 )
 def test_names_that_cannot_be_loaded_are_explained_without_the_network(
@@ -135,4 +140,44 @@ def test_real_weights_on_real_frames_equal_timm() -> None:
         frames = [dual.inference.preprocess(frame.rgb_HWC) for frame in decoder.frames_at([0.0, 0.5, 1.0])]
     rgb = torch.from_numpy(np.stack(frames))
     expected_SE = theirs(((rgb / 255 - 0.5) / 0.5).permute(0, 3, 1, 2))
-    torch.testing.assert_close(dual.video(rgb[None], DENSE).frames_BSE[0], expected_SE, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(dual.video(rgb[None], DENSE).steps_BSE[0], expected_SE, rtol=1e-5, atol=1e-5)
+
+
+NAME = "timm/test_vit.r160_in1k"
+
+
+@torch.inference_mode()
+def test_downloads_are_pinned_checked_and_then_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of open_clip: timm's own download takes whatever the hub has today."""
+    torch.manual_seed(0)
+    theirs = timm.create_model("test_vit")
+    files = {"model.safetensors": safetensors.torch.save(theirs.state_dict())}
+    cache = tmp_path / "hub"
+    with local_hub(files, monkeypatch, repository=NAME) as hub:
+        locked = pull(NAME, cache_dir=cache)
+        assert (locked.repository, locked.revision) == (NAME, COMMIT)
+        hub.requests.clear()
+        hub.commit = NEXT_COMMIT
+        dual = load_timm(NAME, cache_dir=cache)
+        assert hub.requests == [], "what is locked is not asked for"
+        frames = torch.randint(0, 256, (1, 160, 160, 3), dtype=torch.uint8)
+        mean, std = (torch.tensor(getattr(dual.inference.preprocess, name)) for name in ("mean", "std"))
+        images = ((frames / 255 - mean) / std).permute(0, 3, 1, 2)
+        expected = timm.create_model("test_vit", num_classes=0).eval()
+        expected.load_state_dict({k: v for k, v in theirs.state_dict().items() if not k.startswith("head.")})
+        got = dual.video(frames[None], DENSE).steps_BSE[0]
+        torch.testing.assert_close(got, expected(images), rtol=1e-5, atol=1e-5)
+        (weights,) = cache.rglob("model.safetensors")
+        weights.resolve().write_bytes(files["model.safetensors"][:-1] + b"x")
+        with pytest.raises(CheckpointError, match="is removed: pull again"):
+            pull(NAME, cache_dir=cache)
+
+
+def test_pickles_are_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with local_hub({"pytorch_model.bin": b"a pickle"}, monkeypatch, repository=NAME) as hub:
+        with pytest.raises(CheckpointError, match=r"has no model\.safetensors; other formats are pickles"):
+            load_timm(NAME, cache_dir=tmp_path)
+        assert not [path for path in hub.requests if path.endswith(".bin")]
+    for name in ("timm/vit_base_patch16_224_nothing", "timm/test_vit.nope"):
+        with pytest.raises(CheckpointError, match="the hub has no weights of timm/"):
+            pull(name, cache_dir=tmp_path)

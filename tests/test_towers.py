@@ -113,7 +113,7 @@ def assert_equal_frames(tower: nn.Module, size_px: int) -> None:
     frames = torch.randint(0, 256, (2, size_px, size_px, 3), dtype=torch.uint8)
     expected_SE = tower(normalised_NCHW(frames, preprocess))
     features = video(frames[None, [0, 1, 1]], TokenPolicy(threshold_255=0))
-    torch.testing.assert_close(features.frames_BSE[0], expected_SE[[0, 1, 1]], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(features.steps_BSE[0], expected_SE[[0, 1, 1]], rtol=1e-5, atol=1e-5)
     assert features.num_tokens_B.tolist() == [2 * video.config.grid_size**2]
 
 

@@ -224,7 +224,7 @@ def toy_as(kind: str, toy_data: Path, tmp_path: Path) -> dict[str, str]:
 
 
 IMAGE = {"regime": "run_overlap", "num_frames": 1, "tubelet_size": 1, "pooling": "cls", "drop_path": 0.0,
-         "temporal_embedding": False, "run_length_embedding": False}  # fmt: skip
+         "temporal_embedding": False, "run_length_embedding": False, "step_outputs": False}  # fmt: skip
 
 
 def save_clip(video: VideoEncoderConfig, preprocess: Preprocess, folder: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,12 +23,13 @@ from vlrlt.models.adapt import adapt_video_weights
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.models.video_encoder import VideoEncoder
 from vlrlt.models.weights import load_weights
-from vlrlt.tokens.run_length import DENSE
+from vlrlt.tokens.run_length import DENSE, TokenPolicy
 from vlrlt.train.augment import Augmentation, AugmentParams, cut_clips, draw_augment_params, draw_times
-from vlrlt.train.clips import SpanClips, collate
+from vlrlt.train.clips import NO_ACTION, SpanClips, collate
 from vlrlt.train.datamodule import ClipDataModule
 from vlrlt.train.frames import CachedFrames, DecodedFrames
 from vlrlt.train.gradcache import chunks_by_tokens, encode_in_chunks
+from vlrlt.train.mixing import PolicyMix
 from vlrlt.train.optim import Optimization, parameter_groups, warmup_cosine
 from vlrlt.train.sampler import BatchSampler, DistinctActions, Draw, MicroBatches, Scenes, Share, Shuffled
 from vlrlt.train.towers import build_model, lock_towers
@@ -184,6 +186,76 @@ def test_segment_jitter_draws_one_time_in_each_segment() -> None:
     assert np.std([times_T[0] for times_T in drawn]) > 0.3
     still = draw_times(ClipSpan(2.0, 10.0), 4, Augmentation(span_jitter_s=0.0), np.random.default_rng(0))
     assert np.allclose(still, frame_times(ClipSpan(2.0, 10.0), 4))
+
+
+def test_a_window_shows_a_span_as_a_library_would() -> None:
+    """Windows of 2 s whose middle lies in the span, beside looks at the span itself."""
+    augmentation = Augmentation(span_jitter_s=0.0, window_share=0.5, window_s=2.0)
+    drawn = [draw_times(ClipSpan(0.5, 6.5), 4, augmentation, np.random.default_rng(seed)) for seed in range(200)]
+    windows = [times_T for times_T in drawn if np.allclose(np.diff(times_T), 0.5)]
+    spans = [times_T for times_T in drawn if np.allclose(times_T, frame_times(ClipSpan(0.5, 6.5), 4))]
+    assert len(windows) + len(spans) == 200
+    assert 70 < len(windows) < 130
+    middles_s = np.array([times_T.mean() for times_T in windows])
+    assert middles_s.min() == 1.0  # no window begins before the video does
+    assert 6.0 < middles_s.max() <= 6.5
+    with pytest.raises(ConfigError, match=r"window_share must be in \[0, 1\] and window_s > 0, got 2.0 and 1.0"):
+        Augmentation(window_share=2.0, window_s=1.0)
+
+
+def test_each_frame_knows_what_it_shows(toy_data: Path) -> None:
+    """Its own action inside the span; before and after it another action of the video, or none."""
+    spans = [
+        replace(span(number, number, number), video_id="P01_01", start_s=start_s, stop_s=stop_s)
+        for number, (start_s, stop_s) in enumerate([(1.0, 2.0), (2.0, 2.5), (3.0, 4.0), (0.0, 9.0)])
+    ]
+    spans[3] = replace(spans[3], video_id="P02_01")  # of another video: it is never shown
+    table = ActionTable(one.action for one in spans)
+    clips = SpanClips(
+        spans,
+        paths={video_id: toy_data / "videos" / f"{video_id}.mp4" for video_id in ("P01_01", "P02_01")},
+        table=table,
+        source=DecodedFrames(short_side_px=32, backend="pyav"),
+        num_frames=16,
+        augmentation=Augmentation(window_share=1.0, window_s=4.0),
+    )
+    actions = table.index([one.action for one in spans])
+    seen = set()
+    for seed in range(5):
+        window = draw_times(ClipSpan(1.0, 2.0), 16, clips._augmentation, np.random.default_rng(seed))
+        shown = clips[Draw(0, seed)].shown_T.tolist()
+        for time_s, action in zip(window, shown, strict=True):
+            inside = [number for number in range(3) if _lies_in(time_s, spans[number])]
+            assert action == (actions[inside[0]] if inside else NO_ACTION)
+        seen |= set(shown)
+    assert seen == {*actions[:3].tolist(), NO_ACTION}
+    assert set(clips[Draw(0, None)].shown_T.tolist()) == {actions[0]}
+
+
+def _lies_in(time_s: float, one: CaptionedSpan) -> bool:
+    return one.stop_s is not None and one.start_s <= time_s < one.stop_s
+
+
+# policies
+
+
+def test_a_policy_mix_is_dense_or_a_random_threshold() -> None:
+    policy = TokenPolicy(reference="carried", threshold_255=10)
+    mix = PolicyMix(dense_share=0.25, threshold_255=(2.0, 32.0))
+    drawn = [mix.draw(policy, np.random.default_rng(seed)) for seed in range(400)]
+    assert 70 < drawn.count(DENSE) < 130
+    thresholds = [one.threshold_255 for one in drawn if one != DENSE]
+    assert 2.0 <= min(thresholds) < 2.5
+    assert 26.0 < max(thresholds) <= 32.0
+    assert 110 < sum(threshold < 8.0 for threshold in thresholds) < 190  # half of them: 8 is the middle of 2 and 32
+    assert {replace(one, threshold_255=10.0) for one in drawn if one != DENSE} == {policy}
+    assert PolicyMix(dense_share=0.0).draw(DENSE, np.random.default_rng(0)).kind == "threshold"
+
+
+@pytest.mark.parametrize("change", [{"dense_share": 1.5}, {"threshold_255": (5.0, 2.0)}, {"threshold_255": (0.0, 2.0)}])
+def test_a_policy_mix_out_of_range_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"needs dense_share in \[0, 1\] and thresholds ascending in \(0, 255\]"):
+        PolicyMix(**change)
 
 
 # batches

@@ -75,7 +75,7 @@ def test_wrong_json_names_the_fields(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_size_px": 0}, "image_size_px must be 1 or more, got 0; try 224"),
+        ({"image_size_px": 0}, "image_size_px must be 1 to 65536, got 0; try 224"),
         ({"interpolation": "nearest"}, "interpolation must be one of bicubic, bilinear, got 'nearest'; try bicubic"),
         ({"resize_mode": "longest"}, "resize_mode must be one of shortest, squash, got 'longest'; try shortest"),
         ({"std": (1, 0, 1)}, r"std > 0, got .* and \(1, 0, 1\)"),

@@ -294,6 +294,7 @@ def test_leaving_the_context_ends_the_child(video: Path) -> None:
 # What the child may do.
 
 
+@pytest.mark.linux
 def test_the_child_is_limited_and_light(process: DecodeProcess, video: Path) -> None:
     process.probe(video)
     limits = Path(f"/proc/{process.pid}/limits").read_text()
@@ -319,6 +320,7 @@ def test_nothing_in_the_working_directory_is_imported(
         assert process.probe(video).duration_s == pytest.approx(3)
 
 
+@pytest.mark.linux
 def test_the_child_waits_for_a_slow_parent(long_video: Path) -> None:
     with DecodeProcess() as process:
         decoded = process.clips(long_video, sampling=MANY, preprocess=BIG)

@@ -28,6 +28,10 @@ class Augmentation:
     """Start and stop of the span each move by up to this much, and by at most 0.4 of its length."""
     segment_jitter: bool = False
     """Each frame is drawn anywhere in its segment of the span (AVION) instead of its centre."""
+    window_share: float = 0.0
+    """Share of the clips that show the span as a library would: window_s long, centred anywhere in the span."""
+    window_s: float = 2.0
+    """As the model's clips (`model.sampling.clip_s`)."""
     crop_area: tuple[float, float] = (0.5, 1.0)
     """RandomResizedCrop: share of the picture's area."""
     crop_ratio: tuple[float, float] = (0.75, 4 / 3)
@@ -36,6 +40,10 @@ class Augmentation:
     """Brightness and contrast each change by up to this share."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.window_share <= 1 or not self.window_s > 0:
+            raise ConfigError(
+                f"window_share must be in [0, 1] and window_s > 0, got {self.window_share} and {self.window_s}"
+            )
         if not 0 < self.crop_area[0] <= self.crop_area[1] <= 1 or not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
             raise ConfigError(
                 f"crop_area must be ascending in (0, 1] and crop_ratio ascending > 0, "
@@ -85,13 +93,17 @@ def draw_augment_params(augmentation: Augmentation, random: np.random.Generator)
 def draw_times(
     span: ClipSpan, num_frames: int, augmentation: Augmentation, random: np.random.Generator
 ) -> Float64Array:
-    """(num_frames,) ascending seconds: one for each of num_frames equal segments of the jittered span."""
-    reach_s = min(augmentation.span_jitter_s, 0.4 * span.duration_s)
-    start_s, stop_s = np.array([span.start_s, span.end_s]) + random.uniform(-reach_s, reach_s, 2)
-    jittered = ClipSpan(max(0.0, float(start_s)), float(stop_s))
-    times_T = frame_times(jittered, num_frames)
+    """(num_frames,) ascending seconds: one for each of num_frames equal segments of what is shown."""
+    if augmentation.window_share and random.random() < augmentation.window_share:
+        start_s = max(0.0, random.uniform(span.start_s, span.end_s) - augmentation.window_s / 2)
+        shown = ClipSpan(start_s, start_s + augmentation.window_s)
+    else:
+        reach_s = min(augmentation.span_jitter_s, 0.4 * span.duration_s)
+        start_s, stop_s = np.array([span.start_s, span.end_s]) + random.uniform(-reach_s, reach_s, 2)
+        shown = ClipSpan(max(0.0, float(start_s)), float(stop_s))
+    times_T = frame_times(shown, num_frames)
     if augmentation.segment_jitter:
-        segment_s = jittered.duration_s / num_frames
+        segment_s = shown.duration_s / num_frames
         times_T = times_T + segment_s * random.uniform(-0.5, 0.5, num_frames)
     return times_T
 

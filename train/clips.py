@@ -22,7 +22,7 @@ from vlrlt.train.augment import Augmentation, AugmentParams, draw_augment_params
 from vlrlt.train.frames import FrameSource
 from vlrlt.train.sampler import Draw
 from vlrlt.train.unreadable import UnreadableClip
-from vlrlt.types import ClipSpan, Float64Array
+from vlrlt.types import ClipSpan, Float64Array, Int64Array
 from vlrlt.video.sampling import frame_times
 
 
@@ -38,6 +38,8 @@ class Sample:
     """Place in the dataset's ActionTable of what the clip shows."""
     text_action: int
     """Of what the caption says: the same, unless captions of similar actions are drawn."""
+    shown_T: Tensor
+    """Of what each frame shows: the same in the span, NO_ACTION or another action before and after it."""
     unreadable: tuple[UnreadableClip, ...] = ()
     """What could not be read before this clip took its place."""
 
@@ -52,6 +54,7 @@ class Batch:
     captions: list[str]
     clip_action_B: Tensor
     text_action_B: Tensor
+    shown_BT: Tensor
     unreadable: tuple[UnreadableClip, ...] = ()
     rgb_BTHWC: Tensor | None = None
     """Squares of the model's size: made on the device, when the batch is there."""
@@ -70,6 +73,7 @@ class Batch:
             clips=[clip.to(device, non_blocking=non_blocking) for clip in self.clips],
             clip_action_B=self.clip_action_B.to(device, non_blocking=non_blocking),
             text_action_B=self.text_action_B.to(device, non_blocking=non_blocking),
+            shown_BT=self.shown_BT.to(device, non_blocking=non_blocking),
         )
 
 
@@ -81,6 +85,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         captions=[sample.caption for sample in samples],
         clip_action_B=torch.tensor([sample.clip_action for sample in samples]),
         text_action_B=torch.tensor([sample.text_action for sample in samples]),
+        shown_BT=torch.stack([sample.shown_T for sample in samples]),
         unreadable=tuple(clip for sample in samples for clip in sample.unreadable),
     )
 
@@ -93,10 +98,13 @@ def join(parts: Sequence[Batch]) -> Batch:
         captions=[caption for part in parts for caption in part.captions],
         clip_action_B=torch.cat([part.clip_action_B for part in parts]),
         text_action_B=torch.cat([part.text_action_B for part in parts]),
+        shown_BT=torch.cat([part.shown_BT for part in parts]),
         unreadable=tuple(clip for part in parts for clip in part.unreadable),
     )
 
 
+NO_ACTION = -1
+"""What a frame shows that lies in no annotated span."""
 _MAX_CANDIDATES = 50
 """Spans that are tried in the place of one that cannot be read: of its own action, then of any."""
 
@@ -163,6 +171,7 @@ class SpanClips(Dataset[Sample]):
         self._start_N = torch.tensor([span.start_s for span in spans], dtype=torch.float64)
         ends = (math.nan if span.stop_s is None else span.stop_s for span in spans)
         self._stop_N = torch.tensor(list(ends), dtype=torch.float64)
+        self._sorted_video_N, self._by_video_N = self._video_N.sort(stable=True)
         self._unreadable: set[int] = set()
         self._fitting = lru_cache(maxsize=None)(self._find_fitting)
 
@@ -200,7 +209,8 @@ class SpanClips(Dataset[Sample]):
             raise UnreadableClipsError(f"{len(found)} clips in a row cannot be read", [clip.reason for clip in found])
         action, caption = int(self._action_N[draw.index]), int(self._caption_N[draw.index])
         black_THWC = torch.zeros((self._num_frames, 8, 8, 3), dtype=torch.uint8)
-        return Sample(black_THWC, AugmentParams(), self._captions[caption], action, action, tuple(found))
+        shown_T = torch.full((self._num_frames,), action)
+        return Sample(black_THWC, AugmentParams(), self._captions[caption], action, action, shown_T, tuple(found))
 
     def _candidates(self, draw: Draw) -> Iterator[int]:
         """The span that is drawn, then others of the same action, then any: always the same ones for one seed."""
@@ -215,9 +225,14 @@ class SpanClips(Dataset[Sample]):
     def _sample(self, index: int, seed: int | None) -> Sample:
         random = None if seed is None else np.random.default_rng(seed)
         action, caption = int(self._action_N[index]), int(self._caption_N[index])
-        rgb_THWC = self._source.frames(
-            self._paths[int(self._video_N[index])], lambda duration: self._times(index, duration, random)
-        )
+        looks_s = np.empty(0)
+
+        def times_of(duration: Callable[[], float]) -> Float64Array:
+            nonlocal looks_s
+            looks_s = self._times(index, duration, random)
+            return looks_s
+
+        rgb_THWC = self._source.frames(self._paths[int(self._video_N[index])], times_of)
         if random is not None and self._positive_relevancy is not None:
             caption = int(random.choice(self._fitting(action)))
             text_action = int(self._caption_action_T[caption])
@@ -225,7 +240,8 @@ class SpanClips(Dataset[Sample]):
             text_action = action
         augment_params = AugmentParams() if random is None else draw_augment_params(self._augmentation, random)
         clip_THWC = torch.from_numpy(np.ascontiguousarray(rgb_THWC))
-        return Sample(clip_THWC, augment_params, self._captions[caption], action, text_action)
+        shown_T = torch.from_numpy(self._shown(index, looks_s))
+        return Sample(clip_THWC, augment_params, self._captions[caption], action, text_action, shown_T)
 
     def _times(self, index: int, duration: Callable[[], float], random: np.random.Generator | None) -> Float64Array:
         start_s, stop_s = float(self._start_N[index]), float(self._stop_N[index])
@@ -233,6 +249,21 @@ class SpanClips(Dataset[Sample]):
         if random is None:
             return frame_times(clip, self._num_frames)
         return draw_times(clip, self._num_frames, self._augmentation, random)
+
+    def _shown(self, index: int, times_T: Float64Array) -> Int64Array:
+        """(T,): inside the span its own action, outside that of the first other span of the video, or NO_ACTION."""
+        video = int(self._video_N[index])
+        first, last = torch.searchsorted(self._sorted_video_N, torch.tensor([video, video + 1])).tolist()
+        spans = [index, *self._by_video_N[first:last].tolist()]
+        start_S, stop_S = (
+            self._start_N[spans].numpy()[:, None],
+            self._stop_N[spans].nan_to_num(math.inf).numpy()[:, None],
+        )
+        inside_ST = (start_S <= times_T) & (times_T < stop_S)
+        shown_T: Int64Array = np.where(
+            inside_ST.any(0), self._action_N[spans].numpy()[inside_ST.argmax(0)], np.int64(NO_ACTION)
+        )
+        return shown_T
 
     def _find_fitting(self, action: int) -> list[int]:
         """Places of the distinct captions that fit an action."""

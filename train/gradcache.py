@@ -4,7 +4,7 @@ The loss sees the embeddings of the whole batch, so its gradients are exactly th
 arXiv 2101.06983). Written with torch's checkpointing, optimisation stays automatic: accumulation, clipping, mixed
 precision and DDP need to know nothing of it.
 
-Shape legend: B clips, T frames, E embedding.
+Shape legend: B clips, T frames, S outputs of a clip, E embedding.
 """
 
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 Encode = Callable[[Tensor], Tensor]
-"""rgb_BTHWC -> embeddings (B, E); everything else about a clip is lost."""
+"""rgb_BTHWC -> embeddings (B, S, E); everything else about a clip is lost."""
 
 
 def encode_in_chunks(encode: Encode, rgb_BTHWC: Tensor, chunks: list[list[int]]) -> Tensor:
-    """Embeddings (B, E) in the clips' own order, with the activations of one chunk in memory at a time.
+    """Embeddings (B, S, E) in the clips' own order, with the activations of one chunk in memory at a time.
 
     Args:
         encode: must treat clips independently.
@@ -29,8 +29,8 @@ def encode_in_chunks(encode: Encode, rgb_BTHWC: Tensor, chunks: list[list[int]])
     parts = [checkpoint(encode, rgb_BTHWC[chunk], use_reentrant=False) for chunk in chunks]
     place_B = torch.empty(len(order), dtype=torch.int64)
     place_B[order] = torch.arange(len(order))
-    embeddings_BE: Tensor = torch.cat(parts)[place_B.to(rgb_BTHWC.device)]
-    return embeddings_BE
+    embeddings_BSE: Tensor = torch.cat(parts)[place_B.to(rgb_BTHWC.device)]
+    return embeddings_BSE
 
 
 def chunks_by_tokens(num_tokens_B: list[int], budget_tokens: int) -> list[list[int]]:

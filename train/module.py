@@ -1,8 +1,10 @@
 """Contrastive training of the run-length video encoder and a text tower.
 
-Shape legend: B clips of this process, G of all processes together, E embedding.
+Shape legend: B clips of this process, G of all processes together, T frames, S outputs of a clip: its steps, or one for
+all of it; E embedding.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,18 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vlrlt.errors import ConfigError
 from vlrlt.losses import PairLoss, SigLIP, Temperature
 from vlrlt.metrics import multi_instance_retrieval
 from vlrlt.models.checkpoint import save_checkpoint
 from vlrlt.models.config import SentencePieceTextConfig, VideoEncoderConfig
 from vlrlt.models.dual_encoder import InferenceConfig
+from vlrlt.models.video_encoder import mean_of_steps
 from vlrlt.tokens.run_length import TokenPolicy
-from vlrlt.train.clips import Batch
+from vlrlt.train.clips import NO_ACTION, Batch
 from vlrlt.train.datamodule import ClipDataModule
 from vlrlt.train.gradcache import chunks_by_tokens, encode_in_chunks
+from vlrlt.train.mixing import PolicyMix
 from vlrlt.train.optim import Optimization, build_optimizer, parameter_groups
 from vlrlt.train.towers import HuggingFaceStart, Lock, build_model, lock_towers
 from vlrlt.video.sampling import ClipSampling
@@ -42,6 +47,8 @@ class ContrastiveModule(L.LightningModule):
         preprocess: how frames reach the encoder.
         sampling: how the finished model cuts videos into clips.
         policy: which tokens are dropped, in training and afterwards.
+        policy_mix: every batch is encoded with another policy, so that the model is good at any; None: with `policy`.
+        step_weight: weight of the loss of single steps beside that of clips, for a video encoder with step_outputs.
         loss: of `vlrlt.losses`.
         export_dir: gets the model folders.
         optimization: optimizer and schedule.
@@ -70,9 +77,16 @@ class ContrastiveModule(L.LightningModule):
         loss_chunk_rows: int | None = None,
         chunk_tokens: int | None = None,
         checkpoint_blocks: bool = False,
+        policy_mix: PolicyMix | None = None,
+        step_weight: float = 0.0,
         monitor: str = "val/mAP",
     ) -> None:
         super().__init__()
+        if step_weight and not (video.step_outputs and loss.has_many_positives):
+            raise ConfigError(
+                f"step_weight = {step_weight} needs step_outputs: true and a loss that lets several steps fit one "
+                f"caption, got step_outputs: {str(video.step_outputs).lower()} and {type(loss).__name__}; try InfoNCE"
+            )
         self._video_config = video
         self._text = text
         self._inference = InferenceConfig(preprocess=preprocess, sampling=sampling, policy=policy)
@@ -85,6 +99,8 @@ class ContrastiveModule(L.LightningModule):
         self._loss_chunk_rows = loss_chunk_rows
         self._chunk_tokens = chunk_tokens
         self._checkpoint_blocks = checkpoint_blocks
+        self._policy_mix = policy_mix
+        self._step_weight = step_weight
         self._monitor = monitor
         self._best = -1.0
         self._embedded: list[tuple[Tensor, Tensor, Tensor, list[str]]] = []
@@ -116,41 +132,50 @@ class ContrastiveModule(L.LightningModule):
             lock_towers(self.model, self._lock)
         return self
 
-    def training_step(self, batch: Batch, _batch_index: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of the batches of all processes together.
 
         Raises:
             UnreadableClipsError: too many clips cannot be read.
         """
         num_unreadable = self._count_unreadable(batch)
-        video_BE, text_BE, kept = self._embed(batch)
-        video_GE, text_GE = self._gather(video_BE), self._gather(text_BE)
+        outputs_BSE, text_BE, kept = self._embed(batch, self._draw_policy(batch_index))
+        outputs_GSE, text_GE = self._gather(outputs_BSE), self._gather(text_BE)
         clip_action_G, text_action_G = self._gather(batch.clip_action_B), self._gather(batch.text_action_B)
-        table = self._data.table
-        fits = table.relevancy if self._loss.fits == "relevancy" else table.share_verb_and_noun
-        relevancy = fits(clip_action_G.cpu().numpy(), text_action_G.cpu().numpy())
+        shown_GS = self._gather(batch.shown_BT)[:, self._frame_of_output]
+        is_own_GS = _is_own(shown_GS, clip_action_G)
+        video_GE = functional.normalize((outputs_GSE * is_own_GS[:, :, None]).sum(1), dim=-1)
         scale = self.model.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
+        temperature = Temperature(scale, self.logit_bias)
         with torch.autocast(video_GE.device.type, enabled=False):  # similarities differ in the third digit
             loss = self._loss(
                 video_GE,
                 text_GE,
-                relevancy_BB=torch.from_numpy(relevancy).to(video_GE),
-                temperature=Temperature(scale, self.logit_bias),
+                relevancy_BB=self._relevancy(clip_action_G, text_action_G),
+                temperature=temperature,
                 chunk_rows=self._loss_chunk_rows,
             )
+            if self._step_weight:
+                loss = loss + self._step_weight * self._loss.of_steps(
+                    outputs_GSE,
+                    text_GE,
+                    is_own_BS=is_own_GS,
+                    relevancy_BSB=self._relevancy(shown_GS.flatten(), text_action_G).view(*shown_GS.shape, -1),
+                    temperature=temperature,
+                )
         nearest_G = (video_GE.detach() @ text_GE.detach().T).argmax(1)
         correct_G = nearest_G == torch.arange(len(nearest_G), device=nearest_G.device)
         values: dict[str, Tensor | float] = {"loss": loss, "accuracy": correct_G.float().mean()}
         values |= {"kept": kept, "logit_scale": scale, "unreadable_clips": num_unreadable}
         self.log_dict(
-            {f"train/{name}": value for name, value in values.items()}, prog_bar=True, batch_size=len(video_BE)
+            {f"train/{name}": value for name, value in values.items()}, prog_bar=True, batch_size=len(text_BE)
         )
         return loss
 
     def validation_step(self, batch: Batch, _batch_index: int) -> None:
         """Collect embeddings, actions and captions; scored when the epoch ends."""
-        video_BE, text_BE, _ = self._embed(batch)
-        self._embedded.append((video_BE, text_BE, batch.clip_action_B, batch.captions))
+        outputs_BSE, text_BE, _ = self._embed(batch, self._inference.policy)
+        self._embedded.append((mean_of_steps(outputs_BSE), text_BE, batch.clip_action_B, batch.captions))
 
     def on_validation_epoch_end(self) -> None:
         """MAP and nDCG over all held-out clips and their distinct captions; the best model so far is exported."""
@@ -194,25 +219,43 @@ class ContrastiveModule(L.LightningModule):
         optimizer, scheduler = build_optimizer(groups, self._optimization, num_steps=num_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _embed(self, batch: Batch) -> tuple[Tensor, Tensor, float]:
-        """Unit vectors of both sides and the share of tokens that were kept."""
+    @property
+    def _frame_of_output(self) -> list[int]:
+        """The frame that tells what an output shows: the middle one of its step, or of the clip."""
+        length = self._video_config.tubelet_size if self._video_config.step_outputs else self._video_config.num_frames
+        return list(range(length // 2, self._video_config.num_frames, length))
+
+    def _relevancy(self, shown_R: Tensor, text_action_G: Tensor) -> Tensor:
+        """(R, G): how well captions fit what is shown, an action or NO_ACTION, by the rule of the loss."""
+        table = self._data.table
+        fits = table.relevancy if self._loss.fits == "relevancy" else table.share_verb_and_noun
+        relevancy_RG = fits(shown_R.clamp(min=0).cpu().numpy(), text_action_G.cpu().numpy())
+        return torch.from_numpy(relevancy_RG).to(shown_R.device, torch.float32) * (shown_R != NO_ACTION)[:, None]
+
+    def _draw_policy(self, batch_index: int) -> TokenPolicy:
+        """Of a batch; the same in every process, and in a resumed run."""
+        if self._policy_mix is None:
+            return self._inference.policy
+        random = np.random.default_rng((self._data.seed, self.current_epoch, batch_index))
+        return self._policy_mix.draw(self._inference.policy, random)
+
+    def _embed(self, batch: Batch, policy: TokenPolicy) -> tuple[Tensor, Tensor, float]:
+        """Unit vectors (B, S, E) of clips, (B, E) of captions, and the share of tokens that were kept."""
         rgb_BTHWC = batch.squares_BTHWC
+        num_tokens_B = self.model.video.keep_mask(rgb_BTHWC, policy).flatten(1).sum(1)
         if self._chunk_tokens is None or not self.training:
-            features = self.model.video(rgb_BTHWC, self._inference.policy)
-            video_BE, num_tokens_B = functional.normalize(features.clip_BE.float(), dim=-1), features.num_tokens_B
+            outputs_BSE = self._encode(rgb_BTHWC, policy)
         else:
-            num_tokens_B = self._count_tokens(rgb_BTHWC)
             chunks = chunks_by_tokens(num_tokens_B.tolist(), self._chunk_tokens)
-            video_BE = encode_in_chunks(self._encode, rgb_BTHWC, chunks)
-        ids_BL = self.model.text.tokenize(batch.captions).to(video_BE.device)
+            outputs_BSE = encode_in_chunks(partial(self._encode, policy=policy), rgb_BTHWC, chunks)
+        ids_BL = self.model.text.tokenize(batch.captions).to(rgb_BTHWC.device)
         kept = float(num_tokens_B.float().mean()) / self._video_config.num_dense_tokens
-        return video_BE, self.model.encode_text(ids_BL).float(), kept
+        return outputs_BSE, self.model.encode_text(ids_BL).float(), kept
 
-    def _encode(self, rgb_BTHWC: Tensor) -> Tensor:
-        return functional.normalize(self.model.video(rgb_BTHWC, self._inference.policy).clip_BE.float(), dim=-1)
-
-    def _count_tokens(self, rgb_BTHWC: Tensor) -> Tensor:
-        return self.model.video.keep_mask(rgb_BTHWC, self._inference.policy).flatten(1).sum(1)
+    def _encode(self, rgb_BTHWC: Tensor, policy: TokenPolicy) -> Tensor:
+        features = self.model.video(rgb_BTHWC, policy)
+        outputs_BSE = features.steps_BSE if self._video_config.step_outputs else features.clip_BE[:, None]
+        return functional.normalize(outputs_BSE.float(), dim=-1)
 
     def _count_unreadable(self, batch: Batch) -> float:
         """Of all processes so far: all of them stop at the same step if there are too many."""
@@ -236,3 +279,10 @@ class ContrastiveModule(L.LightningModule):
     def _data(self) -> ClipDataModule:
         data: ClipDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         return data
+
+
+def _is_own(shown_BS: Tensor, clip_action_B: Tensor) -> Tensor:
+    """(B, S): outputs that show what their clip is about; where none does, the middle one is taken for it."""
+    is_own_BS = shown_BS == clip_action_B[:, None]
+    middle_S = torch.arange(shown_BS.shape[1], device=shown_BS.device) == shown_BS.shape[1] // 2
+    return is_own_BS | (~is_own_BS.any(1, keepdim=True) & middle_S)

@@ -10,6 +10,7 @@ The public API is what `__all__` names; everything else may change from one vers
 Names are imported when they are first used (PEP 562): `import vlrlt` brings neither torch nor NumPy.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -108,6 +109,9 @@ _HOMES = {
     "vlrlt.types": ("ClipSpan", "Moment"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+if sys.platform == "win32":
+    raise ImportError("vlrlt runs on Linux and macOS; on Windows install it in WSL2 (docs/decisions/0009-platforms.md)")
 
 switch_off()
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Protocol, get_args
 import numpy as np
 import torch
 
-from vlrlt.errors import ConfigError
+from vlrlt.errors import CheckpointError, ConfigError
 from vlrlt.models.adapt import with_num_frames
 from vlrlt.models.checkpoint import fingerprint, load_checkpoint, read_captions
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.text_onnx import export_text
+from vlrlt.models.weights import check_finite
 from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.types import (
     BoolArray,
@@ -104,6 +105,9 @@ class DualEncoderEmbedder:
         device: where it runs.
         precision: what the video encoder computes in; outputs and the text tower are float32.
         captions: that it was trained on, where those are all that it understands.
+
+    Raises:
+        CheckpointError: weights are not finite numbers.
     """
 
     def __init__(
@@ -115,6 +119,7 @@ class DualEncoderEmbedder:
         precision: Precision = "float32",
         captions: tuple[str, ...] = (),
     ) -> None:
+        check_finite(model, source=name)
         self.name = name
         self.captions = captions
         self.precision = precision
@@ -144,7 +149,7 @@ class DualEncoderEmbedder:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             features = video(rgb, policy or self.policy)
         num_steps, num_patches = rgb.shape[1] // video.config.tubelet_size, video.config.grid_size**2
-        outputs_BSE, changed_BS = features.frames_BSE, features.num_tokens_BS / num_patches
+        outputs_BSE, changed_BS = features.steps_BSE, features.num_tokens_BS / num_patches
         changed_BS[:, 0] = changed_BS[:, min(1, num_steps - 1)]  # the first step is always kept
         if outputs_BSE is None:
             changed_BS = changed_BS.mean(1, keepdim=True)
@@ -165,7 +170,7 @@ class DualEncoderEmbedder:
         """Unit vectors of texts."""
         if not texts:
             return np.zeros((0, self.embed_dim), np.float32)
-        return _to_numpy(self._model.encode_text(self._model.text.tokenize(texts).to(self._device)))
+        return _finite(_to_numpy(self._model.encode_text(self._model.text.tokenize(texts).to(self._device))))
 
     def embed_videos(self, paths: Iterable[str | Path], *, batch_clips: int = 8) -> tuple[VideoVectors, ...]:
         """Vectors of whole videos, clip by clip. They are decoded by a process of their own, like an archive.
@@ -284,7 +289,16 @@ def find_precision(precision: PrecisionChoice, device: torch.device) -> Precisio
 
 
 def _unit(vectors_BD: "Tensor") -> Float32Array:
-    return _to_numpy(torch.nn.functional.normalize(vectors_BD.float(), dim=-1))
+    return _finite(_to_numpy(torch.nn.functional.normalize(vectors_BD.float(), dim=-1)))
+
+
+def _finite(vectors_BD: Float32Array) -> Float32Array:
+    """Vectors that can be searched: others would be indexed without a word and never found."""
+    if not np.isfinite(vectors_BD).all():
+        raise CheckpointError(
+            "the model's vectors are not finite numbers: its weights are damaged, or too large for its precision"
+        )
+    return vectors_BD
 
 
 def _to_numpy(values: "Tensor") -> Float32Array:

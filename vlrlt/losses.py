@@ -4,7 +4,7 @@ Every loss is a mean over rows: a row is one query (a clip among all captions, o
 directions count the same. So a loss can be computed in chunks of rows, whose memory does not grow with the square of
 the batch, and on the gathered batch of several processes; both equal the full matrix.
 
-Shape legend: B pairs of a clip and its caption, R rows of a chunk, E embedding.
+Shape legend: B pairs of a clip and its caption, S steps of a clip, R rows of a chunk, E embedding.
 """
 
 from abc import ABC, abstractmethod
@@ -34,6 +34,8 @@ class PairLoss(ABC):
     """Whether logit_scale does anything."""
     fits: ClassVar[Literal["relevancy", "verb_and_noun"]] = "relevancy"
     """What relevancy_BB is: the official relevancy, or 1 where two actions have a verb and a noun in common, else 0."""
+    has_many_positives: ClassVar[bool] = True
+    """Whether what fits a query as well as its own item is not pushed away from it: `of_steps` needs that."""
 
     def __call__(
         self,
@@ -63,6 +65,42 @@ class PairLoss(ABC):
                 else:  # the chunk's matrix is computed again in the backward pass
                     total = total + checkpoint(self._sum_of_rows, *arguments, use_reentrant=False)
         return total / (2 * num_pairs)
+
+    def of_steps(
+        self,
+        steps_BSE: Tensor,
+        text_BE: Tensor,
+        *,
+        is_own_BS: Tensor,
+        relevancy_BSB: Tensor,
+        temperature: Temperature,
+    ) -> Tensor:
+        """The loss with single steps in the place of clips, a scalar, the mean of both directions.
+
+        Each step that shows its clip's action looks for its caption among all captions. Each caption looks for such a
+        step (of its own clip, the one nearest to the middle) among all steps of all clips: so the steps of its own clip
+        before and after the action are negatives.
+
+        Args:
+            steps_BSE: unit vectors of the steps of clips.
+            text_BE: unit vectors of their captions.
+            is_own_BS: bool, whether a step shows what its clip is about; every clip has one that does.
+            relevancy_BSB: in [0, 1]: how well caption j fits a step.
+            temperature: for the losses with logits.
+        """
+        num_steps = steps_BSE.shape[1]
+        relevancy_BSB = relevancy_BSB.to(steps_BSE.dtype)
+        clip_R, step_R = is_own_BS.nonzero(as_tuple=True)
+        of_steps_R = self.rows(
+            steps_BSE[clip_R, step_R] @ text_BE.T, relevancy_BSB[clip_R, step_R], clip_R, temperature
+        )
+        step_S = torch.arange(num_steps, device=steps_BSE.device)
+        nearness_BS = is_own_BS * (num_steps - (step_S - num_steps // 2).abs())
+        own_B = torch.arange(len(text_BE), device=steps_BSE.device) * num_steps + nearness_BS.argmax(1)
+        of_captions_B = self.rows(
+            text_BE @ steps_BSE.flatten(0, 1).T, relevancy_BSB.flatten(0, 1).T, own_B, temperature
+        )
+        return (of_steps_R.mean() + of_captions_B.mean()) / 2
 
     def _sum_of_rows(
         self, query_RE: Tensor, item_BE: Tensor, relevancy_RB: Tensor, own_R: Tensor, temperature: Temperature
@@ -137,6 +175,7 @@ class MaxMargin(PairLoss):
     Source: arXiv 2006.13256, as AVION trains with it (margin 0.2).
     """
 
+    has_many_positives = False
     margin: float = 0.2
 
     def rows(self, similarity_RB: Tensor, relevancy_RB: Tensor, own_R: Tensor, temperature: Temperature) -> Tensor:  # noqa: ARG002
@@ -151,6 +190,7 @@ class AdaptiveMaxMargin(PairLoss):
     Source: EgoVLP, arXiv 2206.01670 (margin 0.4). It is MI-MM wherever clips are trained with their own narration.
     """
 
+    has_many_positives = False
     margin: float = 0.4
 
     def rows(self, similarity_RB: Tensor, relevancy_RB: Tensor, own_R: Tensor, temperature: Temperature) -> Tensor:  # noqa: ARG002

@@ -25,7 +25,7 @@ from vlrlt.cli.root import (
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Check this installation; exit code 1 if indexing or search cannot work. Nothing is downloaded.
+    """Check this installation. Exit code 1 if indexing or search cannot work. Nothing is downloaded.
 
     Example: vlrlt doctor
     """
@@ -46,9 +46,9 @@ def doctor(as_json: Json = False) -> None:
 @app.command()
 def explain(  # noqa: PLR0913  one for each option
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="A .png or .jpg (one clip) or an .mp4 (all clips).")],
-    start: Annotated[float, typer.Option(min=0, help="Seconds of the video at which to begin.")] = 0.0,
-    end: Annotated[float | None, typer.Option(help="Seconds at which to stop; else 30 later.")] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A .png or .jpg for one clip, an .mp4 for all clips.")],
+    start: Annotated[float, typer.Option(min=0, help="Second of the video at which to begin.")] = 0.0,
+    end: Annotated[float | None, typer.Option(help="Second at which to stop. Default: 30 seconds later.")] = None,
     model: Model = None,
     device: Device = "auto",
     policy: Policy = None,
@@ -57,7 +57,7 @@ def explain(  # noqa: PLR0913  one for each option
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Show what run-length tokens make of a video: which patches are kept, frame by frame, and for how long.
+    """Draw the patches of a video that run-length tokenization keeps, and how long each lasts.
 
     Example: vlrlt explain day1.mp4 --out day1.png --start 60
     """
@@ -78,10 +78,10 @@ def explain(  # noqa: PLR0913  one for each option
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Gets the videos, the library and the report.")] = Path(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the videos, the library and the report.")] = Path(
         "runs/demo"
     ),
-    ui: Annotated[bool, typer.Option("--ui", help="Then open the application on its library, in the browser.")] = False,
+    ui: Annotated[bool, typer.Option("--ui", help="Then open the library in the browser.")] = False,
 ) -> None:
     """Render a small archive, index it, answer six queries and write a report with pictures.
 
@@ -100,16 +100,16 @@ def demo(
 def serve(
     library: LibraryDir,
     host: Annotated[
-        str, typer.Option(help="Beyond this machine only with VLRLT_SERVE_TOKEN set, to 32 characters or more.")
+        str, typer.Option(help="Address to listen on. Other machines need VLRLT_SERVE_TOKEN (32 characters or more).")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8080,
     root: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=DIR", help="A folder that clients may have indexed.")
+        list[str] | None, typer.Option(metavar="NAME=DIR", help="A folder that clients may index. Repeatable.")
     ] = None,
     model: Model = None,
     device: Device = "auto",
 ) -> None:
-    """Serve the HTTP API of a library; its description is at /docs. Clients name clips and folders, never paths.
+    """Serve a library over HTTP. /docs describes the API. Clients name clips and folders, never paths.
 
     Example: vlrlt serve --library lib --root videos=$HOME/Videos
     """
@@ -120,7 +120,7 @@ def serve(
 
 @app.command()
 def mcp(library: LibraryDir, model: Model = None, device: Device = "auto") -> None:
-    """Give assistants search, ask and preview over a library: a Model Context Protocol server on stdin and stdout.
+    """Give assistants search, ask and preview: a Model Context Protocol server on stdin and stdout.
 
     Example: vlrlt mcp --library lib
     """
@@ -135,21 +135,22 @@ def mcp(library: LibraryDir, model: Model = None, device: Device = "auto") -> No
 def ui(
     library: LibraryDir,
     host: Annotated[
-        str | None, typer.Option(show_default="127.0.0.1", help="Beyond this machine only with --auth.")
+        str | None, typer.Option(show_default="127.0.0.1", help="Address to listen on. Other machines need --auth.")
     ] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, show_default="8501")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, show_default="8501", help="Port to listen on.")] = None,
     root: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=DIR", help="A folder that visitors may have indexed.")
+        list[str] | None, typer.Option(metavar="NAME=DIR", help="A folder that visitors may index. Repeatable.")
     ] = None,
     runs: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Finished evaluations and trainings, to compare.")
+        Path | None, typer.Option(metavar="DIR", help="Folder of finished evaluations and trainings to compare.")
     ] = None,
     auth: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="OIDC provider and who may come in: docs/how-to/deploy.md.")
+        Path | None,
+        typer.Option(metavar="FILE", help="OIDC provider and list of visitors (see docs/how-to/deploy.md)."),
     ] = None,
     model: Model = None,
 ) -> None:
-    """Open the application on a library in the browser: search, ask, look inside, compare.
+    """Open a library in the browser: search, ask, look inside clips, compare runs.
 
     Example: vlrlt ui --library lib --root videos=$HOME/Videos
     """

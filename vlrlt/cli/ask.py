@@ -12,29 +12,30 @@ from vlrlt.errors import ConfigError
 
 @app.command()
 def ask(  # noqa: PLR0913  every option is one of the question's
-    question: Annotated[str, typer.Argument(metavar="QUESTION")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="A question in English.")],
     library: LibraryDir,
     option: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help="An answer to choose from; give two or more.")
+        list[str] | None, typer.Option(metavar="TEXT", help="One of the answers to choose from. Give two or more.")
     ] = None,
     vocabulary: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What actions may be called in answers, one a line.")
+        Path | None, typer.Option(metavar="FILE", help="Actions that answers may name, one on each line.")
     ] = None,
-    path: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only videos with this path or name.")] = None,
+    path: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Ask about videos with such a path or name only.")
+    ] = None,
     vlm: Annotated[
-        bool, typer.Option("--vlm", help="Let the model at VLRLT_VLM_URL look at the moments; it gets their frames.")
+        bool, typer.Option("--vlm", help="Send frames of the moments to the vision-language model at VLRLT_VLM_URL.")
     ] = False,
-    schema: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="JSON schema that the value must fit; with --vlm.")
-    ] = None,
+    schema: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON schema for the value (with --vlm).")] = None,
     model: Model = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Answer a question over the library, with the moments that the answer rests on.
+    """Answer a question about the videos and show the moments that support the answer.
 
-    Offline it answers when, where, whether, how often, how long, what before, after and between, first and last, which
-    of these, and what is done with something. With --vlm a vision-language model answers from retrieved frames.
+    Without a network, ask answers when, where, whether, how often and how long something happened, what happened
+    before, after or between, what was first or last, which of several options is shown, and what is done with a thing.
+    With --vlm a vision-language model answers from the frames that were found.
 
     Example: vlrlt ask "How many times did I open the fridge?" --library lib
     Example: vlrlt ask "What happened after someone closed the fridge?" --library lib --json

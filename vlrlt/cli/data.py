@@ -17,19 +17,21 @@ Kind = Literal["epic", "egoclip", "egomcq", "charades-ego", "egtea", "msrvtt", "
 
 @data_app.command("check")
 def data_check(
-    kind: Annotated[Kind, typer.Argument(help="Which dataset; captions: a CSV or JSONL file of your own.")],
-    annotations: Annotated[Path, typer.Option(metavar="PATH", help="Folder or file of the official annotations.")],
-    videos: Annotated[Path, typer.Option(metavar="DIR", help="Whole videos, or folders NAME.mp4/ of chunks 0.mp4.")],
+    kind: Annotated[Kind, typer.Argument(help="Kind of dataset. captions is your own CSV or JSONL file.")],
+    annotations: Annotated[Path, typer.Option(metavar="PATH", help="The official annotation folder or file.")],
+    videos: Annotated[
+        Path, typer.Option(metavar="DIR", help="Whole videos, or folders NAME.mp4/ with chunks 0.mp4, 15.mp4, ...")
+    ],
     split: Annotated[
-        Literal["train", "test"] | None, typer.Option(help="Only this split; else all that the dataset has.")
+        Literal["train", "test"] | None, typer.Option(help="Check this split only. Default: all splits.")
     ] = None,
-    decoder: Annotated[Literal["decord", "pyav"], typer.Option(help="Which library shall read the videos.")] = "decord",
+    decoder: Annotated[Literal["decord", "pyav"], typer.Option(help="Library that reads the videos.")] = "decord",
     decode: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Decode inside N clips of each video, to find damage in its middle.")
+        int, typer.Option(min=0, metavar="N", help="Decode N clips inside each video, to find damage in the middle.")
     ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Compare annotations with the videos on disk and name every problem; exit code 3 if there is one.
+    """Compare the annotations with the videos on disk and list every problem. Exit code 3 if there is one.
 
     Example: vlrlt data check epic --annotations epic-kitchens-100-annotations --videos EK100/video_15sec_320px
     """

@@ -31,17 +31,21 @@ if TYPE_CHECKING:
     from vlrlt.evaluate.report import Benchmark
 
 Annotations = Annotated[Path, typer.Option(metavar="DIR", help="Folder with the official annotation files.")]
-Videos = Annotated[Path, typer.Option(metavar="DIR", help="Whole videos, or folders NAME.mp4/ of chunks 0.mp4, ...")]
-Frames = Annotated[int | None, typer.Option(min=1, help="Frames per clip, instead of the model's own number.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads that decode videos beside the model.")]
+Videos = Annotated[
+    Path, typer.Option(metavar="DIR", help="Whole videos, or folders NAME.mp4/ with chunks 0.mp4, 15.mp4, ...")
+]
+Frames = Annotated[int | None, typer.Option(min=1, help="Frames in a clip. Default: the model's own number.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads that decode videos while the model encodes.")]
 Given = Annotated[
-    Path | None, typer.Option("--predictions", metavar="FILE.npz", help="Score these predictions, not a model.")
+    Path | None, typer.Option("--predictions", metavar="FILE.npz", help="Score these predictions instead of a model.")
 ]
 Save = Annotated[
     Path | None,
-    typer.Option(metavar="FILE.npz", help="Keep the predictions, to score them again. An interrupted run goes on."),
+    typer.Option(
+        metavar="FILE.npz", help="Save the predictions, to score them again or to continue an interrupted run."
+    ),
 ]
-Html = Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write examples with pictures of the videos.")]
+Html = Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a page of examples with pictures.")]
 Markdown = Annotated[Path | None, typer.Option(metavar="FILE.md", help="Write the tables as Markdown.")]
 
 
@@ -129,22 +133,32 @@ def _benchmark(name: str) -> Callable[[Callable[..., None]], Callable[..., None]
 def _epic_mir(
     run: Run,
     data: Annotated[
-        Path, typer.Option("--data", "--annotations", metavar="DIR", help="Annotation files, and maybe videos.")
+        Path,
+        typer.Option(
+            "--data",
+            "--annotations",
+            metavar="DIR",
+            help="Folder of the annotation files, and of the videos if they are there.",
+        ),
     ],
-    videos: Annotated[Path | None, typer.Option(metavar="DIR", help="The videos, if they are not in --data.")] = None,
-    split: Annotated[Literal["train", "test"], typer.Option(help="Which annotation files.")] = "test",
+    videos: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the videos, if they are not in --data.")
+    ] = None,
+    split: Annotated[Literal["train", "test"], typer.Option(help="Split to score.")] = "test",
     similarity: Annotated[
-        Path | None, typer.Option(metavar="SIM.npy", help="Score this matrix, clips x sentences, not a model.")
+        Path | None, typer.Option(metavar="SIM.npy", help="Score this matrix (clips x sentences) instead of a model.")
     ] = None,
     submission: Annotated[
-        Path | None, typer.Option(metavar="FILE.zip", help="Write the file that the official challenge takes.")
+        Path | None, typer.Option(metavar="FILE.zip", help="Write the file for the official challenge.")
     ] = None,
     supervision: Annotated[
-        tuple[int, int, int], typer.Option(help="Levels that the submission declares: pre-training, labels, data.")
+        tuple[int, int, int], typer.Option(help="Supervision levels of the submission: pre-training, labels, data.")
     ] = (2, 3, 3),
-    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the relevancy matrix there.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder in which to keep the relevancy matrix.")
+    ] = None,
 ) -> None:
-    """EPIC-KITCHENS-100 multi-instance retrieval: mAP and nDCG, both ways.
+    """EPIC-KITCHENS-100 multi-instance retrieval: mAP and nDCG in both directions.
 
     Example: vlrlt toy make --out toy --videos 8 && vlrlt eval epic-mir --data toy
     Example: vlrlt eval epic-mir --annotations epic-kitchens-100-annotations --similarity SIM.npy --json
@@ -167,10 +181,10 @@ def _epic_mir(
 @_benchmark("egomcq")
 def _egomcq(
     run: Run,
-    annotations: Annotated[Path, typer.Option(metavar="FILE", help="egomcq.json as published.")],
+    annotations: Annotated[Path, typer.Option(metavar="FILE", help="The published file egomcq.json.")],
     videos: Videos,
 ) -> None:
-    """Ego4D multiple choice: which of five clips does a text describe? Accuracy within and across videos.
+    """EgoMCQ: which of five clips does a text describe? Accuracy within and across videos.
 
     Example: vlrlt eval egomcq --annotations egomcq.json --videos ego4d/video_288px --model runs/egoclip/best
     """
@@ -197,7 +211,7 @@ def _egtea(
     run: Run,
     annotations: Annotations,
     videos: Videos,
-    fold: Annotated[int, typer.Option(min=1, max=3, help="Which official split.")] = 1,
+    fold: Annotated[int, typer.Option(min=1, max=3, help="Official split.")] = 1,
 ) -> None:
     """EGTEA Gaze+: 106 cooking actions, 30 views of a clip. Mean class accuracy.
 
@@ -211,7 +225,7 @@ def _egtea(
 
 @_benchmark("msrvtt")
 def _msrvtt(run: Run, annotations: Annotations, videos: Videos) -> None:
-    """MSR-VTT 1k-A: recall at 1, 5 and 10 and median rank, both ways.
+    """MSR-VTT 1k-A: recall at 1, 5 and 10 and median rank in both directions.
 
     Example: vlrlt eval msrvtt --annotations MSRVTT --videos MSRVTT/videos --model ViT-B-16/openai
     """

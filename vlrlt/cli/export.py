@@ -22,14 +22,18 @@ What = Annotated[
     list[str],
     typer.Argument(
         metavar="WHAT...",
-        help="FILE@START-END; a JSON file that vlrlt search or ask has printed, or - for stdin; the clip of a hit.",
+        help="FILE@START-END, the clip of a hit, or a result of search or ask --json: a file, or - for stdin.",
     ),
 ]
 OptionalLibrary = Annotated[
     Path | None,
-    typer.Option("--library", metavar="DIR", help="Of the clips; also finds videos by name and those that were moved."),
+    typer.Option(
+        "--library",
+        metavar="DIR",
+        help="The library of the clips. It also finds videos by name and videos that were moved.",
+    ),
 ]
-Pad = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="More before and after each piece.")]
+Pad = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Add this much before and after each piece.")]
 
 
 @app.command()
@@ -38,23 +42,28 @@ def cut(
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", metavar="PATH", help="A film (.mp4, .mkv), animation (.gif, .webp), picture, or a folder."
+            "--out",
+            "-o",
+            metavar="PATH",
+            help="A film (.mp4, .mkv), an animation (.gif, .webp), a picture or a folder.",
         ),
     ],
     library: OptionalLibrary = None,
     copy: Annotated[
-        bool, typer.Option("--copy", help="Copy what is stored, from the key frame before: fast, without loss.")
+        bool, typer.Option("--copy", help="Copy without encoding, from the key frame before: fast and lossless.")
     ] = False,
     as_: Annotated[
-        Literal["film", "animation", "picture"], typer.Option("--as", help="What a folder gets of each piece.")
+        Literal["film", "animation", "picture"],
+        typer.Option("--as", help="What to write into a folder for each piece."),
     ] = "film",
     pad: Pad = 0.0,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Cut pieces out of videos: exactly, encoded again, with their sound; or with --copy as they are stored.
+    """Cut pieces out of videos, with their sound.
 
-    Says which, and which seconds were really written: a copy begins at the key frame before. The archive is only read.
+    An exact cut encodes the piece again. With --copy the piece is copied as it is stored and therefore begins at the
+    key frame before; cut prints the seconds that it really wrote. The archive is only read.
 
     Example: vlrlt cut day1.mp4@01:10-01:14.5 --out fridge.mp4
     Example: vlrlt search "open the fridge" --library lib --json | vlrlt cut - --out clips --copy
@@ -91,24 +100,28 @@ def export(  # noqa: PLR0913  one for each option
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", metavar="PATH", help=".m3u, .csv, .json, .edl, .fcpxml, .otio, .vtt, .png (storyboard)."
+            "--out",
+            "-o",
+            metavar="PATH",
+            help="A file: .m3u, .csv, .json, .edl, .fcpxml, .otio, .vtt or .png (storyboard).",
         ),
     ],
-    what: Annotated[list[str] | None, typer.Argument(metavar="[WHAT]...", help="As for vlrlt cut.")] = None,
+    what: Annotated[list[str] | None, typer.Argument(metavar="[WHAT]...", help="The same as for vlrlt cut.")] = None,
     query: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Search for this; vlrlt search knows more kinds of query.")
+        str | None, typer.Option(metavar="TEXT", help="Search for this text. vlrlt search takes more kinds of query.")
     ] = None,
     library: OptionalLibrary = None,
     pad: Pad = 0.0,
-    title: Annotated[str | None, typer.Option(metavar="TEXT", help="Of the list; else the query.")] = None,
+    title: Annotated[str | None, typer.Option(metavar="TEXT", help="Title of the list. Default: the query.")] = None,
     force: Force = False,
     model: Model = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Write moments as a playlist, table, timeline for editors, chapters or storyboard: what the name of --out says.
+    """Write moments as a playlist, table, timeline for editors, chapters or storyboard.
 
-    A folder gets the WebVTT chapters of each video. EDL, FCPXML and OTIO need the extra of vlrlt that is called edit.
+    The suffix of --out chooses the format. If --out is a folder, it gets WebVTT chapters for each video. EDL, FCPXML
+    and OTIO need pip install 'vlrlt[edit]'.
 
     Example: vlrlt search "open the fridge" --library lib --json | vlrlt export - --out fridge.m3u
     Example: vlrlt export --query "open the fridge" --library lib -k 20 --out fridge.edl

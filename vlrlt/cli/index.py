@@ -35,48 +35,51 @@ if TYPE_CHECKING:
 
 @app.command()
 def index(  # noqa: PLR0913  one for each option
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Videos and folders that hold some.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Videos, or folders of videos.")],
     library: LibraryDir,
     model: Model = None,
     device: Device = "auto",
     precision: Precision = None,
     clip_seconds: Annotated[
-        float | None, typer.Option(help="Clips at equal distances, of this length; otherwise looks follow motion.")
+        float | None, typer.Option(help="Cut videos into clips of this length. Default: looks follow motion.")
     ] = None,
-    stride_seconds: Annotated[float | None, typer.Option(help="From one clip's start to the next.")] = None,
-    frames: Annotated[int | None, typer.Option(help="Frames per clip.")] = None,
+    stride_seconds: Annotated[
+        float | None, typer.Option(help="Time from the start of one clip to the start of the next.")
+    ] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames in a clip.")] = None,
     policy: Policy = None,
     threshold_255: Threshold = None,
     budget_tokens: Budget = None,
     store: Annotated[
-        str | None, typer.Option(metavar="STORE", help="Where vectors are searched: faiss, or qdrant://HOST:PORT/NAME.")
+        str | None, typer.Option(metavar="STORE", help="Vector store: faiss, or qdrant://HOST:PORT/NAME.")
     ] = None,
     include: Include = None,
     exclude: Exclude = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try files again that failed before.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try files again that failed earlier.")] = False,
     max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Most tokens of a batch, counted as if none were dropped: bounds memory.")
+        int | None, typer.Option(min=1, help="Most tokens in a batch before any are dropped. Lower it to save memory.")
     ] = None,
     max_shift_seconds: MaxShift = 0.0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Decoder processes; otherwise one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Decoder processes. Default: one for each core.")] = None,
     engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="Where the work is done: on this machine, or on a Ray cluster.")
+        Literal["local", "ray"], typer.Option(help="Run on this machine, or on a Ray cluster.")
     ] = "local",
     ray_address: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Of a running Ray cluster; otherwise one is started here.")
+        str | None, typer.Option(metavar="ADDRESS", help="Address of a Ray cluster. Default: start one here.")
     ] = None,
     shared: Annotated[
-        str | None, typer.Option(metavar="URL", help="fsspec folder through which videos reach the Ray workers.")
+        str | None, typer.Option(metavar="URL", help="Folder (fsspec URL) through which videos reach the Ray workers.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Estimate time and size from a sample, write nothing.")
+        bool, typer.Option("--dry-run", help="Estimate time and size from a sample and write nothing.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring a library up to date with the videos below PATH. Running it again does only what is new.
+    """Index the videos below PATH. A second run indexes only what is new or has changed.
 
-    What is not given is as in the library, or as the model has it. The videos themselves are never changed. Another
-    model than the library's is indexed beside it, until `vlrlt use` lets it answer.
+    Options that you leave out keep the value that the library has, or for a new library the value that suits the model.
+    vlrlt only reads the videos. If you name another model than the library's, its vectors are kept beside the others
+    until you switch with vlrlt use.
 
     Example: vlrlt index ~/Videos /mnt/camera/day1.mp4 --library lib
     Example: vlrlt index /mnt/archive --library lib --engine ray --ray-address auto
@@ -167,10 +170,10 @@ def status(
     library: LibraryDir,
     as_json: Json = False,
     metrics: Annotated[
-        bool, typer.Option("--metrics", help="Print Prometheus metrics, for a textfile collector.")
+        bool, typer.Option("--metrics", help="Print metrics for Prometheus (textfile collector).")
     ] = False,
 ) -> None:
-    """Say what a library holds, and which files could not be read.
+    """Show what a library holds and which files could not be read.
 
     Example: vlrlt status --library lib
     """

@@ -31,19 +31,19 @@ _Made = TypeVar("_Made")
 
 @app.command()
 def watch(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Videos and folders that hold some.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Videos, or folders of videos.")],
     library: LibraryDir,
     model: Model = None,
     device: Device = "auto",
     include: Include = None,
     exclude: Exclude = None,
     max_shift_seconds: MaxShift = 0.0,
-    settle_seconds: Annotated[float, typer.Option(min=0, help="Index when nothing has changed for so long.")] = 30.0,
+    settle_seconds: Annotated[float, typer.Option(min=0, help="Index after this long without a change.")] = 30.0,
 ) -> None:
-    """Index PATH now and whenever something changes below it, until Ctrl-C.
+    """Index PATH now and again whenever something below it changes, until Ctrl-C.
 
-    While another vlrlt writes to the library, it waits. What a network share does not tell is found within an hour. It
-    works on this machine; for a cluster, let a timer run vlrlt index --engine ray.
+    While another vlrlt writes to the library, watch waits. Changes that a network share does not report are found
+    within an hour. watch runs on this machine only; for a cluster, run vlrlt index --engine ray from a timer.
 
     Example: vlrlt watch /mnt/camera --library lib
     """
@@ -76,7 +76,7 @@ def watch(
 
 @app.command()
 def failures(library: LibraryDir, as_json: Json = False) -> None:
-    """List the files that could not be read, or not to their end, with the reasons; exit code 3 if there are some.
+    """List the files that could not be read completely, with the reasons. Exit code 3 if there are any.
 
     Example: vlrlt failures --library lib
     """
@@ -95,14 +95,14 @@ def failures(library: LibraryDir, as_json: Json = False) -> None:
 @app.command()
 def use(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Name of an indexed model, or the start of its fingerprint.")
+        str, typer.Argument(metavar="MODEL", help="The name of an indexed model, or the start of its fingerprint.")
     ],
     library: LibraryDir,
     forget_others: Annotated[
-        bool, typer.Option("--forget-others", help="Remove the vectors of all other models.")
+        bool, typer.Option("--forget-others", help="Delete the vectors of all other models.")
     ] = False,
 ) -> None:
-    """Let another model answer searches, once everything is indexed with it.
+    """Switch searches to another model, once everything is indexed with it.
 
     Example: vlrlt index ~/Videos --library lib --model ViT-B-16/openai && vlrlt use ViT-B-16/openai --library lib
     """
@@ -115,12 +115,13 @@ def use(
 @app.command()
 def verify(
     library: LibraryDir,
-    read_archive: Annotated[bool, typer.Option("--read-archive", help="Also hash every byte of every video.")] = False,
+    read_archive: Annotated[bool, typer.Option("--read-archive", help="Also read and hash every video.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check the catalog, compare all vectors with their checksums, put damaged ones aside and queue their videos.
+    """Check the catalog and the checksums of all vectors. The next index repairs what is damaged.
 
-    Exit code 3: some were damaged. 1: the catalog itself is.
+    Damaged vectors are put aside and their videos queued (exit code 3). If the catalog itself is damaged, verify says
+    what to do (exit code 1).
 
     Example: vlrlt verify --library lib
     """
@@ -134,7 +135,7 @@ def verify(
 
 @app.command()
 def compact(library: LibraryDir) -> None:
-    """Merge small segments and drop vectors of forgotten files.
+    """Merge small segments and delete the vectors of forgotten files.
 
     Example: vlrlt compact --library lib
     """
@@ -146,9 +147,9 @@ def compact(library: LibraryDir) -> None:
 
 @app.command()
 def snapshot(library: LibraryDir) -> None:
-    """Have the Qdrant server of a library take a snapshot of its collection, to be restored by Qdrant's own means.
+    """Ask the library's Qdrant server for a snapshot, which Qdrant's own tools restore.
 
-    Without a server, copy the library's folder instead.
+    If the library has no server, copy its folder instead.
 
     Example: vlrlt snapshot --library lib
     """
@@ -163,10 +164,10 @@ def snapshot(library: LibraryDir) -> None:
 def prune(
     library: LibraryDir,
     grace_days: Annotated[
-        float | None, typer.Option(min=0, show_default="7.0", help="Only files that have been gone for longer.")
+        float | None, typer.Option(min=0, show_default="7.0", help="Forget only files that have been gone for longer.")
     ] = None,
 ) -> None:
-    """Forget files that are gone, with their clips. Those of an unplugged disk are not among them.
+    """Forget files that no longer exist, with their clips. Files on an unplugged disk are kept.
 
     Example: vlrlt prune --library lib --grace-days 0
     """
@@ -178,7 +179,7 @@ def prune(
 
 @app.command()
 def pause(library: LibraryDir) -> None:
-    """Let a running `vlrlt index` wait, until `vlrlt resume`.
+    """Pause index runs of a library until vlrlt resume.
 
     Example: vlrlt pause --library lib
     """
@@ -190,7 +191,7 @@ def pause(library: LibraryDir) -> None:
 
 @app.command()
 def resume(library: LibraryDir) -> None:
-    """Let a paused `vlrlt index` go on.
+    """Resume paused index runs.
 
     Example: vlrlt resume --library lib
     """
@@ -202,7 +203,7 @@ def resume(library: LibraryDir) -> None:
 
 @app.command()
 def stop(library: LibraryDir) -> None:
-    """Let a running `vlrlt index` stop after the clip at hand; the next run goes on from there.
+    """Stop a running index after the current clip. The next run continues from there.
 
     Example: vlrlt stop --library lib
     """

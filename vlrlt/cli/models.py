@@ -10,16 +10,17 @@ from vlrlt.cli.root import Force, app, check_new, say, toy_app
 
 @toy_app.command("make")
 def toy_make(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Gets the folders videos and annotations.")],
-    videos: Annotated[int, typer.Option(min=1, help="How many videos.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the videos and annotations.")],
+    videos: Annotated[int, typer.Option(min=1, help="Number of videos.")],
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same videos.")] = 0,
     camera: Annotated[
-        Literal["steady", "head"], typer.Option(help="steady, or one that walks, turns and blurs as on a real head.")
+        Literal["steady", "head"],
+        typer.Option(help="A steady camera, or one that walks, turns and blurs as on a real head."),
     ] = "steady",
-    workers: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Rendering processes.")] = 2,
     force: Force = False,
 ) -> None:
-    """Render first-person cooking videos and their annotation files in the format of EPIC-KITCHENS-100.
+    """Render first-person cooking videos with annotations in the format of EPIC-KITCHENS-100.
 
     Example: vlrlt toy make --out toy --videos 8 --seed 1
     """
@@ -37,7 +38,7 @@ def toy_make(
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def train(ctx: typer.Context) -> None:
-    """Train a model: all arguments go to Lightning's command line, `vlrlt train fit --help` shows them.
+    """Train a model with Lightning. vlrlt train fit --help lists the arguments.
 
     Example: vlrlt train fit -c configs/train/toy.yaml
     """
@@ -51,10 +52,10 @@ def train(ctx: typer.Context) -> None:
 
 @app.command()
 def convert(
-    checkpoint: Annotated[Path, typer.Argument(metavar="FILE.pt", help="A checkpoint of AVION.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Gets the model folder.")],
+    checkpoint: Annotated[Path, typer.Argument(metavar="FILE.pt", help="An AVION checkpoint.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The model folder to write.")],
 ) -> None:
-    """Turn an AVION checkpoint into a model folder: for `--model`, and for a recipe's init_from.
+    """Convert an AVION checkpoint to a model folder for --model or for init_from in a training recipe.
 
     Example: vlrlt convert avion_pretrain_lavila_vitb_best.pt --out models/avion-vitb
     """

@@ -13,17 +13,21 @@ if TYPE_CHECKING:
 
 models_app = typer.Typer(
     no_args_is_help=True,
-    help="Pretrained models for real videos: what there is, and fetching.\n\nExample: vlrlt models list",
+    help="List and download pretrained models for real videos.\n\nExample: vlrlt models list",
 )
 app.add_typer(models_app, name="models")
 
-Name = Annotated[str, typer.Argument(metavar="ARCH/PRETRAINED", help="A name of open_clip, as `models list` shows.")]
-Measure = Annotated[bool, typer.Option("--measure", help="Measure the encoding speed here; needs no weights.")]
+Name = Annotated[
+    str, typer.Argument(metavar="ARCH/PRETRAINED", help="An open_clip name, as vlrlt models list prints it.")
+]
+Measure = Annotated[
+    bool, typer.Option("--measure", help="Measure the encoding speed on this machine. No weights are needed.")
+]
 
 
 @models_app.command("list")
 def models_list(measure: Measure = False, device: Device = "auto", as_json: Json = False) -> None:
-    """List models that suit real videos: size, licence, languages, published recall. Nothing is downloaded.
+    """List models for real videos: size, licence, languages, published recall. Nothing is downloaded.
 
     Example: vlrlt models list
     Example: vlrlt models list --measure
@@ -51,7 +55,7 @@ def models_list(measure: Measure = False, device: Device = "auto", as_json: Json
 
 @models_app.command("info")
 def models_info(name: Name, measure: Measure = False, device: Device = "auto", as_json: Json = False) -> None:
-    """Say what is known of one model, and which revision and checksums are locked here.
+    """Show one model: its figures, and the revision and checksums that are locked here.
 
     Example: vlrlt models info ViT-B-16-SigLIP2/webli
     """
@@ -71,7 +75,7 @@ def models_info(name: Name, measure: Measure = False, device: Device = "auto", a
 
 @models_app.command("pull")
 def models_pull(name: Name, as_json: Json = False) -> None:
-    """Download a model; if it is here already, verify its checksums. Afterwards it is used without any connection.
+    """Download a model, or verify its checksums if it is here. Afterwards vlrlt uses it without a network.
 
     The first download pins the revision and the SHA-256 of every file in vlrlt-lock.json in the Hugging Face cache.
 

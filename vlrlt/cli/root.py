@@ -64,48 +64,56 @@ def _told(error: VlrltError | OSError) -> int:
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 toy_app = typer.Typer(
     no_args_is_help=True,
-    help="The toy kitchen: rendered cooking videos, exactly annotated.\n\nExample: vlrlt toy make --out toy --videos 8",
+    help="Render toy kitchens: cooking videos with exact annotations.\n\nExample: vlrlt toy make --out toy --videos 8",
 )
 eval_app = typer.Typer(
     no_args_is_help=True,
-    help="Benchmarks by their official protocols.\n\nExample: vlrlt eval epic-mir --data toy",
+    help="Score a model on a benchmark, by the official protocol.\n\nExample: vlrlt eval epic-mir --data toy",
 )
 data_app = typer.Typer(
     no_args_is_help=True,
-    help="Datasets on disk.\n\nExample: vlrlt data check epic --annotations toy --videos toy/videos",
+    help="Check a dataset on disk.\n\nExample: vlrlt data check epic --annotations toy --videos toy/videos",
 )
 app.add_typer(toy_app, name="toy")
 app.add_typer(eval_app, name="eval")
 app.add_typer(data_app, name="data")
 
-LibraryDir = Annotated[Path, typer.Option("--library", metavar="DIR", help="Folder of the library.")]
+LibraryDir = Annotated[Path, typer.Option("--library", metavar="DIR", help="The library folder.")]
 Model = Annotated[
     str | None,
-    typer.Option(metavar="MODEL", help="'default', a model folder, or a name like ViT-B-16/openai, timm/ARCH."),
+    typer.Option(metavar="MODEL", help="'default', a model folder, or a name such as ViT-B-16/openai or timm/ARCH."),
 ]
-Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps.")]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help="Processor: auto, cpu, cuda, cuda:1 or mps.")]
 Precision = Annotated[
     Literal["auto", "float32", "bfloat16"] | None,
-    typer.Option(help="Of the video encoder; auto: bfloat16 where the device multiplies it faster, else float32."),
+    typer.Option(help="Precision of the video encoder. auto takes bfloat16 where the processor computes it faster."),
 ]
 Policy = Annotated[
-    Literal["threshold", "budget", "random", "none"] | None, typer.Option("--policy", help="Which tokens are dropped.")
+    Literal["threshold", "budget", "random", "none"] | None,
+    typer.Option("--policy", help="How the encoder chooses the tokens that it drops."),
 ]
-Threshold = Annotated[float | None, typer.Option("--threshold-255", help="Grey levels, for the policy 'threshold'.")]
+Threshold = Annotated[
+    float | None,
+    typer.Option("--threshold-255", help="Difference that keeps a patch, in grey levels (policy threshold)."),
+]
 Budget = Annotated[
     int | None,
-    typer.Option("--budget-tokens", help="Tokens per clip: at most for 'threshold', exact for 'budget' and 'random'."),
+    typer.Option(
+        "--budget-tokens", help="Tokens per clip: the most for threshold, the exact number for budget and random."
+    ),
 ]
 Include = Annotated[
-    list[str] | None, typer.Option(help="Only files that match, such as '2026-*' or 'cam1/*'. Repeatable.")
+    list[str] | None, typer.Option(help="Index only files that match, such as '2026-*' or 'cam1/*'. Repeatable.")
 ]
-Exclude = Annotated[list[str] | None, typer.Option(help="Not the files and folders that match. Repeatable.")]
+Exclude = Annotated[list[str] | None, typer.Option(help="Skip matching files and folders. Repeatable.")]
 MaxShift = Annotated[
     float,
-    typer.Option(min=0, help="With --clip-seconds: how far a frame may lie from its time, so that key frames suffice."),
+    typer.Option(
+        min=0, help="With --clip-seconds: let frames be off by this many seconds, so that key frames suffice."
+    ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON on stdout.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
 
 
 def _show_version(asked: bool) -> None:

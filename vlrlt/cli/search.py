@@ -20,16 +20,18 @@ def search(
     options: dict[str, Any],
     save: Annotated[
         str | None,
-        typer.Option(metavar="NAME", rich_help_panel="What is shown", help="Keep this search; see vlrlt searches."),
+        typer.Option(
+            metavar="NAME", rich_help_panel="Output", help="Save this search under a name (see vlrlt searches)."
+        ),
     ] = None,
     model: Model = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Find the moments of a library that fit words, pictures or pieces of video best.
+    """Find the moments that fit words, pictures or pieces of video best.
 
-    Each hit says how sure it is, and which share of the searched clips fits worse (percentile); scores compare within
-    one query only. Without a confident match that is said, and --tail shows the nearest moments.
+    Each hit shows a confidence and a percentile, the share of the searched clips that fit worse. Scores compare hits of
+    one query only. If nothing matches confidently, search says so; --tail shows the nearest moments all the same.
 
     Example: vlrlt search "open the fridge" --library lib -k 5
     Example: vlrlt search "open the fridge" --then "pour milk" --within 20 --library lib
@@ -57,14 +59,14 @@ def _show(result: "SearchResult", *, as_json: bool) -> None:
 @app.command()
 @takes_request("k", "per_video", "group_by", "page")
 def similar(
-    clip: Annotated[str, typer.Argument(metavar="CLIP", help="The clip of a hit, as --json shows it.")],
+    clip: Annotated[str, typer.Argument(metavar="CLIP", help="The clip of a hit, as search --json prints it.")],
     library: LibraryDir,
     options: dict[str, Any],
     as_json: Json = False,
 ) -> None:
-    """Find moments that look like a clip of the library; the moment that it is part of is left out.
+    """Find moments that look like a clip of the library, without the moment that holds the clip.
 
-    With other words or filters beside it: vlrlt search --like CLIP.
+    To combine a clip with words or filters, use vlrlt search --like CLIP.
 
     Example: vlrlt similar 0123456789abcdef --library lib -k 5
     """
@@ -80,18 +82,24 @@ def duplicates(
     library: LibraryDir,
     threshold: Annotated[
         float | None,
-        typer.Option(metavar="COSINE", min=0, max=1, show_default="0.98", help="From which two clips show the same."),
+        typer.Option(
+            metavar="COSINE",
+            min=0,
+            max=1,
+            show_default="0.98",
+            help="Least similarity of two clips that show the same.",
+        ),
     ] = None,
     min_seconds: Annotated[
-        float | None, typer.Option(metavar="SECONDS", min=0, help="Leave out shorter scenes.")
+        float | None, typer.Option(metavar="SECONDS", min=0, help="Leave out scenes that are shorter.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Find scenes that different videos have in common: versions, excerpts, title sequences.
+    """Find scenes that several videos share: versions, excerpts, title sequences.
 
-    Files of the same content are one video here: indexed once, not listed. Copies that were encoded again are.
-    Compares clips that lie near each other, all with all in a library of up to 20,000: 5 seconds of CPU time for 1e5
-    clips of 512 numbers, two minutes for 1e6.
+    Files with the same bytes are one video to vlrlt and are not listed; copies that were encoded again are listed. In
+    libraries of up to 20,000 clips every clip is compared with every other, in larger ones with those nearby. 100,000
+    clips take 5 seconds of CPU time, a million two minutes.
 
     Example: vlrlt duplicates --library lib --min-seconds 5
     """
@@ -115,11 +123,11 @@ def duplicates(
 def searches(
     library: LibraryDir,
     options: dict[str, Any],
-    run: Annotated[str | None, typer.Option(metavar="NAME", help="Search again for what was saved.")] = None,
-    delete: Annotated[str | None, typer.Option(metavar="NAME", help="Forget a saved search.")] = None,
+    run: Annotated[str | None, typer.Option(metavar="NAME", help="Run a saved search again.")] = None,
+    delete: Annotated[str | None, typer.Option(metavar="NAME", help="Delete a saved search.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the searches that vlrlt search --save has kept, run one again, or forget one.
+    """List saved searches, run one again, or delete one.
 
     Example: vlrlt search "open the fridge" --library lib --save fridge && vlrlt searches --run fridge --library lib
     """
@@ -140,16 +148,16 @@ def searches(
 
 @app.command("import")
 def import_sidecars(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, or folders to look for them.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, or folders that hold them.")],
     library: LibraryDir,
     as_json: Json = False,
 ) -> None:
-    """Take subtitles, narrations and metadata of indexed videos into the library, to search and to filter by.
+    """Add subtitles, narrations and metadata of indexed videos to the library, to search them and to filter by them.
 
-    A file belongs to the video of the same name: film.srt, film.en.vtt, film.json for film.mp4. A CSV names the video
-    in its column video or video_id: with start_timestamp, stop_timestamp and narration it holds narrations (as
-    EPIC-KITCHENS has them), otherwise every column is a metadata key. recorded_at (2024-05-01T18:30) is the key for
-    --after and --before. Files in a folder that are none of these are listed, and the exit code is 3.
+    A file belongs to the video of the same name: film.srt, film.en.vtt or film.json belongs to film.mp4. A CSV file
+    names the video in its column video or video_id. If it has the columns start_timestamp, stop_timestamp and
+    narration, it holds narrations as EPIC-KITCHENS does; otherwise each column is a metadata key. The options --after
+    and --before use the key recorded_at (2024-05-01T18:30). Other files are listed, and the exit code is 3.
 
     Example: vlrlt import ~/Videos --library lib
     """

@@ -15,91 +15,142 @@ from vlrlt.cli.root import take
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 _FILTERS = "Filters"
-_SHOW = "What is shown"
+_SHOW = "Output"
 SPELLINGS: dict[str, Any] = {
     "text": Annotated[
         list[str] | None,
-        typer.Argument(metavar="[QUERY]...", help="What to find, in words; 'open the fridge^2' weighs 2."),
+        typer.Argument(metavar="[QUERY]...", help="Words to find. 'open the fridge^2' counts twice."),
     ],
     "clips": Annotated[
         list[str] | None,
-        typer.Option("--clip", metavar="FILE[@START-END]", help="A piece of video to find; seconds or mm:ss."),
+        typer.Option(
+            "--clip", metavar="FILE[@START-END]", help="Find moments like this piece of video (seconds or mm:ss)."
+        ),
     ],
-    "images": Annotated[list[Path] | None, typer.Option("--image", metavar="FILE", help="A picture to find.")],
-    "like": Annotated[list[str] | None, typer.Option(metavar="CLIP", help="More like this: the clip of a hit.")],
-    "unlike": Annotated[list[str] | None, typer.Option(metavar="CLIP", help="Less like the clip of a hit.")],
-    "without": Annotated[list[str] | None, typer.Option("--not", metavar="TEXT", help="What not to show.")],
-    "then": Annotated[list[str] | None, typer.Option(metavar="TEXT", help="What comes after it.")],
+    "images": Annotated[
+        list[Path] | None, typer.Option("--image", metavar="FILE", help="Find moments like this picture.")
+    ],
+    "like": Annotated[list[str] | None, typer.Option(metavar="CLIP", help="Prefer moments like this clip of a hit.")],
+    "unlike": Annotated[list[str] | None, typer.Option(metavar="CLIP", help="Avoid moments like this clip of a hit.")],
+    "without": Annotated[
+        list[str] | None, typer.Option("--not", metavar="TEXT", help="Leave out moments that fit this text.")
+    ],
+    "then": Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Then this must follow in the same video.")],
     "within_s": Annotated[
         float | None,
-        typer.Option("--within", metavar="SECONDS", min=0, show_default="30.0", help="From one step to the next."),
+        typer.Option("--within", metavar="SECONDS", min=0, show_default="30.0", help="Longest time between two steps."),
     ],
     "paths": Annotated[
         list[str] | None,
         typer.Option(
-            "--path", metavar="GLOB", rich_help_panel=_FILTERS, help="Of the video's path or name: '*/2024/*'."
+            "--path", metavar="GLOB", rich_help_panel=_FILTERS, help="Only videos with such a path or name: '*/2024/*'."
         ),
     ],
-    "not_paths": Annotated[list[str] | None, typer.Option("--not-path", metavar="GLOB", rich_help_panel=_FILTERS)],
+    "not_paths": Annotated[
+        list[str] | None,
+        typer.Option("--not-path", metavar="GLOB", rich_help_panel=_FILTERS, help="No videos with such a path."),
+    ],
     "videos": Annotated[
-        list[str] | None, typer.Option("--video", metavar="ID", rich_help_panel=_FILTERS, help="video_id of a hit.")
+        list[str] | None,
+        typer.Option("--video", metavar="ID", rich_help_panel=_FILTERS, help="Only this video: the video_id of a hit."),
     ],
     "recorded_after": Annotated[
         str | None,
-        typer.Option("--after", metavar="TIME", rich_help_panel=_FILTERS, help="Recorded then or later: 2024-05-01."),
+        typer.Option(
+            "--after", metavar="TIME", rich_help_panel=_FILTERS, help="Only videos recorded at or after: 2024-05-01."
+        ),
     ],
     "recorded_before": Annotated[
-        str | None, typer.Option("--before", metavar="TIME", rich_help_panel=_FILTERS, help="Recorded earlier.")
+        str | None,
+        typer.Option("--before", metavar="TIME", rich_help_panel=_FILTERS, help="Only videos recorded before."),
     ],
     "min_duration_s": Annotated[
         float | None,
-        typer.Option("--min-duration", metavar="SECONDS", rich_help_panel=_FILTERS, help="Of the video."),
+        typer.Option(
+            "--min-duration", metavar="SECONDS", rich_help_panel=_FILTERS, help="Only videos of at least this length."
+        ),
     ],
     "max_duration_s": Annotated[
-        float | None, typer.Option("--max-duration", metavar="SECONDS", rich_help_panel=_FILTERS)
+        float | None,
+        typer.Option(
+            "--max-duration", metavar="SECONDS", rich_help_panel=_FILTERS, help="Only videos of at most this length."
+        ),
     ],
     "where": Annotated[
         list[str] | None,
-        typer.Option(metavar="CONDITION", rich_help_panel=_FILTERS, help="On metadata: camera=gopro, 'rating>=3'."),
+        typer.Option(
+            metavar="CONDITION",
+            rich_help_panel=_FILTERS,
+            help="Only videos with such metadata: camera=gopro, 'rating>=3'.",
+        ),
     ],
     "moving": Annotated[
         float | None,
-        typer.Option(metavar="SHARE", min=0, max=1, rich_help_panel=_FILTERS, help="Least share of moving tokens."),
+        typer.Option(
+            metavar="SHARE",
+            min=0,
+            max=1,
+            rich_help_panel=_FILTERS,
+            help="Only clips in which at least this share of the tokens is kept.",
+        ),
     ],
     "still": Annotated[
         float | None,
-        typer.Option(metavar="SHARE", min=0, max=1, rich_help_panel=_FILTERS, help="Largest share of moving tokens."),
+        typer.Option(
+            metavar="SHARE",
+            min=0,
+            max=1,
+            rich_help_panel=_FILTERS,
+            help="Only clips in which at most this share of the tokens is kept.",
+        ),
     ],
     "sources": Annotated[
         Literal["visual", "text"] | None,
         typer.Option(
-            "--source", rich_help_panel=_SHOW, help="Pictures, or subtitles and narrations; both if not given."
+            "--source",
+            rich_help_panel=_SHOW,
+            help="Search pictures only, or texts only (subtitles, narrations). Default: both.",
         ),
     ],
     "k": Annotated[
         int | None,
-        typer.Option("--top-k", "-k", min=1, rich_help_panel=_SHOW, show_default="10", help="How many moments."),
+        typer.Option("--top-k", "-k", min=1, rich_help_panel=_SHOW, show_default="10", help="Number of moments."),
     ],
     "per_video": Annotated[
         int | None,
-        typer.Option(min=0, rich_help_panel=_SHOW, show_default="5", help="Moments of one video at most; 0: no limit."),
+        typer.Option(
+            min=0, rich_help_panel=_SHOW, show_default="5", help="Most moments from one video; 0 for no limit."
+        ),
     ],
     "diversity": Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, rich_help_panel=_SHOW, show_default="0.0", help="Above 0: moments that differ come first."
+            min=0,
+            max=1,
+            rich_help_panel=_SHOW,
+            show_default="0.0",
+            help="Above 0, prefer moments that differ from each other.",
         ),
     ],
     "group_by": Annotated[
-        Literal["moment", "video"] | None, typer.Option(rich_help_panel=_SHOW, show_default="moment")
+        Literal["moment", "video"] | None,
+        typer.Option(rich_help_panel=_SHOW, show_default="moment", help="List moments, or videos with their moments."),
     ],
     "duplicates": Annotated[
         bool | None,
-        typer.Option("--duplicates", rich_help_panel=_SHOW, help="Also copies of a scene in other videos."),
+        typer.Option("--duplicates", rich_help_panel=_SHOW, help="Also show copies of a scene in other videos."),
     ],
-    "tail": Annotated[bool | None, typer.Option("--tail", rich_help_panel=_SHOW, help="Also what fits too little.")],
+    "tail": Annotated[
+        bool | None,
+        typer.Option(
+            "--tail", rich_help_panel=_SHOW, help="Also show the nearest moments that are no confident match."
+        ),
+    ],
     "page": Annotated[
-        str | None, typer.Option(metavar="TOKEN", rich_help_panel=_SHOW, help="next_page of the page before.")
+        str | None,
+        typer.Option(
+            metavar="TOKEN", rich_help_panel=_SHOW, help="Show the next page: the next_page of the last result."
+        ),
     ],
 }
 

@@ -10,7 +10,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import safetensors.torch
 import torch
@@ -22,10 +23,10 @@ from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.huggingface import HuggingFaceText, HuggingFaceTextConfig
 from vlrlt.models.text import NoText, OpenClipText, SentencePieceText, TextTower
 from vlrlt.models.video_encoder import VideoEncoder
-from vlrlt.models.weights import load_weights, read_weights
+from vlrlt.models.weights import check_shapes, load_weights, read_weights
 from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.types import Precision
-from vlrlt.video.sampling import sampling_from_json
+from vlrlt.video.sampling import sampling_class
 from vlrlt.video.transforms import Preprocess
 
 FORMAT_VERSION = 1
@@ -38,6 +39,8 @@ _KINDS: dict[type[TextTower], str] = {
     HuggingFaceText: "huggingface",
     NoText: "none",
 }
+_NUMBERS: dict[object, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,), NoneType: (NoneType,)}
+_Config = TypeVar("_Config")
 
 
 def save_checkpoint(
@@ -80,16 +83,24 @@ def load_checkpoint(folder: Path) -> DualEncoder:
     try:
         inference = InferenceConfig(
             preprocess=_preprocess_from_json(config["preprocess"]),
-            sampling=sampling_from_json(config["sampling"]),
-            policy=TokenPolicy(**config["token_policy"]),
+            sampling=_typed(sampling_class(config["sampling"]), config["sampling"]),
+            policy=_typed(TokenPolicy, config["token_policy"]),
         )
-        video_config = VideoEncoderConfig(**config["video"])
-        video = VideoEncoder(video_config, mean=inference.preprocess.mean, std=inference.preprocess.std)
-        model = DualEncoder(video=video, text=_build_text(dict(config["text"]), folder), inference=inference)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # whatever a wrong value makes of the modules
-        raise CheckpointError(f"{folder / CONFIG_FILE}: {error!r}") from error
-    load_weights(model, read_weights(folder / WEIGHTS_FILE), source=str(folder))
+        weights = read_weights(folder / WEIGHTS_FILE)
+        with torch.device("meta"):  # an architecture that the weights do not fit is not built: it may be of any size
+            check_shapes(_build(config, folder, inference), weights, source=str(folder))
+        model = _build(config, folder, inference)
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:  # whatever a wrong value leads to
+        raise CheckpointError(f"{folder / CONFIG_FILE}: {error!r:.500}") from error
+    load_weights(model, weights, source=str(folder))
     return model.eval()
+
+
+def _build(config: dict[str, Any], folder: Path, inference: InferenceConfig) -> DualEncoder:
+    """The untrained model that a configuration describes."""
+    video_config = _typed(VideoEncoderConfig, config["video"])
+    video = VideoEncoder(video_config, mean=inference.preprocess.mean, std=inference.preprocess.std)
+    return DualEncoder(video=video, text=_build_text(dict(config["text"]), folder), inference=inference)
 
 
 def read_captions(folder: Path) -> tuple[str, ...]:
@@ -122,7 +133,20 @@ def _config_json(model: DualEncoder) -> dict[str, Any]:
 
 
 def _preprocess_from_json(values: dict[str, Any]) -> Preprocess:
-    return Preprocess(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+    return _typed(Preprocess, {**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+
+def _typed(kind: type[_Config], values: dict[str, Any]) -> _Config:
+    """A configuration from JSON. Its numbers are what they should be: in Python true is a size of 1, false one of 0."""
+    hints = get_type_hints(kind)
+    for name, value in dict(values).items():
+        hint = hints.get(name)
+        parts = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        wanted = [number for part in parts for number in _NUMBERS.get(part, ())]
+        if wanted and type(value) not in wanted:
+            names = " or ".join(number.__name__ for number in wanted)
+            raise ConfigError(f"{name} must be {names}, got {value!r:.100}")
+    return kind(**values)
 
 
 def _build_text(config: dict[str, Any], folder: Path) -> TextTower:
@@ -132,15 +156,15 @@ def _build_text(config: dict[str, Any], folder: Path) -> TextTower:
             vocabulary = (folder / TOKENIZER_FILE).read_bytes()
         except OSError as error:
             raise CheckpointError(f"{folder}: cannot read {TOKENIZER_FILE}: {error.strerror}") from error
-        return SentencePieceText(SentencePieceTextConfig(**config), vocabulary=vocabulary)
+        return SentencePieceText(_typed(SentencePieceTextConfig, config), vocabulary=vocabulary)
     if kind == "open_clip":
         from vlrlt.models.open_clip import build_open_clip_text  # open_clip takes seconds to import
 
-        return build_open_clip_text(OpenClipTextConfig(**config))
+        return build_open_clip_text(_typed(OpenClipTextConfig, config))
     if kind == "huggingface":
-        return HuggingFaceText.from_files(folder / TEXT_DIR, HuggingFaceTextConfig(**config))
+        return HuggingFaceText.from_files(folder / TEXT_DIR, _typed(HuggingFaceTextConfig, config))
     if kind == "none":
-        return NoText(NoTextConfig(**config))
+        return NoText(_typed(NoTextConfig, config))
     raise ConfigError(f"text tower must be one of {', '.join(_KINDS.values())}, got {kind!r}")
 
 

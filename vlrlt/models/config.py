@@ -9,6 +9,9 @@ Regime = Literal["joint", "run_overlap"]
 Pooling = Literal["cls", "mean", "attention"]
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
 Projection = Literal["linear", "affine", "none"]
+_LARGEST = {"depth": 256, "num_frames": 1024, "image_size_px": 8192, "vocab_size": 2**20}
+_LARGEST_ELSE = 2**16
+"""Ten times what the largest published models have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +54,13 @@ class VideoEncoderConfig:
     run_length_embedding: bool = False
     log_run_length: bool = True
     """joint only: attention logits get + log(run length) of the key; off for ablations."""
+    step_outputs: bool = False
+    """joint only: the clip is pooled step by step, and each step has an output, which locates a moment in the clip."""
     drop_path: float = 0.0
     """Chance that a clip skips a residual branch of the last block while training; grows linearly with depth."""
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        _check_sizes(self)
         problems = [
             text
             for wrong, text in (
@@ -90,6 +95,14 @@ class VideoEncoderConfig:
                 (
                     self.regime == "run_overlap" and (self.temporal_embedding or self.run_length_embedding),
                     "temporal and run-length embeddings belong to the joint regime",
+                ),
+                (
+                    self.step_outputs and self.regime != "joint",
+                    "step_outputs is for the joint regime: run_overlap has an output for each frame anyway",
+                ),
+                (
+                    self.step_outputs and self.pooling == "cls" and not self.temporal_embedding,
+                    "step_outputs of CLS tokens need a temporal embedding, which alone tells them apart",
                 ),
             )
             if wrong
@@ -130,7 +143,7 @@ class SentencePieceTextConfig:
     embed_dim: int = 128
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        _check_sizes(self)
         if self.width % self.num_heads:
             raise ConfigError(f"text tower: width must be a multiple of num_heads; got {self}")
 
@@ -150,8 +163,12 @@ class NoTextConfig:
     embed_dim: int
 
 
-def _check_positive(config: VideoEncoderConfig | SentencePieceTextConfig) -> None:
-    """Every whole number of an architecture is a size or a count."""
+def _check_sizes(config: VideoEncoderConfig | SentencePieceTextConfig) -> None:
+    """Every whole number of an architecture is a size or a count, and none is so large that building never ends."""
     for name, value in vars(config).items():
-        if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-            raise ConfigError(f"{name} must be 1 or more, got {value}")
+        if (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and not 1 <= value <= _LARGEST.get(name, _LARGEST_ELSE)
+        ):
+            raise ConfigError(f"{name} must be 1 to {_LARGEST.get(name, _LARGEST_ELSE)}, got {value:.6g}")

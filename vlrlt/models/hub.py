@@ -1,4 +1,4 @@
-"""Weights of open_clip models from the Hugging Face hub: fetched once, pinned, checked; then no request is made.
+"""Weights of open_clip and timm models from the Hugging Face hub: fetched once, pinned, checked; then no request.
 
 CACHE/vlrlt-lock.json says which revision was fetched of a hub repository, and the SHA-256 of each of its files. It
 travels with the cache, which is HF_HUB_CACHE (by default ~/.cache/huggingface/hub). What is locked needs no network.
@@ -7,6 +7,7 @@ No package carries checksums of these weights (those in open_clip's registry are
 download is therefore trusted, as far as it equals the SHA-256 that the hub states; every later one must equal the lock.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import open_clip
+import timm
 from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -24,7 +26,9 @@ from vlrlt.errors import CheckpointError
 from vlrlt.models.known import KNOWN_MODELS
 
 LOCK_FILE = "vlrlt-lock.json"
-_WEIGHTS_FILE = "open_clip_model.safetensors"
+_OPEN_CLIP_FILE, _TIMM_FILE = "open_clip_model.safetensors", "model.safetensors"
+TIMM_PREFIX = "timm/"
+"""Of names of image towers alone: timm/ARCH.TAG, as the hub calls their repositories too."""
 _TOKENIZER_FILES = ("open_clip_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -60,7 +64,7 @@ def find_locked(name: str, *, cache_dir: Path | None = None) -> LockedModel | No
 
 
 def fetch_weights(name: str, *, cache_dir: Path | None = None) -> Path:
-    """The weights file of ARCH/PRETRAINED: from the cache if it is locked there, else downloaded and locked.
+    """The weights of ARCH/PRETRAINED or timm/ARCH.TAG: from the cache if locked there, else downloaded and locked.
 
     Raises:
         CheckpointError: the hub cannot be reached, has no safetensors file, or sent another file than the locked one.
@@ -88,7 +92,7 @@ def pull(name: str, *, cache_dir: Path | None = None) -> LockedModel:
 def tokenizer_folder(architecture: str, *, cache_dir: Path | None = None) -> Path | None:
     """Where the locked tokenizer of an architecture lies; None: in no locked repository, or it comes with open_clip."""
     cache_dir = cache_dir or hub_cache()
-    locked = _read_lock(cache_dir).get(_tokenizer_repository(architecture))
+    locked = _read_lock(cache_dir).get(tokenizer_repository(architecture))
     if locked is None or not all(_cached(locked, file, cache_dir).exists() for file in _TOKENIZER_FILES):
         return None
     return _cached(locked, _TOKENIZER_FILES[0], cache_dir).parent
@@ -96,14 +100,14 @@ def tokenizer_folder(architecture: str, *, cache_dir: Path | None = None) -> Pat
 
 def _download(name: str, cache_dir: Path) -> LockedModel:
     """Get the locked revision; without a lock the known one; else the newest, whose commit and checksums are locked."""
-    architecture = name.partition("/")[0]
     repository, lock = _repository(name), _read_lock(cache_dir)
     locked = lock.get(repository)
     known = {model.name: model.revision for model in KNOWN_MODELS}.get(name)
     revision = locked.revision if locked else known
-    weights = _get(repository, _WEIGHTS_FILE, revision, cache_dir)
+    is_timm = name.startswith(TIMM_PREFIX)
+    weights = _get(repository, _TIMM_FILE if is_timm else _OPEN_CLIP_FILE, revision, cache_dir)
     commit = weights.parent.name
-    own_tokenizer = _tokenizer_repository(architecture) == repository
+    own_tokenizer = not is_timm and tokenizer_repository(name.partition("/")[0]) == repository
     files = [weights, *(_get(repository, file, commit, cache_dir) for file in _TOKENIZER_FILES if own_tokenizer)]
     expected = locked.sha256 if locked else {}
     checksums = {
@@ -155,7 +159,9 @@ def _stated_by_hub(path: Path) -> str | None:
 
 
 def _repository(name: str) -> str:
-    """The hub repository of ARCH/PRETRAINED, by open_clip's registry."""
+    """The hub repository of ARCH/PRETRAINED or timm/ARCH.TAG, by the registries of open_clip and timm."""
+    if name.startswith(TIMM_PREFIX):
+        return _timm_repository(name.removeprefix(TIMM_PREFIX))
     architecture, _, pretrained = name.partition("/")
     config = open_clip.get_pretrained_cfg(architecture, pretrained)
     if not config:
@@ -164,7 +170,19 @@ def _repository(name: str) -> str:
     return str(os.path.split(config["hf_hub"])[0])
 
 
-def _tokenizer_repository(architecture: str) -> str:
+def _timm_repository(name: str) -> str:
+    with contextlib.suppress(RuntimeError):  # no such tag
+        config = timm.get_pretrained_cfg(name)
+        if config is not None and config.hf_hub_id:
+            return str(config.hf_hub_id)
+    tags = ", ".join(timm.list_pretrained(f"{name.partition('.')[0]}.*")) or "none"
+    raise CheckpointError(
+        f"the hub has no weights of {TIMM_PREFIX}{name}, and other places have pickles, which can run code and are not "
+        f"loaded; known weights: {tags}"
+    )
+
+
+def tokenizer_repository(architecture: str) -> str:
     """Empty: the tokenizer comes with open_clip."""
     return str(open_clip.get_model_config(architecture)["text_cfg"].get("hf_tokenizer_name", ""))
 

@@ -15,6 +15,8 @@ from vlrlt.errors import CheckpointError, ConfigError
 from vlrlt.extras import require
 
 _PADDING = -1
+_NO_CODE = {"trust_remote_code": False}
+"""A folder whose config names code of its own (auto_map) is refused; otherwise transformers asks at the terminal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +69,8 @@ class HuggingFaceText(nn.Module):
         """
         transformers = require("transformers", extra="hf")
         try:
-            encoder = transformers.AutoModel.from_pretrained(source, use_safetensors=True)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+            encoder = transformers.AutoModel.from_pretrained(source, use_safetensors=True, **_NO_CODE)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source, **_NO_CODE)
         except Exception as error:  # transformers and the hub raise many types
             reason = " ".join(str(error).split())[:300]
             raise CheckpointError(f"no Hugging Face text encoder in {source!r}: {reason}") from error
@@ -83,8 +85,9 @@ class HuggingFaceText(nn.Module):
         """
         transformers = require("transformers", extra="hf")
         try:
-            encoder = transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(folder))
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+            architecture = transformers.AutoConfig.from_pretrained(folder, **_NO_CODE)
+            encoder = transformers.AutoModel.from_config(architecture, **_NO_CODE)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **_NO_CODE)
         except Exception as error:  # as above
             raise CheckpointError(f"{folder}: {' '.join(str(error).split())[:300]}") from error
         return cls(config, encoder=encoder, tokenizer=tokenizer)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vlrlt.errors import CheckpointError, ConfigError, MissingExtraError
 from vlrlt.models.config import OpenClipTextConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
-from vlrlt.models.hub import fetch_weights, hub_cache, tokenizer_folder
+from vlrlt.models.hub import fetch_weights, hub_cache, tokenizer_folder, tokenizer_repository
 from vlrlt.models.text import OpenClipText
 from vlrlt.models.towers.convert import convert_tower, read_tower
 from vlrlt.models.towers.tower import IMAGE_TOWER_SAMPLING, SUPPORTED
@@ -135,8 +135,10 @@ def _load_tokenizer(architecture: str) -> Callable[[list[str]], Tensor]:
     """The tokenizer of an architecture; those of SigLIP and some others come from the Hugging Face hub."""
     folder = tokenizer_folder(architecture)
     try:
+        # Tokenizers of the hub must not bring code of their own; open_clip's own know no such option.
+        options = {"trust_remote_code": False} if tokenizer_repository(architecture) else {}
         tokenizer: Callable[[list[str]], Tensor] = open_clip.get_tokenizer(
-            architecture if folder is None else f"local-dir:{folder}"
+            architecture if folder is None else f"local-dir:{folder}", **options
         )
     except ModuleNotFoundError as error:
         if error.name != "transformers":

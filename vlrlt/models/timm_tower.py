@@ -10,14 +10,13 @@ from torch import nn
 from vlrlt.errors import CheckpointError
 from vlrlt.models.config import NoTextConfig
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
+from vlrlt.models.hub import TIMM_PREFIX, fetch_weights
 from vlrlt.models.text import NoText
 from vlrlt.models.towers.convert import convert_tower, read_tower
 from vlrlt.models.towers.tower import IMAGE_TOWER_SAMPLING
 from vlrlt.models.weights import load_weights, read_weights
 from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.video.transforms import Preprocess
-
-PREFIX = "timm/"
 
 
 def load_timm(name: str, *, cache_dir: Path | None = None) -> DualEncoder:
@@ -28,18 +27,22 @@ def load_timm(name: str, *, cache_dir: Path | None = None) -> DualEncoder:
     Raises:
         CheckpointError: unknown architecture or weights, weights that cannot be fetched, an unsupported tower.
     """
-    architecture, _, file = name.removeprefix(PREFIX).partition("/")
+    architecture, _, file = name.removeprefix(TIMM_PREFIX).partition("/")
     if not timm.is_model(architecture):
         raise CheckpointError(
-            f"timm has no model {architecture!r}; give {PREFIX}ARCH.TAG such as "
-            f"{PREFIX}vit_base_patch16_224.augreg_in21k, or {PREFIX}ARCH/FILE.safetensors"
+            f"timm has no model {architecture!r}; give {TIMM_PREFIX}ARCH.TAG such as "
+            f"{TIMM_PREFIX}vit_base_patch16_224.augreg_in21k, or {TIMM_PREFIX}ARCH/FILE.safetensors"
         )
     if file and not (Path(file).is_file() and file.endswith(".safetensors")):
-        raise CheckpointError(f"{file}: no such .safetensors file; give {PREFIX}{architecture}/FILE.safetensors")
+        raise CheckpointError(f"{file}: no such .safetensors file; give {TIMM_PREFIX}{architecture}/FILE.safetensors")
     with torch.device("meta"):
         read_tower(_create(architecture, pretrained=False), name=name)  # before anything is fetched
-    model = _create(architecture, pretrained=not file, cache_dir=cache_dir)
-    if file:
+    if not file:
+        # timm's own download is not pinned, and falls back on pickles; its renaming of keys is wanted.
+        fetched = fetch_weights(name, cache_dir=cache_dir)
+        model = _create(architecture, pretrained=True, pretrained_cfg_overlay={"file": str(fetched)})
+    else:
+        model = _create(architecture, pretrained=False)
         weights = {key: tensor for key, tensor in read_weights(Path(file)).items() if not key.startswith("head.")}
         load_weights(model, weights, source=file)
     return convert_timm(model, name=name)
@@ -75,7 +78,8 @@ def _create(architecture: str, **options: Any) -> nn.Module:  # noqa: ANN401
     except Exception as error:  # timm and the hub raise many types
         tags = ", ".join(timm.list_pretrained(f"{architecture.partition('.')[0]}.*")) or "none"
         raise CheckpointError(
-            f"cannot load {PREFIX}{architecture}: {type(error).__name__}: {' '.join(str(error).split())}; "
-            f"known weights: {tags}; fetch them on a machine with network access, or give {PREFIX}ARCH/FILE.safetensors"
+            f"cannot load {TIMM_PREFIX}{architecture}: {type(error).__name__}: {' '.join(str(error).split())}; "
+            f"known weights: {tags}; fetch them on a machine with network access, or give "
+            f"{TIMM_PREFIX}ARCH/FILE.safetensors"
         ) from error
     return model

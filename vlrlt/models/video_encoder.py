@@ -5,7 +5,8 @@ Two attention regimes over the kept tokens of a clip:
 joint         One CLS (or none) and all kept tokens of the clip attend to each other. A token's position is its patch,
               its first step and, when configured, its run length. Attention logits get + log(run length) of the key
               (proportional attention, ToMe, arXiv 2210.09461), so that a run counts as often as the dense model would
-              have counted it. For models trained on video.
+              have counted it. For models trained on video. With step_outputs every step has a CLS of its own, whose
+              position is the step, or pools the tokens alive in it; the clip is then the mean of its steps.
 run_overlap   For image towers, without training. Every frame keeps its own CLS, if the tower has one, alive for that
               frame; a patch token is alive on its run. Token i attends to token j with bias log |run_i & run_j|, minus
               infinity when they do not meet. A frame is pooled from its CLS or from the tokens alive in it. Nothing
@@ -44,9 +45,10 @@ class VideoFeatures:
     """What the encoder says about a batch of clips."""
 
     clip_BE: Tensor
-    """One vector a clip, not normalised in the joint regime, of unit length in run_overlap."""
-    frames_BSE: Tensor | None
-    """run_overlap only: the image tower's output for every frame, not normalised; it locates a moment in the clip."""
+    """One vector a clip: the unit mean direction of the outputs of its steps; without them it is not normalised."""
+    steps_BSE: Tensor | None
+    """An output for every step, not normalised, which locates a moment in the clip: in run_overlap that of the image
+    tower for every frame, in the joint regime with config.step_outputs; else None."""
     num_tokens_BS: Tensor
     """Patch tokens that were encoded of each step."""
 
@@ -191,34 +193,42 @@ class VideoEncoder(nn.Module):
         return tokens_ND
 
     def _forward_joint(self, tokens_ND: Tensor, packing: Packing) -> VideoFeatures:
+        cls_CD = self._cls_of_clip(packing.num_steps)
         sequences = joint_attention(
-            packing,
-            num_cls=int(self.config.has_cls),
-            dtype=tokens_ND.dtype,
-            log_run_length=self.config.log_run_length,
+            packing, num_cls=len(cls_CD), dtype=tokens_ND.dtype, log_run_length=self.config.log_run_length
         )
-        x_MD = self._run_blocks(tokens_ND, packing, sequences, num_cls=packing.num_clips)
-        return VideoFeatures(self._output(x_MD, partial(self._pool_clips, packing)), None, packing.num_tokens_BS)
+        x_MD = self._run_blocks(tokens_ND, packing, sequences, cls_CD.repeat(packing.num_clips, 1))
+        if not self.config.step_outputs:
+            return VideoFeatures(self._output(x_MD, partial(self._pool_clips, packing)), None, packing.num_tokens_BS)
+        if self.config.pooling == "cls":
+            of_all_steps_E = self._output(x_MD, lambda x_MD: x_MD[: len(x_MD) - len(tokens_ND)])
+            steps_BSE = of_all_steps_E.view(packing.num_clips, packing.num_steps, -1)
+        else:
+            steps_BSE = self._output(x_MD, partial(self._pool_distinct, packing))[packing.distinct_BS]
+        return VideoFeatures(mean_of_steps(steps_BSE), steps_BSE, packing.num_tokens_BS)
 
     def _forward_run_overlap(self, tokens_ND: Tensor, packing: Packing) -> VideoFeatures:
         sequences = run_overlap_attention(packing, has_cls=self.config.has_cls, dtype=tokens_ND.dtype)
-        x_MD = self._run_blocks(tokens_ND, packing, sequences, num_cls=len(packing.distinct_clip_F))
-        distinct_FE = self._output(x_MD, partial(self._pool_distinct, packing))
-        frames_BSE = distinct_FE[packing.distinct_BS]
-        clip_BE = functional.normalize(functional.normalize(frames_BSE, dim=-1).mean(1), dim=-1)
-        return VideoFeatures(clip_BE, frames_BSE, packing.num_tokens_BS)
+        cls_FD = self._cls_of_clip(1).repeat(len(packing.distinct_clip_F), 1)
+        x_MD = self._run_blocks(tokens_ND, packing, sequences, cls_FD)
+        steps_BSE = self._output(x_MD, partial(self._pool_distinct, packing))[packing.distinct_BS]
+        return VideoFeatures(mean_of_steps(steps_BSE), steps_BSE, packing.num_tokens_BS)
 
-    def _run_blocks(self, tokens_ND: Tensor, packing: Packing, sequences: Sequences, *, num_cls: int) -> Tensor:
-        """All CLS tokens of the batch, if any, come first: the packed linear layers do not care about order."""
-        x_MD: Tensor = tokens_ND
-        rotation_M2F = None
+    def _cls_of_clip(self, num_steps: int) -> Tensor:
+        """(C, D): the CLS tokens that a clip begins with, if it has any: one, or one for each step."""
         if self.cls_embedding is None or self.cls_position is None:
-            num_cls = 0
-        else:
-            cls_D = (self.cls_embedding + self.cls_position).to(tokens_ND.dtype)
-            x_MD = torch.cat([cls_D.expand(num_cls, -1), tokens_ND])
+            return self.position_embedding.new_empty(0, self.config.width)
+        cls_CD: Tensor = (self.cls_embedding + self.cls_position)[None]
+        if self.config.step_outputs and self.config.pooling == "cls" and self.temporal_embedding is not None:
+            cls_CD = cls_CD + self.temporal_embedding[:num_steps]
+        return cls_CD
+
+    def _run_blocks(self, tokens_ND: Tensor, packing: Packing, sequences: Sequences, all_cls_D: Tensor) -> Tensor:
+        """All CLS tokens of the batch, if any, come first: the packed linear layers do not care about order."""
+        x_MD: Tensor = torch.cat([all_cls_D.to(tokens_ND.dtype), tokens_ND])
+        rotation_M2F = None
         if self.rotary_P2F is not None:
-            rotation_M2F = rotation_of(self.rotary_P2F, packing.patch_N, num_cls=num_cls)
+            rotation_M2F = rotation_of(self.rotary_P2F, packing.patch_N, num_cls=len(all_cls_D))
         x_MD = self.norm_pre(x_MD)
         for block in self.blocks:
             if self.checkpoint_blocks and self.training:
@@ -250,11 +260,15 @@ class VideoEncoder(nn.Module):
         """(F, D): the CLS of each distinct step, or a pool of the tokens that stand for it."""
         if self.config.pooling == "cls":
             return x_MD[: len(packing.distinct_clip_F)]
-        alive_FA = alive_tokens(packing, has_cls=self.config.has_cls)
         if self.attention_pool is not None:
-            pooled_FD: Tensor = self.attention_pool(x_MD, alive_FA)
+            pooled_FD: Tensor = self.attention_pool(x_MD, alive_tokens(packing, has_cls=self.config.has_cls))
             return pooled_FD
-        return x_MD[alive_FA[:, int(self.config.has_cls) :]].mean(1)
+        return x_MD[-len(packing.clip_N) :][alive_tokens(packing, has_cls=False)].mean(1)
+
+
+def mean_of_steps(steps_BSE: Tensor) -> Tensor:
+    """(B, E) unit vectors: the mean of the unit vectors of a clip's steps."""
+    return functional.normalize(functional.normalize(steps_BSE, dim=-1).mean(1), dim=-1)
 
 
 def _sinusoids(length: int, width: int) -> Tensor:

@@ -29,6 +29,16 @@ def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], *, source:
     Raises:
         CheckpointError: names every missing, unexpected and misshapen key.
     """
+    check_shapes(module, weights, source=source)
+    module.load_state_dict(weights)
+
+
+def check_shapes(module: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> None:
+    """Compare weights with a module, which may be on the device "meta": then nothing large is allocated.
+
+    Raises:
+        CheckpointError: names every missing, unexpected and misshapen key.
+    """
     expected = module.state_dict()
     problems = [f"missing {key}" for key in sorted(expected.keys() - weights.keys())]
     problems += [f"unexpected {key}" for key in sorted(weights.keys() - expected.keys())]
@@ -39,4 +49,22 @@ def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], *, source:
     ]
     if problems:
         raise CheckpointError(f"{source}: weights do not fit the architecture: {'; '.join(problems)}")
-    module.load_state_dict(weights)
+
+
+def check_finite(module: nn.Module, *, source: str) -> None:
+    """Refuse weights that are no numbers: indexing with them would end well and find nothing.
+
+    Raises:
+        CheckpointError: names the tensors.
+    """
+    broken = [
+        key
+        for key, tensor in module.state_dict().items()
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+    ]
+    if broken:
+        more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+        raise CheckpointError(
+            f"{source}: weights that are not finite numbers in {', '.join(broken[:3])}{more}; the file is damaged, or "
+            "its training diverged"
+        )

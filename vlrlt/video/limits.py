@@ -27,13 +27,15 @@ _EXIT_S = 5.0
 
 
 def limit_process(*, max_file_bytes: int | None) -> None:
-    """Limit this process for good: its memory, no core files, and the size of files that it writes; no Ctrl-C.
+    """Limit this process for good: its memory (not on macOS), no core files, files that it writes; no Ctrl-C.
 
     Args:
         max_file_bytes: 0: it writes none; None: that is for limit_files to say.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    limits = [(resource.RLIMIT_AS, MAX_MEMORY_BYTES), (resource.RLIMIT_CORE, 0)]
+    limits = [(resource.RLIMIT_CORE, 0)]
+    if sys.platform != "darwin":  # macOS refuses a limit below the address space that every process has there
+        limits.append((resource.RLIMIT_AS, MAX_MEMORY_BYTES))
     if max_file_bytes is not None:
         limits.append((resource.RLIMIT_FSIZE, max_file_bytes))
     for limit, maximum in limits:

@@ -82,6 +82,11 @@ class MotionSampling:
 Sampling = ClipSampling | MotionSampling
 
 
+def sampling_class(fields: Mapping[str, Any]) -> type[ClipSampling] | type[MotionSampling]:
+    """Which way to look at videos has these fields."""
+    return MotionSampling if "closest_s" in fields else ClipSampling
+
+
 def sampling_from_json(fields: Mapping[str, Any]) -> Sampling:
     """The inverse of dataclasses.asdict.
 
@@ -89,7 +94,7 @@ def sampling_from_json(fields: Mapping[str, Any]) -> Sampling:
         ConfigError: a field is missing, unknown or out of its range.
     """
     try:
-        return MotionSampling(**fields) if "closest_s" in fields else ClipSampling(**fields)
+        return sampling_class(fields)(**fields)
     except TypeError as error:
         raise ConfigError(f"sampling needs the fields of ClipSampling or MotionSampling, got {dict(fields)}") from error
 

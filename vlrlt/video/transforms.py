@@ -6,6 +6,7 @@ levels, and normalising is the encoder's job, after the mask.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
@@ -18,6 +19,7 @@ from vlrlt.types import UInt8Array
 
 Interpolation = Literal["bicubic", "bilinear"]
 ResizeMode = Literal["shortest", "squash"]
+MAX_SIZE_PX = 2**16
 
 _MARGIN_PX = 3
 """A bicubic filter sees two pixels of the target beyond the edge."""
@@ -36,7 +38,7 @@ class Preprocess:
     """
 
     image_size_px: int
-    """Side of the square, >= 1."""
+    """Side of the square, 1 to MAX_SIZE_PX."""
     interpolation: Interpolation = "bicubic"
     """Always antialiased."""
     resize_mode: ResizeMode = "shortest"
@@ -47,15 +49,16 @@ class Preprocess:
     """Of R, G, B values in [0, 1], > 0."""
 
     def __post_init__(self) -> None:
-        if self.image_size_px < 1:
-            raise ConfigError(f"image_size_px must be 1 or more, got {self.image_size_px}; try 224")
+        if not 1 <= self.image_size_px <= MAX_SIZE_PX:
+            raise ConfigError(f"image_size_px must be 1 to {MAX_SIZE_PX}, got {self.image_size_px:.6g}; try 224")
         for field, got, allowed in (
             ("interpolation", self.interpolation, get_args(Interpolation)),
             ("resize_mode", self.resize_mode, get_args(ResizeMode)),
         ):
             if got not in allowed:
                 raise ConfigError(f"{field} must be one of {', '.join(allowed)}, got {got!r}; try {allowed[0]}")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        values = (*self.mean, *self.std)
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0 or not all(map(math.isfinite, values)):
             raise ConfigError(f"mean and std need three values each, std > 0, got {self.mean} and {self.std}; try 0.5")
 
     def __call__(self, rgb_HWC: UInt8Array) -> UInt8Array:
