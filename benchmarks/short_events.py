@@ -12,7 +12,8 @@ written below --out; the videos are only read.
 Each archive is indexed as a newcomer does it, with no option but the model. Each event is asked for by a picture of its
 guest, taken half a second before what is shown:
 
-    hit@1        the first moment lies in the right video and overlaps the event
+    hit@1        the first moment lies in the right video and overlaps the event; a moment as long as its video does so
+                 always, therefore read it beside iou, above all for small events
     iou          intersection over union of the first moment and the event, 0 where the first moment is wrong
     best_frame   hit@1 of looking eight times a second, dense, each look with its own vector: what the encoder can show
     ..._95       95 % interval, from hosts drawn with replacement
