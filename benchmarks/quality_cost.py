@@ -9,6 +9,7 @@ files and head-mounted cameras. Tasks:
     same scene    every clip as a query for the other clips of its scene; average precision
     short event   something of 0.3 to 1 s in quiet clips of 20 to 60 s, made of the fixed cameras' videos and of the toy
                   kitchen; which 4 s hold it? 1 / rank, by a clip's best frame and by its vector
+                  (this compares encoders; no index is asked, what a user finds is measured by short_events.py)
     toy EPIC-MIR  rows of train_cost.py, from --trained FILE
 
 Encode time is CPU seconds of one thread for a minute of video, keep mask included, decoding not; all arms take turns on

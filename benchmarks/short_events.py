@@ -4,21 +4,26 @@
 
 Hosts are the quietest 40 s of the quietest videos below --videos, no two of one scene; what is shorter is played to and
 fro. Into each break three events of 0.3, 0.5 and 1 s, in which another video, the guest, covers the whole picture, a
-ninth or a sixteenth of it: one archive for each size, encoded once more with x264's defaults. No guest comes twice
-before every other scene has come once. All is written below --out; the videos are only read.
+ninth or a sixteenth of it: one archive for each size, encoded once more with x264's defaults. Every guest is of a
+scene that comes only once, as a host or as a guest, so that one moment answers a picture; of 4 scenes one is a host,
+NUM_HOSTS at the most. Scenes may still look alike, such as two kitchens: best_frame says what that costs. All is
+written below --out; the videos are only read.
 
 Each archive is indexed as a newcomer does it, with no option but the model. Each event is asked for by a picture of its
 guest, taken half a second before what is shown:
 
-    hit@1        the first moment lies in the right video and overlaps the event
+    hit@1        the first moment lies in the right video and overlaps the event; a moment as long as its video does so
+                 always, therefore read it beside iou, above all for small events
     iou          intersection over union of the first moment and the event, 0 where the first moment is wrong
     best_frame   hit@1 of looking eight times a second, dense, each look with its own vector: what the encoder can show
+    ..._95       95 % interval, from hosts drawn with replacement
     by_size, by_length_s   the same, by the share of the picture that is covered and by seconds; the figures at the top
-                 are those of the whole picture, with the events that scenes are drawn from for a 95 % interval
+                 are those of the whole picture
     encode_cpu_s CPU seconds of indexing the archive of whole pictures, with those of child processes
 
 manifest.tsv (columns file, use, dup_group), where DIR has one, says which files show one scene; otherwise each file is
-a scene. A hash of the scene's name puts it into half 0 or 1: settings were chosen on half 0 (docs/experiments.md).
+a scene. A hash of the scene's name puts it into half 0 or 1. How close regular looks lie was chosen on half 0; what
+finds bursts and joins runs was chosen on events in videos of both halves, made in the same way (docs/experiments.md).
 """
 
 import argparse
@@ -124,18 +129,13 @@ def make_archive(sources: Sequence[Source], out: Path, *, size: str, seed: int) 
     """Write hosts with events of one size; the same seed gives the same hosts, guests and times for each size."""
     rng = np.random.default_rng(seed)
     (out / size).mkdir(parents=True, exist_ok=True)
-    hosts = list({source.scene: source for source in reversed(sources)}.values())
-    hosts = sorted(hosts, key=lambda source: source.motion_255)[:NUM_HOSTS]
-    scenes = {host.scene for host in hosts}
-    others = {source.scene: source for source in sources if source.scene not in scenes}
-    waiting: list[Source] = []
+    hosts, others = cast(sources)
+    guests = (others[place] for place in rng.permutation(len(others)))
     events = []
     for number, host in enumerate(hosts):
         frames = host_frames(host)
         for segment, length_s in enumerate(rng.permutation(LENGTHS_S)):
-            if not waiting:
-                waiting = [list(others.values())[place] for place in rng.permutation(len(others))]
-            guest = waiting.pop()
+            guest = next(guests)
             begins_s = segment * SEGMENT_S + rng.uniform(1.0, SEGMENT_S - 2.0)
             shown_s = rng.uniform(ASKED_BEFORE_S + 0.1, guest.duration_s - length_s - 0.2)
             corner = rng.random(2)
@@ -149,6 +149,16 @@ def make_archive(sources: Sequence[Source], out: Path, *, size: str, seed: int) 
             events.append(Event(host=f"{number:02d}.mp4", span=span, length_s=float(length_s), query=query))
         write_video(frames, out / size / f"{number:02d}.mp4")
     return events
+
+
+def cast(sources: Sequence[Source]) -> tuple[list[Source], list[Source]]:
+    """Hosts and possible guests, each of its own scene; sources come by how quiet they are."""
+    quietest = {source.scene: source for source in reversed(sources)}
+    scenes = sorted(quietest.values(), key=lambda source: source.motion_255)
+    num_hosts = min(NUM_HOSTS, len(scenes) // (1 + len(LENGTHS_S)))
+    if num_hosts == 0:
+        raise SystemExit(f"{len(scenes)} scenes can be read; {1 + len(LENGTHS_S)} or more are needed")
+    return scenes[:num_hosts], scenes[num_hosts:]
 
 
 def host_frames(host: Source) -> list[UInt8Array]:
@@ -227,9 +237,8 @@ def best_frames(archive: Path, events: Sequence[Event], model: str) -> list[floa
     hosts = [host for host, times_T, _ in looks for _ in times_T]
     found = []
     for event in events:
-        query_D = embedder.embed_clips(embedder.preprocess(np.asarray(Image.open(event.query)))[None, None]).vectors_BD[
-            0
-        ]
+        square_HWC = embedder.preprocess(np.asarray(Image.open(event.query)))
+        query_D = embedder.embed_clips(square_HWC[None, None]).vectors_BD[0]
         best = int((vectors_ND @ query_D).argmax())
         found.append(float(hosts[best] == event.host and event.span.start_s <= times_s[best] < event.span.end_s))
     return found
@@ -266,23 +275,26 @@ def run_size(sources: Sequence[Source], args: argparse.Namespace, size: str) -> 
     report = vlrlt.index([out / size], library=out / f"library-{size}", model=args.model)
     took_s = cpu_s() - started_s
     ious = ask(out / f"library-{size}", events)
-    hits, hosts = [float(iou > 0) for iou in ious], [event.host for event in events]
-    figures: dict[str, Any] = {
+    values_E = {
+        "hit@1": [float(iou > 0) for iou in ious],
+        "iou": ious,
+        "best_frame": best_frames(out / size, events, args.model),
+    }
+    hosts = [event.host for event in events]
+    return {
         "events": len(events),
-        "hit@1": float(np.mean(hits)),
-        "hit@1_95": interval(hits, hosts),
-        "iou": float(np.mean(ious)),
-        "iou_95": interval(ious, hosts),
-        "best_frame": float(np.mean(best_frames(out / size, events, args.model))),
+        **{name: float(np.mean(values)) for name, values in values_E.items()},
+        **{f"{name}_95": interval(values, hosts) for name, values in values_E.items()},
         "vectors": report.vectors,
         "encode_cpu_s": took_s,
-        "by_length_s": {},
+        "by_length_s": {f"{length_s:g}": of_length(values_E, events, length_s) for length_s in LENGTHS_S},
     }
-    for length_s in LENGTHS_S:
-        at = [place for place, event in enumerate(events) if event.length_s == length_s]
-        mean_hit, mean_iou = (float(np.mean([values[place] for place in at])) for values in (hits, ious))
-        figures["by_length_s"][f"{length_s:g}"] = {"hit@1": mean_hit, "iou": mean_iou}
-    return figures
+
+
+def of_length(values_E: dict[str, list[float]], events: Sequence[Event], length_s: float) -> dict[str, float]:
+    """Means over the events of one length."""
+    places = [place for place, event in enumerate(events) if event.length_s == length_s]
+    return {name: float(np.mean([values[place] for place in places])) for name, values in values_E.items()}
 
 
 def main() -> None:
