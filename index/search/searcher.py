@@ -33,6 +33,7 @@ from vlrlt.index.search.request import SearchRequest
 from vlrlt.index.search.sequence import find_sequences
 from vlrlt.index.vectors.protocol import SAMPLE_VECTORS, Mask, VectorStore, evenly
 from vlrlt.types import Float32Array, Float64Array, Int64Array, Moment
+from vlrlt.video.sampling import ClipSampling
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder
@@ -126,6 +127,12 @@ class Searcher:
         if isinstance(query, SimilarQuery):
             return self._vector_at(self.position(query.clip_id))
         return self._vector_of_text(query.text) if isinstance(query, TextQuery) else embed_query(query, self._embedder)
+
+    @property
+    def clip_s(self) -> float:
+        """Seconds of video that one output is of; 0: each output is of one look."""
+        sampling = self._embedder.sampling
+        return sampling.clip_s if isinstance(sampling, ClipSampling) else 0.0
 
     def clip_at(self, position: int) -> Moment:
         """The clip at a position of the table as a moment."""

@@ -30,7 +30,7 @@ MAX_MOMENTS = 1000
 NEIGHBOURHOOD_S = 30.0
 """How far before and after a moment is looked for what happened there."""
 OWN_SHARE = 0.25
-"""A clip tells what happened beside a moment if at most this share of it lies in the moment."""
+"""The vector of a clip tells what happened beside a moment if at most this share of the clip lies in the moment."""
 NO_CONFIDENCE = 0.2
 """The best moment below this says "no" rather than "not found"."""
 MAX_LABELS = 5000
@@ -176,8 +176,7 @@ class _Answering:
         if not matches:
             return self._nothing(nearest)
         anchor = matches[0]
-        clip = self._searcher.clip_at(self._searcher.position(anchor.clip_id))
-        clip_s = clip.end_s - clip.start_s
+        clip_s = self._searcher.clip_s
         apart_s = (0.5 - OWN_SHARE) * clip_s
         if before:
             stretch = (anchor.start_s - NEIGHBOURHOOD_S, anchor.start_s - apart_s)
