@@ -80,6 +80,19 @@ def test_a_precision_is_part_of_what_vectors_are_compared_by(load: Load, monkeyp
         load(precision="float16")
 
 
+def test_a_cpu_encodes_large_batches_in_parts(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = half_static_clips(5)
+    whole = load().embed_clips(clips)
+    monkeypatch.setattr(embed, "_CPU_TOKENS", 2 * whole.num_dense_tokens)
+    parts = load().embed_clips(clips)
+    np.testing.assert_allclose(parts.vectors_BD, whole.vectors_BD, atol=1e-6)
+    assert parts.num_tokens_B.tolist() == whole.num_tokens_B.tolist()
+    assert whole.changed_BS is not None
+    np.testing.assert_array_equal(parts.changed_BS, whole.changed_BS)
+    if whole.outputs_BSD is not None and parts.outputs_BSD is not None:
+        np.testing.assert_allclose(parts.outputs_BSD, whole.outputs_BSD, atol=1e-6)
+
+
 def test_a_picture_is_one_look_of_an_image_tower_and_a_still_clip_of_a_joint_model(
     load: Load, video: VideoEncoderConfig
 ) -> None:

@@ -3,6 +3,7 @@
 Shape legend: T frames, H height_px, W width_px, C = 3 RGB channels, D embedding, N tokens, B clips.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -116,6 +117,22 @@ class ClipEmbeddings:
     changed_BS: Float32Array | None = None
     """Share of the patches that have changed since the output before, in [0, 1]; the first output repeats the second.
     None: the share of all tokens that were kept."""
+
+
+def join_embeddings(parts: Sequence[ClipEmbeddings]) -> ClipEmbeddings:
+    """Those of one batch of clips, from those of its parts."""
+    return ClipEmbeddings(
+        vectors_BD=np.concatenate([part.vectors_BD for part in parts]),
+        num_tokens_B=np.concatenate([part.num_tokens_B for part in parts]),
+        num_dense_tokens=parts[0].num_dense_tokens,
+        outputs_BSD=_concatenated([part.outputs_BSD for part in parts]),
+        changed_BS=_concatenated([part.changed_BS for part in parts]),
+    )
+
+
+def _concatenated(parts: Sequence[Float32Array | None]) -> Float32Array | None:
+    given = [part for part in parts if part is not None]
+    return np.concatenate(given) if given else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ from vlrlt.index.run.maintain import open_or_repair
 from vlrlt.index.run.run_report import Counters, IndexProgress, IndexReport
 from vlrlt.index.vectors.choice import choose_store
 from vlrlt.index.vectors.faiss_base import load_faiss
+from vlrlt.threads import leave_cores_to_decoders
 from vlrlt.video.clip_request import ClipRequest
 from vlrlt.video.sampling import check_max_shift
 
@@ -88,6 +89,7 @@ def index_paths(  # noqa: PLR0913  one for each option
     load_faiss()  # fails before the hours of work, not after them
     counters = Counters()
     with ExitStack() as stack:
+        stack.enter_context(leave_cores_to_decoders())
         ledger = stack.enter_context(Ledger.open(library_dir))
         agreement = ledger.bind(settings_of(embedder), agreement=partial(measure_agreement, embedder))
         remove_orphans(library_dir, ledger.all_segments())
