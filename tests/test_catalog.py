@@ -301,7 +301,7 @@ def test_a_damaged_catalog_is_named(library_dir: Path) -> None:
     for opens in (Catalog.open_reader, Ledger.open):
         with pytest.raises(LibraryError, match=r"catalog\.db: .*not a database"):
             opens(library_dir)
-        with pytest.raises(LibraryError, match="restore the library's folder from a backup, or index the archive"):
+        with pytest.raises(LibraryError, match="run: vlrlt verify --repair --library"):
             opens(library_dir)
     (library_dir / "catalog.db").unlink()
     Ledger.open(library_dir).close()  # the failed attempt has let the lock go
@@ -320,7 +320,7 @@ def test_verify_reads_all_of_the_catalog(catalog: Ledger, library_dir: Path) -> 
         file.write(bytes(size_bytes))
     with Catalog.open_reader(library_dir) as reader:
         assert reader.counts().vectors == 2
-    with pytest.raises(LibraryError, match=r"catalog\.db: .*; restore"):
+    with pytest.raises(LibraryError, match=r"catalog\.db: .*; run: vlrlt verify --repair"):
         verify(library_dir)
 
 

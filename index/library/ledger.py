@@ -20,7 +20,15 @@ from vlrlt.index.library.catalog import Bindings, Catalog, LibrarySettings, Segm
 from vlrlt.index.library.failpoints import failpoint
 from vlrlt.index.library.files import FileStamp
 from vlrlt.index.library.frame_runs import FrameRun, OpenRun
-from vlrlt.index.library.schema import check_is_library, connect_writer, damaged, is_library, lock_library
+from vlrlt.index.library.rescue import CatalogState, adopt, copy_catalog, describe, restore_catalog
+from vlrlt.index.library.schema import (
+    check_is_library,
+    connect_writer,
+    damaged,
+    is_library,
+    lock_library,
+    mapped_errors,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,34 +61,43 @@ class Ledger(Catalog):
 
     def __init__(self, library_dir: Path, connection: apsw.Connection, lock_fd: int) -> None:
         super().__init__(library_dir, connection)
+        self.catalog_state: CatalogState = "whole"
         self._lock_fd: int | None = lock_fd
         self._bound: LibrarySettings | None = None
 
     @classmethod
-    def open(cls, library_dir: Path) -> Self:
+    def open(cls, library_dir: Path, *, repair: bool = False) -> Self:
         """Open a library to write to it, or create it.
+
+        Args:
+            library_dir: the library.
+            repair: put a catalog that cannot be believed aside, and its copy or a new one into its place.
 
         Raises:
             LibraryBusyError: another process is writing.
-            LibraryError: the folder holds other things, or it cannot be written.
+            LibraryError: the folder holds other things, it cannot be written, or its catalog is damaged.
         """
         lock_fd = lock_library(library_dir)
         try:
-            return cls(library_dir, connect_writer(library_dir), lock_fd)
+            state = restore_catalog(library_dir) if repair else "whole"
+            ledger = cls(library_dir, connect_writer(library_dir, may_be_blank=repair), lock_fd)
         except LibraryError:
             os.close(lock_fd)
             raise
+        ledger.catalog_state = state
+        return ledger
 
     @classmethod
-    def open_existing(cls, library_dir: Path) -> Self:
-        """Open a library to write to it; a mistyped name must not become one.
+    def open_existing(cls, library_dir: Path, *, repair: bool = False) -> Self:
+        """Open a library to write to it; a mistyped name must not become one. See `open`.
 
         Raises:
             LibraryBusyError: another process is writing.
             LibraryError: there is none, or it cannot be written.
         """
-        check_is_library(library_dir)
-        return cls.open(library_dir)
+        if not (repair and (library_dir / "segments").is_dir()):
+            check_is_library(library_dir)
+        return cls.open(library_dir, repair=repair)
 
     def close(self) -> None:
         """Close the database and let the next writer in."""
@@ -98,6 +115,31 @@ class Ledger(Catalog):
         ((found,), *_) = self._rows("PRAGMA integrity_check(1)")
         if found != "ok":
             raise damaged(self.library_dir / "catalog.db", found.replace("\n", " "))
+
+    def keep_copy(self) -> None:
+        """Keep a copy of the catalog, from which it can be restored.
+
+        Raises:
+            LibraryError: the disk is full or cannot be written.
+        """
+        copy_catalog(self._connection, self.library_dir)
+
+    def describe(self, segment: Segment) -> dict[str, Any]:
+        """What is known of a segment, as JSON from which the catalog can be made again."""
+        with mapped_errors(self.library_dir / "catalog.db"):
+            return describe(self._connection, segment.uuid)
+
+    def adopt(self, segment: Segment, contents: Mapping[str, Any]) -> int:
+        """Take a segment that the catalog does not name, by what `describe` said of it once; returns how many videos.
+
+        Raises:
+            LibraryError: what it said is damaged.
+        """
+        try:
+            with self._transaction():
+                return adopt(self._connection, contents, segment)
+        except (KeyError, TypeError, ValueError) as error:
+            raise LibraryError(f"segment {segment.uuid}: {error!r:.200}") from error
 
     # Models
 

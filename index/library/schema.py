@@ -121,10 +121,12 @@ FIRST_SCHEMA = 4
 """The schemas before it, of vlrlt 0.1, had one vector a clip, which cannot be compared with those of frame runs."""
 NEWEST_SCHEMA = FIRST_SCHEMA + len(MIGRATIONS) - 1
 
+CATALOG_COPY = "catalog.db.copy"
 _BUSY_TIMEOUT_MS = 10_000
 _OUR_FILES = frozenset(
     {
-        *("catalog.db", "catalog.db-wal", "catalog.db-shm", "lock", "store", "pause", "stop", "progress.json"),
+        *("catalog.db", "catalog.db-wal", "catalog.db-shm", CATALOG_COPY, "lock", "store"),
+        *("pause", "stop", "progress.json"),
         *("segments", "faiss", "cache", "quarantine", "log"),
     }
 )
@@ -169,6 +171,7 @@ def connect_reader(library_dir: Path) -> apsw.Connection:
         connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
         version = connection.pragma("user_version")
         _check_known(connection, version)
+        _check_not_blank(library_dir, version)
         if version < NEWEST_SCHEMA:
             raise LibraryError(f"{path} has schema {version}, this vlrlt needs {NEWEST_SCHEMA}: run vlrlt index on it")
         connection.pragma("query_only", value=True)
@@ -237,15 +240,23 @@ def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(f"{path.name}{suffix}")
 
 
-def connect_writer(library_dir: Path) -> apsw.Connection:
+def connect_writer(library_dir: Path, *, may_be_blank: bool = False) -> apsw.Connection:
     """Open or create the catalog of a library and bring it to the newest schema; the caller holds the lock.
+
+    Args:
+        library_dir: the library.
+        may_be_blank: also where there are vectors, which nothing may then be done to on the word of the catalog.
 
     Raises:
         LibraryError: it is damaged, of a newer vlrlt, or cannot be written.
     """
     path = library_dir / "catalog.db"
+    if not may_be_blank and not path.exists():
+        _check_not_blank(library_dir, 0)
     with mapped_errors(path):
         connection = apsw.Connection(os.fspath(path))
+        if not may_be_blank:
+            _check_not_blank(library_dir, connection.pragma("user_version"))
         connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
         connection.transaction_mode = "IMMEDIATE"
         if connection.pragma("journal_mode", "wal") != "wal":
@@ -256,6 +267,13 @@ def connect_writer(library_dir: Path) -> apsw.Connection:
         migrate(connection, MIGRATIONS)
         connection.pragma("foreign_keys", value=True)
     return connection
+
+
+def _check_not_blank(library_dir: Path, version: int) -> None:
+    """Refuse a catalog without tables where there are vectors: on its word all of them would be removed."""
+    segments = [folder for folder in (library_dir / "segments").glob("*") if folder.suffix != ".tmp"]
+    if version == 0 and segments:
+        raise damaged(library_dir / "catalog.db", f"it is lost, and there are {len(segments)} segments of vectors")
 
 
 def _back_up(connection: apsw.Connection, path: Path) -> None:
@@ -355,5 +373,6 @@ def mapped_errors(path: Path) -> Iterator[None]:
 def damaged(path: Path, problem: str) -> LibraryError:
     """The error for a catalog that cannot be believed."""
     return LibraryError(
-        f"{path}: {problem}; restore the library's folder from a backup, or index the archive into a new one"
+        f"{path}: {problem}; run: vlrlt verify --repair --library {path.parent} (it takes the catalog's copy, and what "
+        "the vectors' folders say), or restore the library's folder from a backup"
     )

@@ -8,19 +8,21 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from vlrlt.atomic import replacing
 from vlrlt.errors import DamagedSegmentError, LibraryError
 from vlrlt.index.library.catalog import Segment
 from vlrlt.index.library.failpoints import failpoint
 from vlrlt.types import Float32Array
 
-_VECTORS = "vectors.f16"
+_VECTORS, _FACTS, _CONTENTS = "vectors.f16", "segment.json", "contents.json"
 _DISK_DTYPE = np.dtype("<f2")
 
 
@@ -51,7 +53,7 @@ def write_segment(library_dir: Path, vectors_ND: Float32Array, *, fingerprint: s
         failpoint("before the vectors")
         _write_durably(partial / _VECTORS, data)
         failpoint("after the vectors")
-        _write_durably(partial / "segment.json", json.dumps(facts).encode())
+        _write_durably(partial / _FACTS, json.dumps(facts).encode())
         failpoint("before the folder is synced")
         _fsync_dir(partial)
         failpoint("before the rename")
@@ -110,10 +112,7 @@ def read_rows(
 
 def quarantine(library_dir: Path, segment: Segment) -> None:
     """Put a damaged segment aside, for whoever wants to look at it; the catalog must not name it any more."""
-    folder = library_dir / "quarantine"
-    folder.mkdir(exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        (library_dir / "segments" / segment.uuid).rename(folder / segment.uuid)
+    _move(library_dir / "segments" / segment.uuid, library_dir / "quarantine")
 
 
 def remove_orphans(library_dir: Path, segments: Collection[Segment]) -> int:
@@ -121,11 +120,80 @@ def remove_orphans(library_dir: Path, segments: Collection[Segment]) -> int:
 
     Only for the writer: a reader may see the folder of a segment that is about to be committed. Returns how many.
     """
-    committed = {segment.uuid for segment in segments}
-    orphans = [folder for folder in (library_dir / "segments").glob("*") if folder.name not in committed]
+    orphans = _unnamed(library_dir, segments)
     for folder in orphans:
         shutil.rmtree(folder, ignore_errors=True)
     return len(orphans)
+
+
+def write_contents(library_dir: Path, segment: Segment, contents: Mapping[str, Any]) -> None:
+    """Put beside the vectors of a committed segment what the catalog says of them (Ledger.describe).
+
+    Raises:
+        LibraryError: the disk is full or cannot be written.
+    """
+    path = library_dir / "segments" / segment.uuid / _CONTENTS
+    try:
+        with replacing(path) as unfinished:
+            unfinished.write_text(json.dumps(contents), encoding="utf-8")
+    except OSError as error:
+        raise LibraryError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def let_go(library_dir: Path, segments: Collection[Segment]) -> None:
+    """What this writer has removed from the catalog becomes an orphan like those of killed runs, without contents."""
+    for folder in _unnamed(library_dir, segments):
+        with contextlib.suppress(OSError):
+            (folder / _CONTENTS).unlink(missing_ok=True)
+
+
+def set_orphans_aside(library_dir: Path, segments: Collection[Segment]) -> tuple[int, int]:
+    """Delete what killed runs have left; put into quarantine what a catalog has named once and this one does not know.
+
+    Only for the writer, as `remove_orphans`. Returns how many were deleted, and how many put aside.
+    """
+    unnamed = _unnamed(library_dir, segments)
+    named_once = [folder for folder in unnamed if (folder / _CONTENTS).exists()]
+    for folder in named_once:
+        _move(folder, library_dir / "quarantine")
+    return remove_orphans(library_dir, segments), len(named_once)
+
+
+def strays(library_dir: Path, segments: Collection[Segment]) -> Iterator[tuple[Segment, dict[str, Any]]]:
+    """Segments that the catalog does not name, with what they say of themselves, the newest first; they are whole.
+
+    Those that had been put aside are among the others again.
+    """
+    named = {segment.uuid for segment in segments}
+    found = [path for room in ("segments", "quarantine") for path in (library_dir / room).glob(f"*/{_CONTENTS}")]
+    for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        folder = path.parent
+        if folder.name in named:
+            continue
+        try:
+            facts = json.loads((folder / _FACTS).read_bytes())
+            contents = json.loads(path.read_bytes())
+            segment = Segment(
+                uuid=folder.name, rows=facts["rows"], xxh3=facts["xxh3"], fingerprint=facts["fingerprint"]
+            )
+            whole = xxhash.xxh3_128_hexdigest((folder / _VECTORS).read_bytes()) == segment.xxh3
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if whole and isinstance(contents, dict):
+            _move(folder, library_dir / "segments")
+            yield segment, contents
+
+
+def _unnamed(library_dir: Path, segments: Collection[Segment]) -> list[Path]:
+    """Folders that the catalog does not name."""
+    committed = {segment.uuid for segment in segments}
+    return [folder for folder in (library_dir / "segments").glob("*") if folder.name not in committed]
+
+
+def _move(folder: Path, room: Path) -> None:
+    room.mkdir(exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(room / folder.name)
 
 
 def _write_durably(path: Path, data: bytes) -> None:

@@ -18,7 +18,7 @@ from vlrlt.index.library.catalog import LibrarySettings, Video
 from vlrlt.index.library.failpoints import failpoint
 from vlrlt.index.library.files import NO_STAMP, unread_hash, walk_videos
 from vlrlt.index.library.ledger import Ledger
-from vlrlt.index.library.segments import remove_orphans
+from vlrlt.index.library.segments import let_go, set_orphans_aside
 from vlrlt.index.run.agreement import measure_agreement
 from vlrlt.index.run.choose import GRACE_S, Candidate, choose, sweep
 from vlrlt.index.run.control import RunControl
@@ -92,7 +92,7 @@ def index_paths(  # noqa: PLR0913  one for each option
         stack.enter_context(leave_cores_to_decoders())
         ledger = stack.enter_context(Ledger.open(library_dir))
         agreement = ledger.bind(settings_of(embedder), agreement=partial(measure_agreement, embedder))
-        remove_orphans(library_dir, ledger.all_segments())
+        set_orphans_aside(library_dir, ledger.all_segments())
         if store is not None:
             choose_store(library_dir, store)
         run = ledger.start_run()
@@ -131,7 +131,9 @@ def index_paths(  # noqa: PLR0913  one for each option
         encoder.compare_with_dense()
         open_or_repair(ledger)
         report = counters.report(ignored=walk.num_ignored, wall_s=time.perf_counter() - started_s)
+        let_go(library_dir, ledger.all_segments())
         ledger.finish_run(run, report.as_json())
+        ledger.keep_copy()
         journal.write("run finished", **report.as_json())
         failpoint("run is over")
     return report

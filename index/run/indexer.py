@@ -16,7 +16,7 @@ from vlrlt.index.library.failpoints import failpoint
 from vlrlt.index.library.files import file_stamp, quick_hash
 from vlrlt.index.library.frame_runs import FrameRun
 from vlrlt.index.library.ledger import Chunk, Ledger
-from vlrlt.index.library.segments import read_segment, write_segment
+from vlrlt.index.library.segments import read_segment, write_contents, write_segment
 from vlrlt.index.run.choose import Candidate
 from vlrlt.index.run.encode import Encoder
 from vlrlt.index.run.engine import ClipStream, VideoSource
@@ -219,13 +219,15 @@ class VideoIndexer:
         return video
 
     def _merge(self, video: Video) -> None:
-        """One segment for the whole video."""
+        """One segment for the whole video, which says what is in it."""
         started_s = time.perf_counter()
         segments = self._ledger.segments_of(video)
         if len(segments) > 1:
             failpoint("before chunks are merged")
             merge_segments(self._ledger, segments, embed_dim=self._encoder.embedder.embed_dim)
             failpoint("chunks are merged")
+        for segment in self._ledger.segments_of(video):
+            write_contents(self._ledger.library_dir, segment, self._ledger.describe(segment))
         self._counters.write_s += time.perf_counter() - started_s
 
     def _check_unchanged(self, candidate: Candidate, *, after_error: bool = False) -> None:

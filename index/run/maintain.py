@@ -2,17 +2,26 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from vlrlt.errors import DamagedSegmentError, DecodeError
+from vlrlt.errors import DamagedSegmentError, DecodeError, LibraryError
 from vlrlt.index.library.catalog import Segment
 from vlrlt.index.library.failpoints import failpoint
 from vlrlt.index.library.files import full_hash
 from vlrlt.index.library.ledger import Ledger
-from vlrlt.index.library.segments import quarantine, read_segment, remove_orphans
+from vlrlt.index.library.rescue import CatalogState
+from vlrlt.index.library.segments import (
+    quarantine,
+    read_segment,
+    remove_orphans,
+    set_orphans_aside,
+    strays,
+    write_contents,
+)
 from vlrlt.index.run.choose import GRACE_S
 from vlrlt.index.run.indexer import merge_segments
 from vlrlt.index.vectors.choice import update_store
@@ -33,6 +42,12 @@ class VerifyReport:
     """Files that the next run indexes anew, because of that or because their content changed unseen."""
     orphans: int
     """Folders left by killed runs, removed."""
+    set_aside: int
+    """Whole segments that the catalog does not know: it is older than they are. They lie in quarantine."""
+    catalog: CatalogState
+    """With repair: whether the catalog had to be restored from its copy, or made anew."""
+    adopted: int
+    """With repair: videos that the catalog did not know and whose vectors say what they are."""
     files_read: int
     """Files of the archive that were read from end to end."""
 
@@ -46,6 +61,16 @@ class VerifyReport:
             f"{self.segments} segments, {self.vectors} vectors: {len(self.damaged)} damaged, "
             f"{self.orphans} orphans removed"
         ]
+        if self.catalog != "whole":
+            source = "its copy" if self.catalog == "restored" else "the vectors' folders alone: import subtitles again"
+            lines.append(f"the catalog was damaged, it lies in quarantine; it was made again from {source}")
+        if self.adopted:
+            lines.append(f"{self.adopted} videos came back that the catalog did not know")
+        if self.set_aside:
+            lines.append(
+                f"{self.set_aside} segments that the catalog does not know were put into quarantine: it is older than "
+                "they are; vlrlt verify --repair takes them back"
+            )
         if self.files_read:
             lines.append(f"{self.files_read} files of the archive read from end to end")
         lines += [f"  damaged {uuid}: put into quarantine" for uuid in self.damaged]
@@ -53,20 +78,22 @@ class VerifyReport:
         return "\n".join(lines)
 
 
-def verify(library_dir: Path, *, read_archive: bool = False) -> VerifyReport:
+def verify(library_dir: Path, *, read_archive: bool = False, repair: bool = False) -> VerifyReport:
     """Check the catalog, compare every vector file with its checksum; put damaged ones aside, queue their videos again.
 
     Args:
         library_dir: the library.
         read_archive: also hash every byte of every video: the first time that is noted, later it is compared.
+        repair: restore a damaged catalog, and take back vectors that it does not know.
 
     Raises:
-        LibraryError: there is no library, it is locked, or its catalog is damaged.
+        LibraryError: there is no library, it is locked, or its catalog is damaged and not to be repaired.
     """
-    with Ledger.open_existing(library_dir) as ledger:
+    with Ledger.open_existing(library_dir, repair=repair) as ledger:
         ledger.check_catalog()
         damaged: list[str] = []
         requeued: list[Path] = []
+        adopted = _adopt(ledger) if repair else 0
         segments = ledger.all_segments()
         dims = {model.fingerprint: model.embed_dim for model in ledger.models()}
         for segment in segments:
@@ -76,14 +103,28 @@ def verify(library_dir: Path, *, read_archive: bool = False) -> VerifyReport:
                 damaged.append(segment.uuid)
                 requeued += _repair(ledger, segment)
         files_read, changed = _read_archive(ledger) if read_archive else (0, [])
+        orphans, set_aside = set_orphans_aside(library_dir, ledger.all_segments())
+        ledger.keep_copy()
         return VerifyReport(
             segments=len(segments),
             vectors=ledger.counts().vectors,
             damaged=tuple(damaged),
             requeued=tuple(map(str, requeued + changed)),
-            orphans=remove_orphans(library_dir, ledger.all_segments()),
+            orphans=orphans,
+            set_aside=set_aside,
+            catalog=ledger.catalog_state,
+            adopted=adopted,
             files_read=files_read,
         )
+
+
+def _adopt(ledger: Ledger) -> int:
+    """Take back segments that the catalog does not name."""
+    num_adopted = 0
+    for segment, contents in strays(ledger.library_dir, ledger.all_segments()):
+        with suppress(LibraryError):  # it says nonsense
+            num_adopted += ledger.adopt(segment, contents)
+    return num_adopted
 
 
 def open_or_repair(ledger: Ledger) -> None:
@@ -102,12 +143,16 @@ def compact(library_dir: Path) -> tuple[int, int]:
     """Merge segments into few large ones and drop the vectors of forgotten clips; returns how many were and are."""
     with Ledger.open_existing(library_dir) as ledger:
         before = ledger.all_segments()
+        set_orphans_aside(library_dir, before)
         dims = {model.fingerprint: model.embed_dim for model in ledger.models()}
         for fingerprint, segments in groupby(sorted(before, key=_fingerprint), key=_fingerprint):
             for group in _groups(list(segments)):
                 if len(group) > 1 or group[0].live_rows is not None:
                     merge_segments(ledger, group, embed_dim=dims[fingerprint])
         after = ledger.all_segments()
+        for segment in after:
+            write_contents(library_dir, segment, ledger.describe(segment))
+        ledger.keep_copy()
         remove_orphans(library_dir, after)
         open_or_repair(ledger)
         return len(before), len(after)
@@ -116,10 +161,12 @@ def compact(library_dir: Path) -> tuple[int, int]:
 def prune(library_dir: Path, *, grace_s: float = GRACE_S) -> tuple[Path, ...]:
     """Forget files that have been gone for longer than grace_s seconds, with their clips; returns them."""
     with Ledger.open_existing(library_dir) as ledger:
+        set_orphans_aside(library_dir, ledger.all_segments())
         limit = time.time() - grace_s
         gone = [file.path for file in ledger.files() if file.missing_since is not None and file.missing_since <= limit]
         gone = [path for path in gone if not path.exists()]
         ledger.forget_files(gone)
+        ledger.keep_copy()
         remove_orphans(library_dir, ledger.all_segments())
         return tuple(gone)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vlrlt.errors import ConfigError
 from vlrlt.index.library.catalog import LibrarySettings
 from vlrlt.index.library.ledger import Ledger, library_models
+from vlrlt.index.library.segments import let_go
 from vlrlt.index.run.build import model_source
 from vlrlt.index.run.maintain import open_or_repair
 from vlrlt.types import PrecisionChoice
@@ -98,5 +99,6 @@ def use_model(library_dir: Path, model: str, *, forget_others: bool = False) -> 
         for other in models if forget_others else ():
             if other != fitting[0]:
                 ledger.forget_model(other)
+        let_go(library_dir, ledger.all_segments())
         open_or_repair(ledger)
     return fitting[0]

@@ -116,18 +116,21 @@ def use(
 def verify(
     library: LibraryDir,
     read_archive: Annotated[bool, typer.Option("--read-archive", help="Also read and hash every video.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Restore a damaged catalog, take back vectors that it does not know.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check the catalog and the checksums of all vectors. The next index repairs what is damaged.
 
-    Damaged vectors are put aside and their videos queued (exit code 3). If the catalog itself is damaged, verify says
-    what to do (exit code 1).
+    Damaged vectors are put aside and their videos queued (exit code 3). If the catalog itself is damaged (exit code 1),
+    --repair restores it from its copy and from what the folders of the vectors say, without decoding a video.
 
     Example: vlrlt verify --library lib
     """
     from vlrlt.index.run.maintain import verify as run_verify
 
-    report = run_verify(library, read_archive=read_archive)
+    report = run_verify(library, read_archive=read_archive, repair=repair)
     say(json.dumps(report.as_json()) if as_json else report.as_text())
     if report.damaged or report.requeued:
         raise typer.Exit(SOME_FAILED)

@@ -165,6 +165,7 @@ def import_sidecars(
 
     with Ledger.open_existing(library) as catalog:
         report = catalog.annotations.import_files(paths)
+        catalog.keep_copy()
     say(json.dumps(report.as_json()) if as_json else report.as_text())
     if report.problems:
         raise typer.Exit(SOME_FAILED)
