@@ -41,7 +41,7 @@ class IndexPlan:
 def plan_index(num_clips: int) -> IndexPlan:
     """The index for a library of this size."""
     if num_clips <= EXACT_MAX_CLIPS:
-        reason = f"exact, every clip is compared (up to {EXACT_MAX_CLIPS:,} clips)"
+        reason = f"exact, every vector is compared (up to {EXACT_MAX_CLIPS:,} vectors)"
         return IndexPlan(factory="SQfp16", num_lists=0, overfetch=1, reason=reason)
     num_lists = int(_LISTS_PER_SQRT * sqrt(num_clips))
     if num_clips <= SQ8_MAX_CLIPS:
