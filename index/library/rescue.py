@@ -25,7 +25,7 @@ CatalogState = Literal["whole", "restored", "new"]
 """restored: from its copy; new: that cannot be read either."""
 
 _Value = str | bytes | int | float | None
-_MODEL = ("model", "fingerprint", "embed_dim", "sampling", "policy", "agreement")
+_MODEL = ("model", "fingerprint", "embed_dim", "sampling", "policy", "precision", "agreement")
 _VIDEO = ("content_hash", "fingerprint", "state", "duration_s", "done_s", "stage", "reason")
 _FILE = ("path", "size_bytes", "mtime_ns", "inode", "device")
 _RUN = ("row", "start_s", "end_s", "num_looks", "kept_share")
