@@ -12,10 +12,13 @@ from typing import cast
 
 import av
 import numpy as np
+import numpy.typing as npt
 from av.audio import AudioStream
 from av.container import OutputContainer
 
 from vlrlt.types import UInt8Array
+
+Int16Array = npt.NDArray[np.int16]
 
 BLUE = (30, 40, 170)
 YELLOW = (220, 200, 40)
@@ -123,6 +126,24 @@ def _write_cover(output: OutputContainer) -> None:
     frame = av.VideoFrame.from_ndarray(picture(0), format="rgb24")
     packets = [*stream.encode(frame), *stream.encode(None)]
     output.mux(packets)
+
+
+def write_sound(path: Path, samples_N: Int16Array, *, rate_hz: int) -> Path:
+    """A still grey picture, and sound that begins with it."""
+    with av.open(str(path), "w") as output:
+        pictures = output.add_stream("libx264", rate=5, options={"preset": "ultrafast"})
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+        sound = output.add_stream("aac", rate=rate_hz, layout="mono")
+        grey = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 128, np.uint8), format="rgb24")
+        for number in range(1 + len(samples_N) * 5 // rate_hz):
+            grey.pts = number
+            output.mux(pictures.encode(grey))
+        for first in range(0, len(samples_N), 1024):
+            block = av.AudioFrame.from_ndarray(samples_N[None, first : first + 1024], format="s16", layout="mono")
+            block.sample_rate, block.pts, block.time_base = rate_hz, first, Fraction(1, rate_hz)
+            output.mux(sound.encode(block))
+        output.mux([*pictures.encode(None), *sound.encode(None)])
+    return path
 
 
 def spoil_packet(path: Path, index: int, *, silently: bool = False) -> Path:

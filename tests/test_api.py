@@ -21,7 +21,8 @@ from vlrlt.models.checkpoint import save_checkpoint
 ROOT = Path(__file__).parent.parent
 RETURNED = {
     "Answer", "ClipSpan", "Cut", "DualEncoderEmbedder", "Embedder", "Filter", "IndexProgress", "IndexReport",
-    "IndexedVideo", "Library", "LibraryStatus", "Moment", "Repetition", "SearchRequest", "SearchResult", "VideoVectors",
+    "IndexedVideo", "Library", "LibraryStatus", "Moment", "Repetition", "SearchRequest", "SearchResult", "TimedText",
+    "VideoVectors",
 }  # fmt: skip
 
 

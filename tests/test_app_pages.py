@@ -244,7 +244,7 @@ def test_a_request_survives_its_link() -> None:
         "where": ("camera=gopro",),
         "moving": 0.25,
         "still": 0.75,
-        "sources": ("text",),
+        "sources": ("speech",),
         "per_video": None,
         "diversity": 0.5,
         "duplicates": True,

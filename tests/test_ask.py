@@ -14,6 +14,7 @@ from vlrlt.index.library.ledger import Ledger
 from vlrlt.index.run.build import index_paths
 from vlrlt.index.search.filters import Filter
 from vlrlt.service import Library
+from vlrlt.types import TimedText
 
 VOCABULARY = ("red", "green", "blue", "yellow", "cyan", "magenta", "black", "white", "red green")
 
@@ -83,6 +84,35 @@ def test_first_and_last_go_by_when_videos_were_recorded(folder: Path, tmp_path: 
         ]
         assert last.text.startswith("a.mp4 00:07.0")
         assert "known" not in last.text
+
+
+def test_what_is_said_and_written_is_quoted(folder: Path, tmp_path: Path) -> None:
+    library = shutil.copytree(folder / "library", tmp_path / "library")
+    spoken = ("Welcome to the show", "The budget was cut in half", "Nobody liked the budget", "The weather is fine")
+    with Ledger.open_existing(library) as ledger, ledger._transaction():  # as who reads a channel does
+        (video,) = (file.content_hash for file in ledger.files() if file.path.stem == "a")
+        lines = [TimedText(start_s=at, end_s=at + 1, text=text, channel="speech") for at, text in enumerate(spoken)]
+        written = [TimedText(start_s=4, end_s=6, text="EXIT", channel="screen", confidence=0.9)]
+        ledger.texts.add(video, [*lines, *written], maker="test")
+    with Library(library, model=ColourEmbedder()) as service:
+        said, mentioned, often, sign, never = (
+            service.ask(question)
+            for question in (
+                "What did she say about the budget?",
+                "When is the weather mentioned?",
+                "How often is the budget mentioned?",
+                "What is written on the green?",
+                "What did they say about elephants?",
+            )
+        )
+        partly = service.ask("How often is budget weather mentioned?")
+    assert (said.kind, said.found, {moment.text for moment in said.citations}) == ("said", True, {*spoken[1:3]})
+    assert "“The budget was cut in half”" in said.text
+    assert (mentioned.kind, mentioned.value) == ("when", 3.0)
+    assert often.value == 2
+    assert (sign.kind, sign.value, sign.citations[0].start_s) == ("written", "EXIT", 4)
+    assert (never.found, never.citations) == (False, ())
+    assert partly.value == 0, "a line with half of the words is no match"
 
 
 def test_an_answer_cites_what_it_rests_on(answerer: RetrievalAnswerer) -> None:

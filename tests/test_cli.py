@@ -140,6 +140,7 @@ def test_index_prints_one_line_of_json_and_talks_on_stderr(archive: Path, librar
             "tokens",
             "dense_tokens",
             "failures",
+            "readings",
             "waiting",
             "missing",
             "pruned",
@@ -161,6 +162,7 @@ def test_index_prints_one_line_of_json_and_talks_on_stderr(archive: Path, librar
         "static_looks": 16,
         "video_s": 7.0,
         "failures": [],
+        "readings": [],
     }
     assert {name: report[name] for name in expected} == expected
     assert report["dense_tokens"] == 7 * 4 * 4
@@ -253,7 +255,7 @@ def test_search_prints_the_documented_json(indexed: Path) -> None:
     for rank, hit in enumerate(answer["hits"], start=1):
         assert hit.keys() == {
             *("rank", "score", "percentile", "confidence", "clip", "video", "video_id", "start_s", "end_s"),
-            *("sources", "text", "steps"),
+            *("sources", "text", "text_marks", "text_fit", "seek_s", "steps"),
         }
         assert hit["rank"] == rank
         assert Path(hit["video"]).is_file()
@@ -293,7 +295,7 @@ def test_status(indexed: Path) -> None:
     status = last_json(result)
     assert status.keys() == {
         *("library", "model", "fingerprint", "indexed", "partial", "failed", "vectors", "video_s", "size_bytes"),
-        *("search", "unfinished", "missing", "other_models", "run", "paused", "last_run"),
+        *("search", "unfinished", "missing", "other_models", "run", "paused", "texts", "last_run"),
         "failures",
     }
     assert (status["run"], status["paused"], status["last_run"]["indexed"]) == (None, False, 2)

@@ -43,7 +43,7 @@ def test_an_assistant_searches_asks_and_looks(tmp_path: Path) -> None:
             return f"{int(catalog.snapshot().frame_runs.ids_N[0]):016x}"
 
     anyio.run(use)
-    assert [tool.name for tool in answers["tools"].tools] == ["search", "ask", "preview"]
+    assert [tool.name for tool in answers["tools"].tools] == ["search", "ask", "transcript", "preview"]
     found = json.loads(answers["found"].content[0].text)
     assert (found["query"], found["model"], found["searched"]["vectors"]) == ("open fridge", "default", 1)
     assert json.loads(answers["asked"].content[0].text)["found"] is False

@@ -230,15 +230,15 @@ def test_times_are_iso() -> None:
 
 
 def test_subtitles_are_a_second_source(service: Library) -> None:
-    said = {"sources": "text"}
+    said = {"sources": "subtitles"}
     result = service.search("cars waiting", **said)
     assert result.found
     (hit,) = result.hits
     assert (Path(hit.video).stem, hit.start_s, hit.end_s) == ("traffic", 0.5, 1.5)
-    assert (hit.sources, hit.text) == (("text",), "The cars are waiting")
+    assert (hit.sources, hit.text) == (("subtitles",), "The cars are waiting")
     assert len(service.search("to wait", **said).hits) == 2, "words are stemmed, stop words left out"
-    assert "text" in {source for hit in service.search("cars waiting").hits for source in hit.sources}
-    outside = {"sources": "text", "paths": "sea.*"}
+    assert "subtitles" in {source for hit in service.search("cars waiting").hits for source in hit.sources}
+    outside = {"sources": "subtitles", "paths": "sea.*"}
     assert not service.search("cars waiting", **outside).found
 
 
@@ -251,7 +251,7 @@ def test_both_sources_on_one_moment_win(folder: Path, tmp_path: Path) -> None:
         assert catalog.annotations.import_files([tmp_path / "night.csv"]).texts == 1, "replaced, not doubled"
     with Library(folder / "library", model=ColourEmbedder()) as service:
         best = service.search("red light", k=1).hits[0]
-        assert (Path(best.video).stem, best.sources, best.text) == ("night", ("visual", "text"), "red light")
+        assert (Path(best.video).stem, best.sources, best.text) == ("night", ("picture", "subtitles"), "red light")
 
 
 @pytest.mark.parametrize(

@@ -200,4 +200,4 @@ def test_subtitles_and_saved_searches_come_back_from_the_copy(archive: Path, lib
     blank(library_dir)
     verify(library_dir, repair=True)
     with Catalog.open_reader(library_dir) as catalog:
-        assert [hit.text for hit in catalog.annotations.search("hello")] == ["hello"]
+        assert [hit.line.text for hit in catalog.texts.search("hello")] == ["hello"]

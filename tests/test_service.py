@@ -109,8 +109,11 @@ def test_the_result_says_what_was_asked_and_how_good_it_is(service: Library) -> 
         "video_id": best.video_id,
         "start_s": 4.0,
         "end_s": 6.0,
-        "sources": ["visual"],
+        "sources": ["picture"],
         "text": None,
+        "text_marks": [],
+        "text_fit": None,
+        "seek_s": None,
         "steps": [],
     }
     assert result.as_text().splitlines()[0] == (

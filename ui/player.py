@@ -8,6 +8,7 @@ from urllib.parse import urlencode, urljoin
 import streamlit as st
 
 from vlrlt.errors import VlrltError
+from vlrlt.export.transcript import shifted, transcript_text
 from vlrlt.formats import format_time
 from vlrlt.index.search.request import SearchRequest
 from vlrlt.service import PREVIEW_MAX_S, Library
@@ -16,6 +17,9 @@ from vlrlt.ui import basket, page
 from vlrlt.ui.links import PLAY, format_play, parse_play, to_params
 
 CONTEXTS_S = (1.0, 3.0, 10.0)
+TRANSCRIPT_S = 60.0
+"""What is said so long before and after a moment is beside it."""
+MAX_LINES = 100
 _KEY = "open moment"
 
 
@@ -59,6 +63,7 @@ def _dialog(service: Library, hits: tuple[Moment, ...], *, linked: bool) -> None
         write_link()  # the dialog goes on to other moments without the rest of the page
     show_film(service, moment, key="player")
     st.text(page.readable(moment.video))
+    _show_transcript(service, moment)
     _show_neighbours(service, moment, hits)
     _show_buttons(service, moment, hits)
     st.caption("A link to this search and this moment")
@@ -83,9 +88,12 @@ def show_film(service: Library, moment: Moment, *, key: str) -> None:
     except VlrltError as error:
         page.show_error(error, title="The video cannot be read any more")
         return
+    lines = service.transcript(moment.video_id, within=padded.span)
+    begin_s = moment.start_s if moment.seek_s is None else max(padded.start_s, moment.seek_s)
     st.video(
         film,
-        start_time=moment.start_s - padded.start_s,
+        start_time=begin_s - padded.start_s,
+        subtitles=transcript_text(shifted(lines, padded.span), kind="vtt").encode() if lines else None,
         autoplay=True,
         muted=True,
         loop=True,
@@ -94,10 +102,29 @@ def show_film(service: Library, moment: Moment, *, key: str) -> None:
     st.markdown(f"**{page.time_range(moment)}**")
 
 
-def pad(moment: Moment, seconds: float) -> Moment:
+def pad(moment: Moment, seconds: float, *, most_s: float = PREVIEW_MAX_S) -> Moment:
     """The moment with seconds before and after it, as far as a preview reaches."""
     start_s = max(0.0, moment.start_s - seconds)
-    return moment.within(ClipSpan(start_s, min(moment.end_s + seconds, start_s + PREVIEW_MAX_S)))
+    return moment.within(ClipSpan(start_s, min(moment.end_s + seconds, start_s + most_s)))
+
+
+def _show_transcript(service: Library, moment: Moment) -> None:
+    """What is said and written around the moment; a line is played when it is pressed."""
+    around = pad(moment, TRANSCRIPT_S, most_s=2 * TRANSCRIPT_S + moment.span.duration_s)
+    lines = service.transcript(moment.video_id, within=around.span)[:MAX_LINES]
+    if not lines:
+        return
+    with st.expander("Transcript", expanded=moment.text is not None), st.container(height=220, border=False, gap=None):
+        for number, line in enumerate(lines):
+            is_shown = line.start_s < moment.end_s and moment.start_s < line.end_s
+            text = page.plain(line.text)
+            st.button(
+                f"{format_time(line.start_s)}  {f'**{text}**' if is_shown else text}",
+                key=f"line-{number}",
+                type="tertiary",
+                on_click=open_player,
+                args=(moment.within(ClipSpan(line.start_s, line.end_s)),),
+            )
 
 
 def _show_neighbours(service: Library, moment: Moment, hits: tuple[Moment, ...]) -> None:

@@ -1,6 +1,7 @@
 """Moments as cards, those of one video together."""
 
 from collections.abc import Sequence
+from html import escape
 from itertools import groupby
 from math import floor
 
@@ -80,11 +81,21 @@ def better_than(moment: Moment) -> str:
 
 
 def show_why(moment: Moment) -> None:
-    """Which source found it, and what that source says."""
+    """Which sources found it, and the line that was found, its words marked."""
     if moment.text is not None:
-        st.text(f"“{page.readable(moment.text)}”")
+        with st.container(horizontal=True, gap="xsmall"):
+            for source in moment.sources:
+                st.badge(source, color="blue" if source == "picture" else "violet")
+        st.html(f"“{_marked(moment)}”")
     if moment.steps:
         st.caption("then ".join(f"{format_time(step.start_s, decimals=1)} " for step in moment.steps))
+
+
+def _marked(moment: Moment) -> str:
+    """The line as HTML: what a file says is escaped, and only the marks are markup."""
+    before, after = "\ufdd0", "\ufdd1"  # noncharacters, which no text has
+    line = page.readable(moment.marked_text(before, after))
+    return escape(line).replace(before, "<mark>").replace(after, "</mark>")
 
 
 def show_actions(moment: Moment, request: SearchRequest) -> None:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from vlrlt.index.search.request import SearchRequest
     from vlrlt.service.library import Library, open_library
     from vlrlt.service.results import IndexedVideo, LibraryStatus, SearchResult
-    from vlrlt.types import ClipSpan, Moment
+    from vlrlt.types import ClipSpan, Moment, TimedText
 
 __version__ = "0.1.0"
 __all__ = [
@@ -87,6 +87,7 @@ __all__ = [
     "SearchResult",
     "ServerBusyError",
     "StoppedError",
+    "TimedText",
     "UnreachableFileError",
     "UnreadableClipsError",
     "VideoVectors",
@@ -106,7 +107,7 @@ _HOMES = {
     "vlrlt.index.search.request": ("SearchRequest",),
     "vlrlt.service.library": ("Library", "open_library"),
     "vlrlt.service.results": ("IndexedVideo", "LibraryStatus", "SearchResult"),
-    "vlrlt.types": ("ClipSpan", "Moment"),
+    "vlrlt.types": ("ClipSpan", "Moment", "TimedText"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

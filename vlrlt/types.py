@@ -23,6 +23,9 @@ Precision = Literal["float32", "bfloat16"]
 PrecisionChoice = Literal["auto", "float32", "bfloat16"]
 """auto: what is fastest on the device."""
 
+Channel = Literal["sidecar", "embedded", "speech", "screen"]
+"""Where timed text of a video comes from: a file beside it, a track inside it, what is said, what is written in it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
@@ -136,6 +139,33 @@ def _concatenated(parts: Sequence[Float32Array | None]) -> Float32Array | None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TimedText:
+    """A line that was said, written or noted in [start_s, end_s) of a video."""
+
+    start_s: float
+    end_s: float
+    text: str
+    channel: Channel = "sidecar"
+    language: str | None = None
+    """ISO 639 code; None: unknown."""
+    confidence: float | None = None
+    """Of who has read it, in [0, 1]; None: nobody says."""
+    word_starts_s: tuple[float, ...] = ()
+    """When each word begins, words being what blanks divide; empty: unknown."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The documented JSON shape of one line of a transcript."""
+        return {
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "channel": self.channel,
+            "language": self.language,
+            "confidence": None if self.confidence is None else round(self.confidence, 3),
+            "text": self.text,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Moment:
     """Adjacent hits of one video merged into one answer."""
 
@@ -156,10 +186,16 @@ class Moment:
     """What clients know the video by."""
     start_s: float
     end_s: float
-    sources: tuple[str, ...] = ("visual",)
-    """Which sources found it: visual, text."""
+    sources: tuple[str, ...] = ("picture",)
+    """Which sources found it: picture, subtitles, speech, screen."""
     text: str | None = None
-    """The line that the text source found."""
+    """The line that was found there."""
+    text_marks: tuple[tuple[int, int], ...] = ()
+    """Where in the line the words of the query stand: [start, end) in characters."""
+    text_fit: float | None = None
+    """How well the line fits the query, in [0, 1]; 1: it holds every word of it."""
+    seek_s: float | None = None
+    """Where to begin playing: at the first of these words; at the line's start if it is unknown when it is said."""
     steps: tuple[ClipSpan, ...] = ()
     """Of a sequence: where each step was found."""
 
@@ -176,16 +212,24 @@ class Moment:
     def __str__(self) -> str:
         """One line: rank, score, percentile, how sure, video, when, and what was said or seen step by step."""
         confidence = "" if self.confidence is None else f"  {self.confidence:4.0%} sure"
-        said = f"  {self.text!r}" if self.text else ""
+        said = f"  {self.marked_text()!r}" if self.text else ""
         steps = " then ".join(format_span(step.start_s, step.end_s) for step in self.steps)
         return (
             f"#{self.rank:<3} {self.score:6.3f}  p{self.percentile:<5.1f}{confidence}  {Path(self.video).name}  "
             f"{format_span(self.start_s, self.end_s)}{said}{f': {steps}' if steps else ''}"
         )
 
+    def marked_text(self, before: str = "[", after: str = "]") -> str:
+        """The line with the words of the query marked; empty: there is no line."""
+        marked, done = "", 0
+        for start, end in self.text_marks:
+            marked += f"{(self.text or '')[done:start]}{before}{(self.text or '')[start:end]}{after}"
+            done = end
+        return marked + (self.text or "")[done:]
+
     def within(self, span: ClipSpan) -> "Moment":
         """Other seconds of the same video."""
-        return replace(self, start_s=span.start_s, end_s=span.end_s)
+        return replace(self, start_s=span.start_s, end_s=span.end_s, seek_s=None)
 
     def as_json(self) -> dict[str, Any]:
         """The documented JSON shape of one search hit."""
@@ -201,5 +245,8 @@ class Moment:
             "end_s": round(self.end_s, 3),
             "sources": list(self.sources),
             "text": self.text,
+            "text_marks": [list(mark) for mark in self.text_marks],
+            "text_fit": None if self.text_fit is None else round(self.text_fit, 3),
+            "seek_s": None if self.seek_s is None else round(self.seek_s, 3),
             "steps": [[round(step.start_s, 3), round(step.end_s, 3)] for step in self.steps],
         }

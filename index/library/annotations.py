@@ -1,7 +1,6 @@
-"""What sidecar files say of a library's videos, as tables of the catalog: timed texts and metadata.
+"""What sidecar files say of a library's videos, taken into the catalog: timed texts and metadata.
 
-Texts are searched with SQLite's FTS5. A row belongs to a video's content, not to its path: it outlives moving and
-indexing anew.
+A row belongs to a video's content, not to its path: it outlives moving and indexing anew.
 """
 
 import json
@@ -16,22 +15,8 @@ import apsw
 from vlrlt.errors import AnnotationError, ConfigError
 from vlrlt.index.library.schema import mapped_errors
 from vlrlt.index.library.sidecars import MetadataValue, Sidecar, is_sidecar, read_sidecar
+from vlrlt.index.library.timed_texts import TimedTexts
 from vlrlt.index.library.video_names import VideoNames
-from vlrlt.index.library.words import content_words
-
-TEXT_HITS = 200
-"""So many lines of text take part in a search at most."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextHit:
-    """A line of text that holds every word of the query."""
-
-    video: str
-    """Path."""
-    start_s: float
-    end_s: float
-    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +59,7 @@ class Annotations:
     def __init__(self, connection: apsw.Connection, path: Path) -> None:
         self._connection = connection
         self._path = path
+        self._texts = TimedTexts(connection, path)
 
     def import_files(self, paths: Iterable[Path]) -> ImportReport:
         """Take over what sidecar files say; what the same file said before is replaced.
@@ -107,30 +93,6 @@ class Annotations:
             unmatched |= {name for name in (*sidecar.texts, *sidecar.metadata) if not videos.find(name, beside=path)}
         return ImportReport(videos=len(seen), unmatched=tuple(sorted(unmatched)), problems=tuple(problems), **report)
 
-    def search(self, text: str, *, limit: int = TEXT_HITS) -> tuple[TextHit, ...]:
-        """Lines that hold every word of the query but for stop words, the best (BM25) first."""
-        words = content_words(text)
-        if not words:
-            return ()
-        rows = self._rows(
-            "SELECT (SELECT path FROM files WHERE files.content_hash = texts.content_hash "
-            "ORDER BY missing_since IS NOT NULL, path LIMIT 1), start_s, end_s, texts.text "
-            "FROM texts_fts JOIN texts ON texts.id = texts_fts.rowid "
-            "JOIN videos USING (content_hash) JOIN models USING (fingerprint) "
-            "WHERE texts_fts MATCH ? AND active AND state <> 'failed' "
-            "ORDER BY bm25(texts_fts), texts.id LIMIT ?",
-            (" ".join(f'"{word}"' for word in words), limit),
-        )
-        return tuple(
-            TextHit(video=os.fsdecode(path), start_s=start_s, end_s=end_s, text=line)
-            for path, start_s, end_s, line in rows
-        )
-
-    def vocabulary(self, *, limit: int) -> tuple[str, ...]:
-        """The commonest distinct lines of all videos."""
-        rows = self._rows("SELECT text FROM texts GROUP BY text ORDER BY count(*) DESC, text LIMIT ?", (limit,))
-        return tuple(text for (text,) in rows)
-
     def metadata(self) -> dict[str, dict[str, MetadataValue]]:
         """Content hash -> key -> value."""
         found: dict[str, dict[str, MetadataValue]] = {}
@@ -139,9 +101,8 @@ class Annotations:
         return found
 
     def version(self) -> str:
-        """Changes when texts or metadata do."""
-        ((texts, last),) = self._rows("SELECT count(*), max(id) FROM texts")
-        return f"{texts} {last} {json.dumps(self.metadata(), sort_keys=True)}"
+        """Changes when metadata do."""
+        return json.dumps(self.metadata(), sort_keys=True)
 
     def _videos_by_name(self) -> VideoNames:
         """The searchable videos."""
@@ -156,12 +117,11 @@ class Annotations:
         known: set[str] = set()
         source = os.fsencode(sidecar.path.resolve()).decode(errors="backslashreplace")
         with mapped_errors(self._path), self._connection:
-            self._connection.execute("DELETE FROM texts WHERE source = ?", (source,))
+            self._connection.execute("DELETE FROM texts WHERE maker = ? AND channel = 'sidecar'", (source,))
             for name, lines in sidecar.texts.items():
                 for content_hash in videos.find(name, beside=sidecar.path):
-                    rows = [(content_hash, line.start_s, line.end_s, source, line.text) for line in lines]
-                    self._connection.executemany("INSERT INTO texts VALUES (NULL, ?, ?, ?, ?, ?)", rows)
-                    report["texts"] += len(rows)
+                    self._texts.add(content_hash, lines, maker=source)
+                    report["texts"] += len(lines)
                     known.add(content_hash)
             for name, facts in sidecar.metadata.items():
                 for content_hash in videos.find(name, beside=sidecar.path):

@@ -22,6 +22,7 @@ from vlrlt.errors import IndexMismatchError, LibraryError, NotFoundError
 from vlrlt.index.library.annotations import Annotations
 from vlrlt.index.library.files import FileStamp
 from vlrlt.index.library.schema import check_written_here, connect_reader, mapped_errors, stamp_at_rest
+from vlrlt.index.library.timed_texts import TimedTexts
 from vlrlt.types import ClipSpan, Float64Array, Moment, Precision
 from vlrlt.video.sampling import Sampling, sampling_from_json
 
@@ -308,6 +309,11 @@ class Catalog:
     def annotations(self) -> Annotations:
         """What sidecar files say of the videos."""
         return Annotations(self._connection, self.library_dir / "catalog.db")
+
+    @property
+    def texts(self) -> TimedTexts:
+        """What is said and written in the videos."""
+        return TimedTexts(self._connection, self.library_dir / "catalog.db")
 
     def data_version(self) -> int:
         """A number that changes when another process has committed something."""

@@ -260,6 +260,8 @@ class Ledger(Catalog):
     def _forget_homeless(self, content_hash: str) -> None:
         if not self.files_with(content_hash):
             self._delete_videos("content_hash = ?", (content_hash,))
+            for table in ("texts", "readings"):
+                self._rows(f"DELETE FROM {table} WHERE content_hash = ?", (content_hash,))
 
     def _delete_videos(self, condition: str, bindings: tuple[Any, ...]) -> None:
         """Remove videos, their frame runs, and the segments that lose their last vector by that."""

@@ -18,7 +18,7 @@ import apsw
 from vlrlt.atomic import replacing
 from vlrlt.errors import LibraryError
 from vlrlt.index.library.catalog import Segment, frame_run_id
-from vlrlt.index.library.schema import CATALOG_COPY, mapped_errors
+from vlrlt.index.library.schema import CATALOG_COPY, add_tokenizers, mapped_errors
 from vlrlt.types import ClipSpan
 
 CatalogState = Literal["whole", "restored", "new"]
@@ -71,6 +71,7 @@ def _is_whole(path: Path) -> bool:
         return False
     try:
         with closing(apsw.Connection(os.fspath(path))) as connection:
+            add_tokenizers(connection)
             found = list(connection.execute("PRAGMA integrity_check(1)"))
             return found == [("ok",)] and bool(connection.pragma("user_version"))
     except apsw.Error:

@@ -3,11 +3,13 @@
 import fcntl
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import apsw
+import apsw.fts5
 
 from vlrlt.errors import LibraryBusyError, LibraryError
 
@@ -85,17 +87,30 @@ MIGRATIONS: tuple[str, ...] = (
         report TEXT                             -- JSON
     ) STRICT;
     CREATE TABLE texts (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used twice: what is read anew is told from what was there
         content_hash TEXT NOT NULL,             -- of the video: outlives its row
+        channel TEXT NOT NULL CHECK (channel IN ('sidecar', 'embedded', 'speech', 'screen')),
+        maker TEXT NOT NULL,                    -- the sidecar file, the track, or the fingerprint of who has read it
         start_s REAL NOT NULL,
         end_s REAL NOT NULL,
-        source TEXT NOT NULL,                   -- the sidecar file
+        language TEXT,
+        confidence REAL,
+        word_starts_s TEXT,                     -- JSON; NULL: unknown
         text TEXT NOT NULL
     ) STRICT;
-    CREATE INDEX texts_video ON texts (content_hash);
-    CREATE INDEX texts_source ON texts (source);
+    CREATE INDEX texts_video ON texts (content_hash, channel, start_s);
+    CREATE INDEX texts_maker ON texts (maker);
+    CREATE TABLE readings (                     -- how far who reads a channel has come
+        content_hash TEXT NOT NULL,
+        channel TEXT NOT NULL,
+        maker TEXT NOT NULL,
+        done_s REAL NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('unfinished', 'read', 'failed')),
+        reason TEXT,
+        PRIMARY KEY (content_hash, channel)
+    ) STRICT;
     CREATE VIRTUAL TABLE texts_fts USING fts5 (
-        text, content = 'texts', content_rowid = 'id', tokenize = 'porter unicode61 remove_diacritics 2'
+        text, content = 'texts', content_rowid = 'id', tokenize = 'porter simplify casefold 1 strip 1 unicodewords'
     );
     CREATE TRIGGER texts_inserted AFTER INSERT ON texts BEGIN
         INSERT INTO texts_fts (rowid, text) VALUES (new.id, new.text);
@@ -119,6 +134,8 @@ MIGRATIONS: tuple[str, ...] = (
 
 FIRST_SCHEMA = 4
 """The schemas before it, of vlrlt 0.1, had one vector a clip, which cannot be compared with those of frame runs."""
+TOKENIZER = ("porter", ["simplify", "casefold", "1", "strip", "1", "unicodewords"])
+"""What the texts are indexed with, as Connection.fts5_tokenizer takes it."""
 NEWEST_SCHEMA = FIRST_SCHEMA + len(MIGRATIONS) - 1
 
 CATALOG_COPY = "catalog.db.copy"
@@ -174,8 +191,15 @@ def connect_reader(library_dir: Path) -> apsw.Connection:
         _check_not_blank(library_dir, version)
         if version < NEWEST_SCHEMA:
             raise LibraryError(f"{path} has schema {version}, this vlrlt needs {NEWEST_SCHEMA}: run vlrlt index on it")
+        add_tokenizers(connection)
         connection.pragma("query_only", value=True)
     return connection
+
+
+def add_tokenizers(connection: apsw.Connection) -> None:
+    """Unicode's own words (UAX 29), without case and accents; SQLite's unicode61 breaks Hindi and never Japanese."""
+    words: Callable[..., Any] = apsw.fts5.UnicodeWordsTokenizer
+    apsw.fts5.register_tokenizers(connection, {"unicodewords": words, "simplify": apsw.fts5.SimplifyTokenizer})
 
 
 def _open_to_read(path: Path) -> apsw.Connection:
@@ -262,6 +286,7 @@ def connect_writer(library_dir: Path, *, may_be_blank: bool = False) -> apsw.Con
         if connection.pragma("journal_mode", "wal") != "wal":
             raise LibraryError(f"{path}: this file system has no shared memory for SQLite; use a local disk")
         connection.pragma("synchronous", "FULL")
+        add_tokenizers(connection)
         _back_up(connection, path)
         connection.pragma("foreign_keys", value=False)  # a migration replaces tables that others refer to
         migrate(connection, MIGRATIONS)

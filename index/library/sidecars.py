@@ -20,6 +20,7 @@ import webvtt
 
 from vlrlt.errors import AnnotationError
 from vlrlt.formats import as_unicode, parse_time
+from vlrlt.types import TimedText
 
 MAX_BYTES = 256 * 1024 * 1024
 """A larger file is refused: it is no subtitle."""
@@ -36,15 +37,6 @@ _MARKUP = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
 _LARGEST_INT = 2**1000
 """Larger ones are no floating-point numbers any more."""
 _VIDEO_COLUMNS = ("video", "video_id")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimedText:
-    """What was said or done in [start_s, end_s) of a video."""
-
-    start_s: float
-    end_s: float
-    text: str
 
 
 @dataclass(frozen=True, kw_only=True)

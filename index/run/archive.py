@@ -2,14 +2,17 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vlrlt.errors import ConfigError
 from vlrlt.index.run.build import index_paths
 from vlrlt.index.run.model_choice import choose_embedder
+from vlrlt.index.run.reading import read_channels
 from vlrlt.index.run.run_report import IndexProgress, IndexReport
 from vlrlt.types import PrecisionChoice
+from vlrlt.words.choose import choose_readers
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder  # brings torch, which takes seconds to import
@@ -26,6 +29,8 @@ def index_archive(  # noqa: PLR0913  one for each option
     exclude: Sequence[str] = (),
     retry_failed: bool = False,
     max_shift_s: float = 0.0,
+    speech: str | None = None,
+    screen_text: bool = False,
     on_progress: Callable[[IndexProgress], None] | None = None,
 ) -> IndexReport:
     """Bring a library up to date with the videos below some folders. Calling it again does only what is new.
@@ -43,13 +48,15 @@ def index_archive(  # noqa: PLR0913  one for each option
         exclude: not the files and folders that match.
         retry_failed: try again what failed before and has not changed since.
         max_shift_s: how far a frame may lie from its time, so that key frames suffice: cheaper, coarser.
+        speech: also read what is said, by this speech model: a name such as 'whisper/small', or a folder.
+        screen_text: also read what is written in the picture.
         on_progress: called before each file and after each clip.
 
     Raises:
         ConfigError: a path does not exist, or no such device here.
         CheckpointError: the model cannot be loaded.
         LibraryError: it is locked, damaged or cannot be written.
-        MissingExtraError: faiss is not installed.
+        MissingExtraError: faiss, or what reads speech or text in pictures, is not installed.
         StoppedError: somebody asked it to stop; what was done is committed.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
@@ -60,16 +67,17 @@ def index_archive(  # noqa: PLR0913  one for each option
         embedder: Embedder = choose_embedder(library_dir, model=model, device=device, precision=precision, notify=_warn)
     else:
         embedder = model
-    return index_paths(
-        [Path(path).expanduser() for path in given],
-        library_dir=library_dir,
-        embedder=embedder,
-        include=include,
-        exclude=exclude,
-        retry_failed=retry_failed,
-        max_shift_s=max_shift_s,
-        on_progress=on_progress,
-    )
+    readers = choose_readers(speech=speech, screen_text=screen_text, device=device)
+    folders = [Path(path).expanduser() for path in given]
+    options: dict[str, Any] = {
+        "library_dir": library_dir,
+        "include": include,
+        "exclude": exclude,
+        "retry_failed": retry_failed,
+        "on_progress": on_progress,
+    }
+    report = index_paths(folders, embedder=embedder, max_shift_s=max_shift_s, **options)
+    return replace(report, readings=read_channels(folders, readers=readers, **options))
 
 
 def _warn(message: str) -> None:

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vlrlt.formats import format_time
+from vlrlt.formats import format_time, printable_line
 from vlrlt.index.library.catalog import Video
+from vlrlt.types import Channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,43 @@ class IndexProgress:
     bytes_total: int
     video_s_done: float
     """Seconds of video behind us."""
+
+
+@dataclass(kw_only=True)
+class ReadingReport:
+    """What reading one channel has done."""
+
+    channel: Channel
+    reader: str
+    """Its name."""
+    read: int = 0
+    """Videos that were read to their end."""
+    skipped: int = 0
+    """Videos that this reader has read before."""
+    lines: int = 0
+    video_s: float = 0.0
+    """Seconds of video that were read."""
+    busy_s: float = 0.0
+    """Seconds of them that had to be looked at closely."""
+    wall_s: float = 0.0
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    """Path and reason of what could not be read, or not all of it."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The documented JSON shape of `vlrlt index --json` for one channel."""
+        numbers = {name: round(value, 3) if isinstance(value, float) else value for name, value in vars(self).items()}
+        return numbers | {"failures": [{"path": path, "reason": reason} for path, reason in self.failures]}
+
+    def as_text(self) -> str:
+        """The same for people."""
+        share = f", {self.busy_s / self.video_s:.0%} of it read closely" if self.video_s else ""
+        speed = f", {self.video_s / self.wall_s:.1f}x realtime" if self.video_s else ""
+        head = (
+            f"{self.channel} by {self.reader}: {self.read} videos read, {self.skipped} skipped, "
+            f"{len(self.failures)} failed; {self.lines} lines of {format_time(self.video_s)} of video{share}, "
+            f"in {self.wall_s:.1f} s{speed}"
+        )
+        return "\n".join([head, *(f"{printable_line(path)}: {reason}" for path, reason in self.failures)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +115,8 @@ class IndexReport:
     """About how long the model would have taken for all tokens, from a sample; None: not known."""
     failures: tuple[Video, ...]
     """The failed and the partial ones, with stage and reason."""
+    readings: tuple[ReadingReport, ...] = ()
+    """What is said and written in the videos, where that was asked for."""
 
     def __str__(self) -> str:
         return self.as_text()
@@ -85,7 +125,8 @@ class IndexReport:
         """The documented JSON shape of `vlrlt index --json`."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         numbers = {name: round(value, 3) if isinstance(value, float) else value for name, value in fields.items()}
-        return numbers | {"failures": [video.problem_json() for video in self.failures]}
+        readings = [reading.as_json() for reading in self.readings]
+        return numbers | {"failures": [video.problem_json() for video in self.failures], "readings": readings}
 
     def as_text(self) -> str:
         """The same for people."""
@@ -112,6 +153,7 @@ class IndexReport:
         if self.failures:
             lines += [video.problem_text() for video in self.failures]
             lines.append("a changed file is tried again by the next run, an unchanged one by --retry-failed")
+        lines += [reading.as_text() for reading in self.readings]
         return "\n".join(lines)
 
     def _savings(self) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlrlt.index.library.catalog import FrameRunTable
+from vlrlt.index.library.timed_texts import TextHit
 from vlrlt.index.vectors.protocol import SAMPLE_VECTORS, Hits, Mask, VectorStore, evenly
 from vlrlt.types import ClipSpan, Float32Array, Float64Array, Int64Array
 
@@ -48,9 +49,9 @@ class Found:
     """Of a sequence: where each step was found."""
     step_seeds: tuple[int, ...] = ()
     """Of a sequence: position of each step's run."""
-    sources: tuple[str, ...] = ("visual",)
-    text: str | None = None
-    """What the text source found."""
+    sources: tuple[str, ...] = ("picture",)
+    text: TextHit | None = None
+    """The line that was found there."""
     confidence: float | None = None
 
 

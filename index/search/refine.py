@@ -24,32 +24,34 @@ DIVERSE_MOMENTS = 200
 """So many of the best moments are put into a diverse order."""
 
 
-def fuse_text(visual: Iterator[Found], texts: Sequence[Found], video_of: Callable[[int], int]) -> Iterator[Found]:
-    """Fuse moments of the vectors with moments of the text source by their ranks.
+def fuse_text(pictures: Iterator[Found], texts: Sequence[Found], video_of: Callable[[int], int]) -> Iterator[Found]:
+    """Fuse moments of the vectors with lines of text by their ranks; a line counts as far as it fits.
 
     Args:
-        visual: the best first.
-        texts: the best first, with sources ("text",).
+        pictures: the best first.
+        texts: the best first, each with its line and the one source that has it.
         video_of: video of a clip position.
     """
     if not texts:
-        yield from visual
+        yield from pictures
         return
-    moments = list(islice(visual, FUSED_MOMENTS))
+    moments = list(islice(pictures, FUSED_MOMENTS))
     weights = [_rank_weight(rank) for rank in range(len(moments))]
     for rank, text in enumerate(texts):
+        weight = _rank_weight(rank) * (1.0 if text.text is None else text.text.fit.share)
         for at, moment in enumerate(moments):
             if video_of(moment.seed) == video_of(text.seed) and _overlap(moment, text):
-                if "text" not in moment.sources:  # a second line on the same moment tells nothing new
-                    moments[at] = replace(moment, sources=(*moment.sources, "text"), text=text.text)
-                    weights[at] += _rank_weight(rank)
+                if text.sources[0] not in moment.sources:  # a second line of one source tells nothing new
+                    sources = (*moment.sources, *text.sources)
+                    moments[at] = replace(moment, sources=sources, text=moment.text or text.text)
+                    weights[at] += weight
                 break
         else:
             moments.append(text)
-            weights.append(_rank_weight(rank))
+            weights.append(weight)
     order = sorted(range(len(moments)), key=lambda at: -weights[at])
     yield from (moments[at] for at in order)
-    for moment in visual:
+    for moment in pictures:
         if not any(video_of(moment.seed) == video_of(text.seed) and _overlap(moment, text) for text in texts):
             yield moment
 

@@ -28,12 +28,20 @@ from vlrlt.index.search.language import (
     parse_clip_id,
     weighted_text,
 )
+from vlrlt.types import Channel
 
 GroupBy = Literal["moment", "video"]
-Source = Literal["visual", "text"]
+Source = Literal["picture", "subtitles", "speech", "screen"]
 MAX_K = 100_000
 MAX_TEXT_CHARS = 10_000
 SOURCES: tuple[Source, ...] = get_args(Source)
+SOURCE_OF: dict[Channel, Source] = {
+    "sidecar": "subtitles",
+    "embedded": "subtitles",
+    "speech": "speech",
+    "screen": "screen",
+}
+"""Where a line of text is looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +70,7 @@ class SearchRequest:
     """From the end of one step to the start of the next, at most."""
     filter: Filter = field(default_factory=Filter)
     sources: tuple[Source, ...] = SOURCES
-    """visual: the vectors; text: subtitles and narrations, for words only."""
+    """Where to look: the picture, by vectors; and for words subtitles and narrations, what is said, what is written."""
     per_video: int | None = 5
     """Moments of one video at most; None: no limit."""
     diversity: float = 0.0

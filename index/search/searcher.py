@@ -5,16 +5,16 @@ Shape legend: N clips, K candidates, S sampled clips, D embedding.
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from vlrlt.index.library.annotations import TextHit
 from vlrlt.index.library.catalog import FrameRunTable
+from vlrlt.index.library.timed_texts import TextHit
 from vlrlt.index.search.confidence import CONFIDENT, Confidence
 from vlrlt.index.search.filters import Filter, Metadata, recorded_s
 from vlrlt.index.search.language import (
@@ -29,15 +29,17 @@ from vlrlt.index.search.language import (
 from vlrlt.index.search.moments import Found, Scores, grow_moments
 from vlrlt.index.search.query_vectors import embed_query, mean_direction
 from vlrlt.index.search.refine import collapse_duplicates, cut_tail, diversify, fuse_text, limit_per_video
-from vlrlt.index.search.request import SearchRequest
+from vlrlt.index.search.request import SOURCE_OF, SearchRequest
 from vlrlt.index.search.sequence import find_sequences
 from vlrlt.index.vectors.protocol import SAMPLE_VECTORS, Mask, VectorStore, evenly
-from vlrlt.types import Float32Array, Float64Array, Int64Array, Moment
+from vlrlt.types import Channel, Float32Array, Float64Array, Int64Array, Moment
 from vlrlt.video.sampling import ClipSampling
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder
 
+TEXT_MATCH = 0.75
+"""A line that fits this well is a match: it holds so much of what the words weigh."""
 KEPT_TEXTS, KEPT_VECTORS = 256, 2048
 """What one search, and the next one, asks for again."""
 
@@ -52,8 +54,10 @@ class Coverage:
 
 
 def is_match(moment: Moment) -> bool:
-    """Whether a moment is more than the nearest there is: the words are said there, or are likely shown there."""
-    return moment.confidence is None or moment.confidence >= CONFIDENT or "text" in moment.sources
+    """Whether a moment is more than the nearest there is: the words stand there, or are likely shown there."""
+    if moment.text_fit is not None and moment.text_fit >= TEXT_MATCH:
+        return True
+    return "picture" in moment.sources and (moment.confidence is None or moment.confidence >= CONFIDENT)
 
 
 class Ranking:
@@ -72,6 +76,15 @@ class Ranking:
         return tuple(self._known[ranks])
 
 
+class FindText(Protocol):
+    """TimedTexts.search, of the library as it is now."""
+
+    def __call__(
+        self, text: str, *, channels: Collection[Channel], videos: Collection[str] | None
+    ) -> Sequence[TextHit]:
+        """The lines that fit, the best first."""
+
+
 class Searcher:
     """One state of a library, its model and the distribution of its vectors."""
 
@@ -81,7 +94,7 @@ class Searcher:
         clips: FrameRunTable,
         store: VectorStore,
         metadata: Metadata,
-        find_text: Callable[[str], Sequence[TextHit]],
+        find_text: "FindText",
         embedder: "Embedder",
         background: Callable[[], Float32Array],
     ) -> None:
@@ -217,17 +230,17 @@ class Searcher:
     def _grown(
         self, query: SimpleQuery | CombinedQuery, request: SearchRequest, within_N: Mask | None
     ) -> Iterator[Found]:
-        """Moments of both sources; the irrelevant tail begins half way from the best score to the median."""
+        """Moments of all sources; the irrelevant tail begins half way from the best score to the median."""
         scores = self.score(query, within_N)
         judge = self._judge(query, scores)
         moments: Iterator[Found] = iter(())
-        if "visual" in request.sources:
+        if "picture" in request.sources:
             grown = grow_moments(scores, self.frame_runs, surrounded=_is_words(query))
             moments = (replace(found, confidence=judge(found.seed)) for found in grown)
             if not request.tail:
                 moments = cut_tail(moments, median=scores.median, least_confidence=CONFIDENT)
-        if isinstance(query, TextQuery) and "text" in request.sources:
-            moments = fuse_text(moments, self._text_moments(query, scores), self._video_at)
+        if isinstance(query, TextQuery):
+            moments = fuse_text(moments, self._text_moments(query, scores, request, within_N), self._video_at)
         return moments
 
     def _sequences(self, query: SequenceQuery, request: SearchRequest, within_N: Mask | None) -> Iterator[Found]:
@@ -250,11 +263,19 @@ class Searcher:
         judge = self._confidence.judge(text_D, scores.sample_SD)
         return lambda position: judge(self._vector_at(position))
 
-    def _text_moments(self, query: TextQuery, scores: Scores) -> list[Found]:
-        """What the text source found, in clips that may be found."""
+    def _text_moments(
+        self, query: TextQuery, scores: Scores, request: SearchRequest, within_N: Mask | None
+    ) -> list[Found]:
+        """Lines of text, in clips that may be found."""
+        channels = [channel for channel, source in SOURCE_OF.items() if source in request.sources]
+        if not channels:
+            return []
+        table = self.frame_runs
+        videos = None if within_N is None else [table.video_ids[at] for at in np.unique(table.video_N[within_N])]
         moments = []
-        for hit in self._find_text(query.text):
-            position = self._clip_at(hit.video, (hit.start_s + hit.end_s) / 2)
+        for hit in self._find_text(query.text, channels=channels, videos=videos):
+            line = hit.line
+            position = self._clip_at(hit.video, (line.start_s + line.end_s) / 2)
             score = -math.inf if position is None else scores.of(position)
             if position is not None and score > -math.inf:
                 moments.append(
@@ -262,10 +283,10 @@ class Searcher:
                         seed=position,
                         score=score,
                         percentile=scores.percentile(score),
-                        start_s=hit.start_s,
-                        end_s=hit.end_s,
-                        sources=("text",),
-                        text=hit.text,
+                        start_s=line.start_s,
+                        end_s=line.end_s,
+                        sources=(SOURCE_OF[line.channel],),
+                        text=hit,
                     )
                 )
         return moments
@@ -288,7 +309,7 @@ class Searcher:
             start_s=found.start_s,
             end_s=found.end_s,
             sources=found.sources,
-            text=found.text,
+            **({} if found.text is None else _text_of(found.text)),
             steps=found.steps,
         )
 
@@ -323,6 +344,12 @@ def _is_words(query: SimpleQuery | CombinedQuery) -> bool:
     """Whether nothing but words tells what shall be found."""
     parts = [part.query for part in query.parts] if isinstance(query, CombinedQuery) else [query]
     return all(isinstance(part, TextQuery) for part in parts)
+
+
+def _text_of(hit: TextHit) -> dict[str, Any]:
+    """A line as a moment has it."""
+    fit = {"text_marks": hit.fit.marks, "text_fit": hit.fit.share, "seek_s": hit.seek_s}
+    return {"text": hit.line.text, **fit}
 
 
 def _text_parts(query: Query) -> tuple[TextQuery, ...]:

@@ -184,17 +184,11 @@ def _show_filters(service: Library, request: SearchRequest) -> None:
         right.text_input("Recorded before", placeholder="2024-06-01", **_bound_time(request, "recorded_before"))
         st.text_input("Metadata", placeholder="camera=gopro", **_bound_text(request, "where"))
         _show_motion_filter(request)
-        st.segmented_control(
+        st.pills(
             "Found in",
-            ("", "visual", "text"),
-            format_func={"": "both", "visual": "pictures", "text": "texts"}.__getitem__,
-            required=True,
-            **_bound(
-                request,
-                "sources",
-                show=lambda sources: sources[0] if len(sources) == 1 else "",
-                read=lambda source: source or SOURCES,
-            ),
+            SOURCES,
+            selection_mode="multi",
+            **_bound(request, "sources", show=list, read=lambda chosen: tuple(chosen) or SOURCES),
         )
         st.toggle("Copies of a scene in other videos", **_bound(request, "duplicates"))
         st.toggle("Weak matches too", **_bound(request, "tail"))

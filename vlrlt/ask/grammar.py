@@ -23,6 +23,7 @@ from vlrlt.ask.phrases import (
     LIST,
     MOMENTS,
     OTHER,
+    SAYS,
     SHOWS,
     SOMEBODY,
     TAKES,
@@ -31,7 +32,9 @@ from vlrlt.ask.phrases import (
     WHAT,
     WHEN,
     WHO,
+    WRITTEN_ON,
 )
+from vlrlt.index.search.request import SOURCES, Source
 
 Kind = Literal[
     "when",
@@ -46,9 +49,12 @@ Kind = Literal[
     "last",
     "choice",
     "what",
+    "said",
+    "written",
     "open",
 ]
-"""open: a question that retrieval alone cannot answer."""
+"""said, written: answered by quotes. open: a question that retrieval alone cannot answer."""
+SAID: tuple[Source, ...] = ("speech", "subtitles")
 
 
 @dataclass(frozen=True)
@@ -60,10 +66,12 @@ class Form:
     """Fits all of a question without its courtesies."""
     examples: tuple[str, ...]
     """"Question -> event": of "between" and "choice", all events or options. No form before this one fits it."""
+    sources: tuple[Source, ...] = SOURCES
+    """Where the answer is looked for."""
 
 
-def _form(kind: Kind, pattern: str, *examples: str) -> Form:
-    return Form(kind, pattern, examples)
+def _form(kind: Kind, pattern: str, *examples: str, sources: tuple[Source, ...] = SOURCES) -> Form:
+    return Form(kind, pattern, examples, sources)
 
 
 def _extreme(kind: Kind, word: str, *examples: tuple[str, ...]) -> tuple[Form, ...]:
@@ -79,6 +87,49 @@ def _extreme(kind: Kind, word: str, *examples: tuple[str, ...]) -> tuple[Form, .
 
 
 GRAMMAR: tuple[Form, ...] = (
+    _form(
+        "said",
+        rf"what (?:else )?(?:{AUXILIARY} {SOMEBODY} |(?:is|was|has been) (?:being )?){SAYS} (?:about|of|on) {EVENT}",
+        "What did she say about the budget? -> budget",
+        "What was said about the new bridge? -> new bridge",
+        "What do they tell us about bread? -> bread",
+        sources=SAID,
+    ),
+    _form(
+        "count",
+        rf"how (?:many times|often|frequently) (?:is|was|has) {EVENT} (?:been )?(?:said|mentioned|talked about)",
+        "How often is the budget mentioned? -> budget",
+        sources=SAID,
+    ),
+    _form(
+        "count",
+        rf"how (?:many times|often|frequently) {AUXILIARY} {SOMEBODY} (?:say|mention|talk about) {EVENT}",
+        "How many times did they say welcome? -> welcome",
+        sources=SAID,
+    ),
+    _form(
+        "when",
+        rf"(?:{LIST} )?(?:when|where) (?:(?:is|was|were|are) )?{EVENT} (?:(?:is|was|were|are) )?"
+        r"(?:said|mentioned|talked about|discussed)",
+        "When is the budget mentioned? -> budget",
+        "Find where bread is talked about -> bread",
+        sources=SAID,
+    ),
+    _form(
+        "when",
+        rf"(?:when|where) {AUXILIARY} {SOMEBODY} (?:say|mention|talk about|discuss|speak (?:about|of)) {EVENT}",
+        "When does he talk about the harbor? -> harbor",
+        "When did anyone say welcome? -> welcome",
+        sources=SAID,
+    ),
+    _form(
+        "written",
+        rf"what (?:(?:does|do|did) (?P<event>.*\b{WRITTEN_ON}) (?:say|read|show)|"
+        r"(?:is|was) (?:written|printed) (?:on|in) (?P<rest>.+))",
+        "What does the sign say? -> sign",
+        "What is written on the green label? -> green label",
+        sources=("screen",),
+    ),
     _form(
         "between",
         rf"{WHAT} (?:in )?(?:the time )?between {EVENT} and {OTHER}",

@@ -8,6 +8,7 @@ from vlrlt.ask.phrases import AUXILIARY, FILMS, PARTICIPLE
 from vlrlt.ask.wording import caption, captions_of, with_noun
 from vlrlt.errors import ConfigError
 from vlrlt.formats import is_unicode
+from vlrlt.index.search.request import SOURCES, Source
 
 MAX_QUESTION_CHARS = 2000
 
@@ -56,6 +57,8 @@ class Question:
     """Of kind "between": the later event."""
     options: tuple[str, ...] = ()
     """Of kind "choice"."""
+    sources: tuple[Source, ...] = SOURCES
+    """Where the answer is looked for."""
     video: str | None = None
     """Name of the one video that the question names ("in video P01_01")."""
 
@@ -94,7 +97,8 @@ def parse_question(text: str, *, options: tuple[str, ...] = ()) -> Question:
     listed = _options(found["options"], verb=event) if kind == "choice" else ()
     if kind == "open" or (kind == "choice" and len(listed) < 2):
         return Question(text=text, kind="open", event=caption(plain), video=video)
-    return Question(text=text, kind=kind, event=event, other=other, options=listed, video=video)
+    sources = SOURCES if form is None else form.sources
+    return Question(text=text, kind=kind, event=event, other=other, options=listed, sources=sources, video=video)
 
 
 def form_of(text: str) -> Form | None:

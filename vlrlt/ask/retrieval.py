@@ -20,7 +20,7 @@ from vlrlt.index.library.words import content_words
 from vlrlt.index.search.confidence import CONFIDENT
 from vlrlt.index.search.filters import Filter
 from vlrlt.index.search.language import TextQuery
-from vlrlt.index.search.request import SearchRequest
+from vlrlt.index.search.request import SearchRequest, Source
 from vlrlt.index.search.searcher import Searcher, is_match
 from vlrlt.types import Float32Array, Moment
 
@@ -34,6 +34,8 @@ OWN_SHARE = 0.25
 NO_CONFIDENCE = 0.2
 """The best moment below this says "no" rather than "not found"."""
 MAX_LABELS = 5000
+MAX_PLACES = 20
+"""Moments in which it is looked for what is written there."""
 
 
 class Archive(Protocol):
@@ -45,6 +47,10 @@ class Archive(Protocol):
 
     def vocabulary(self, *, limit: int) -> tuple[str, ...]:
         """What actions may be called."""
+        ...
+
+    def lines_in(self, moment: Moment, *, sources: Sequence[Source]) -> tuple[Moment, ...]:
+        """What is said or written in a moment, line by line."""
         ...
 
     def thumbnail(self, moment: Moment) -> bytes:
@@ -113,6 +119,8 @@ class _Answering:
             "last": lambda: self._extreme(last=True),
             "choice": self._choice,
             "what": self._what,
+            "said": self._quote,
+            "written": self._written,
             "open": self._open,
         }
         return answers[self._question.kind]()
@@ -248,6 +256,27 @@ class _Answering:
         citations = tuple(moment for _, _, moment in ranked)
         return self._answer(names, found=True, value=ranked[0][1], citations=citations, candidates=candidates)
 
+    def _quote(self) -> Answer:
+        """The lines that say it."""
+        matches, nearest = self._moments()
+        if not matches:
+            return self._nothing(nearest)
+        return self._quotes(matches)
+
+    def _written(self) -> Answer:
+        """What is written where the thing is likely shown, else what is written with these words."""
+        shown = SearchRequest(text=(self._question.event,), filter=self._within, sources=("picture",), per_video=None)
+        places = [moment for moment in self._searcher.rank(shown)[:MAX_PLACES] if is_match(moment)]
+        lines = [line for place in places for line in self._archive.lines_in(place, sources=("screen",))]
+        if lines:
+            return self._quotes(tuple(lines))
+        return self._quote()
+
+    def _quotes(self, moments: tuple[Moment, ...]) -> Answer:
+        quotes = list(dict.fromkeys(moment.text for moment in moments if moment.text))
+        text = "; ".join(f"“{quote}”" for quote in quotes[:NUM_CITATIONS])
+        return self._answer(text, found=True, value=quotes[0], citations=moments)
+
     def _open(self) -> Answer:
         matches, nearest = self._moments()
         text = "retrieval alone cannot answer this; these are the moments to look at"
@@ -258,8 +287,9 @@ class _Answering:
     ) -> tuple[tuple[Moment, ...], tuple[Moment, ...]]:
         """The matches of an event, and if there are none the nearest moments."""
         words = self._searcher.known_forms(self._question.event if event is None else event)
-        request = SearchRequest(text=(words,), filter=self._within, per_video=None, duplicates=True)
-        matches = self._searcher.rank(request)[:k]
+        sources = self._question.sources
+        request = SearchRequest(text=(words,), filter=self._within, sources=sources, per_video=None, duplicates=True)
+        matches = tuple(filter(is_match, self._searcher.rank(request)[:k]))
         if matches:
             return matches, ()
         return (), self._searcher.rank(replace(request, tail=True))[:NUM_CITATIONS]

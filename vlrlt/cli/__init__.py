@@ -13,7 +13,7 @@ __all__ = ["PANELS", "app", "main"]
 PANELS = {
     "First steps": ("demo", "doctor"),
     "Index an archive": ("index", "status", "failures", "watch", "pause", "resume", "stop", "import"),
-    "Find moments": ("search", "ask", "similar", "duplicates", "searches"),
+    "Find moments": ("search", "ask", "transcript", "similar", "duplicates", "searches"),
     "Take results away": ("cut", "export"),
     "Serve a library": ("ui", "serve", "mcp"),
     "Maintain a library": ("use", "verify", "compact", "prune", "snapshot"),

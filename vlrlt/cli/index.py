@@ -2,6 +2,7 @@
 
 import json
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +21,8 @@ from vlrlt.cli.root import (
     Model,
     Policy,
     Precision,
+    ScreenText,
+    Speech,
     Threshold,
     app,
     notify,
@@ -60,6 +63,8 @@ def index(  # noqa: PLR0913  one for each option
         int | None, typer.Option(min=1, help="Most tokens in a batch before any are dropped. Lower it to save memory.")
     ] = None,
     max_shift_seconds: MaxShift = 0.0,
+    speech: Speech = None,
+    screen_text: ScreenText = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Decoder processes. Default: one for each core.")] = None,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="Run on this machine, or on a Ray cluster.")
@@ -82,6 +87,7 @@ def index(  # noqa: PLR0913  one for each option
     until you switch with vlrlt use.
 
     Example: vlrlt index ~/Videos /mnt/camera/day1.mp4 --library lib
+    Example: vlrlt index ~/Videos --library lib --speech whisper/small --screen-text
     Example: vlrlt index /mnt/archive --library lib --engine ray --ray-address auto
     """
     from vlrlt.index.library.ledger import library_models
@@ -90,8 +96,10 @@ def index(  # noqa: PLR0913  one for each option
     from vlrlt.index.run.encode import MAX_TOKENS
     from vlrlt.index.run.estimate import estimate
     from vlrlt.index.run.model_choice import choose_embedder
+    from vlrlt.index.run.reading import read_channels
     from vlrlt.progress import index_progress
     from vlrlt.service.jobs import end_with_the_server
+    from vlrlt.words.choose import choose_readers
 
     end_with_the_server()
     sampling = {"clip_s": clip_seconds, "stride_s": stride_seconds, "num_frames": frames}
@@ -104,17 +112,13 @@ def index(  # noqa: PLR0913  one for each option
         sampling={name: value for name, value in sampling.items() if value is not None},
         notify=notify,
     )
-    options: dict[str, Any] = {
-        "library_dir": library,
-        "embedder": embedder,
-        "include": include or (),
-        "exclude": exclude or (),
-        "max_shift_s": max_shift_seconds,
-    }
+    files: dict[str, Any] = {"library_dir": library, "include": include or (), "exclude": exclude or ()}
+    options: dict[str, Any] = {**files, "embedder": embedder, "max_shift_s": max_shift_seconds}
     if dry_run:
         forecast = estimate(paths, workers=workers, **options)
         say(json.dumps(forecast.as_json()) if as_json else forecast.as_text())
         return
+    readers = choose_readers(speech=speech, screen_text=screen_text, device=device)
     if is_paused(library):
         notify(f"paused; go on with: vlrlt resume --library {library}")
     try:
@@ -128,6 +132,9 @@ def index(  # noqa: PLR0913  one for each option
                 max_tokens=max_tokens or MAX_TOKENS,
                 on_progress=show,
             )
+        with index_progress() as show:
+            readings = read_channels(paths, **files, readers=readers, retry_failed=retry_failed, on_progress=show)
+        report = replace(report, readings=readings)
     except (KeyboardInterrupt, StoppedError):
         notify("interrupted; what is committed is kept, run the same command again to go on")
         raise typer.Exit(INTERRUPTED) from None
@@ -141,7 +148,7 @@ def index(  # noqa: PLR0913  one for each option
         )
     if as_json:
         say(json.dumps(report.as_json()))
-    if report.failures:
+    if report.failures or any(reading.failures for reading in report.readings):
         raise typer.Exit(SOME_FAILED)
 
 

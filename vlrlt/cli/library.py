@@ -3,9 +3,10 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -19,18 +20,21 @@ from vlrlt.cli.root import (
     LibraryDir,
     MaxShift,
     Model,
+    ScreenText,
+    Speech,
     app,
     given,
     notify,
     say,
 )
 from vlrlt.errors import LibraryBusyError, StoppedError
+from vlrlt.formats import printable_line
 
 _Made = TypeVar("_Made")
 
 
 @app.command()
-def watch(
+def watch(  # noqa: PLR0913  one for each option
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Videos, or folders of videos.")],
     library: LibraryDir,
     model: Model = None,
@@ -38,6 +42,8 @@ def watch(
     include: Include = None,
     exclude: Exclude = None,
     max_shift_seconds: MaxShift = 0.0,
+    speech: Speech = None,
+    screen_text: ScreenText = False,
     settle_seconds: Annotated[float, typer.Option(min=0, help="Index after this long without a change.")] = 30.0,
 ) -> None:
     """Index PATH now and again whenever something below it changes, until Ctrl-C.
@@ -49,26 +55,30 @@ def watch(
     """
     from vlrlt.index.run.build import index_paths
     from vlrlt.index.run.model_choice import choose_embedder
+    from vlrlt.index.run.reading import read_channels
     from vlrlt.index.run.watch import changes
     from vlrlt.progress import index_progress
+    from vlrlt.words.choose import choose_readers
 
     wait_s = max(1.0, settle_seconds)
     load = partial(choose_embedder, library, model=model, device=device, notify=notify)
     try:
         embedder = _when_free(load, wait_s=wait_s)
+        readers = choose_readers(speech=speech, screen_text=screen_text, device=device)
+        files: dict[str, Any] = {"library_dir": library, "include": include or (), "exclude": exclude or ()}
         for _ in changes(paths, library_dir=library, settle_s=settle_seconds):
             with index_progress() as show:
                 run = partial(
                     index_paths,
                     paths,
-                    library_dir=library,
+                    **files,
                     embedder=embedder,
-                    include=include or (),
-                    exclude=exclude or (),
                     max_shift_s=max_shift_seconds,
                     on_progress=show,
                 )
                 report = _when_free(run, wait_s=wait_s)
+                read = partial(read_channels, paths, **files, readers=readers, on_progress=show)
+                report = replace(report, readings=_when_free(read, wait_s=wait_s))
             say(report.as_text(), err=True)
     except (KeyboardInterrupt, StoppedError):
         raise typer.Exit(INTERRUPTED) from None
@@ -83,12 +93,15 @@ def failures(library: LibraryDir, as_json: Json = False) -> None:
     from vlrlt.index.library.catalog import Catalog
 
     with Catalog.open_reader(library) as catalog:
-        problems = catalog.problems()
+        problems, unread = catalog.problems(), catalog.texts.unread()
     if as_json:
-        say(json.dumps({"failures": [video.problem_json() for video in problems]}))
+        listed = [{"path": path, "channel": reading.channel, "reason": reading.reason} for path, reading in unread]
+        say(json.dumps({"failures": [video.problem_json() for video in problems], "unread": listed}))
     else:
-        say("\n".join(video.problem_text() for video in problems) or "none")
-    if problems:
+        lines = [video.problem_text() for video in problems]
+        lines += [f"{printable_line(path)}: {reading.channel} not read: {reading.reason}" for path, reading in unread]
+        say("\n".join(lines) or "none")
+    if problems or unread:
         raise typer.Exit(SOME_FAILED)
 
 

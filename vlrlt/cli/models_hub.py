@@ -80,14 +80,15 @@ def models_pull(name: Name, as_json: Json = False) -> None:
     The first download pins the revision and the SHA-256 of every file in vlrlt-lock.json in the Hugging Face cache.
 
     Example: vlrlt models pull PE-Core-B-16/meta
+    Example: vlrlt models pull whisper/small
     """
-    from vlrlt.models.hub import hub_cache, pull
-    from vlrlt.models.known import KNOWN_MODELS
+    from vlrlt.models.hub import hub_cache, pull, pull_files
+    from vlrlt.models.known import KNOWN_MODELS, SPEECH_MODELS
 
     for model in KNOWN_MODELS:
         if model.name == name:
             say(f"{name}: {model.download_MB} MB, {model.licence}, to {hub_cache()}", err=True)
-    locked = pull(name)
+    locked = pull_files(*SPEECH_MODELS[name]) if name in SPEECH_MODELS else pull(name)
     if as_json:
         say(json.dumps({"name": name, "cache": str(hub_cache()), **vars(locked)}))
         return

@@ -112,6 +112,11 @@ MaxShift = Annotated[
         min=0, help="With --clip-seconds: let frames be off by this many seconds, so that key frames suffice."
     ),
 ]
+ScreenText = Annotated[bool, typer.Option("--screen-text", help="Also read text in the picture, where it is new.")]
+Speech = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL", help="Also transcribe speech: whisper/small, whisper/large-v3-turbo, or a folder."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
 

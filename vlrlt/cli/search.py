@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlrlt.cli.root import SOME_FAILED, Device, Json, LibraryDir, Model, app, given, notify, say
+from vlrlt.cli.root import SOME_FAILED, Device, Force, Json, LibraryDir, Model, app, given, notify, say
 from vlrlt.cli.search_options import takes_request
 
 if TYPE_CHECKING:
@@ -144,6 +144,45 @@ def searches(
         say(json.dumps({"searches": {name: request.as_json() for name, request in saved.items()}}))
     else:
         say("\n".join(f"{name}: {request.query()}" for name, request in saved.items()) or "none")
+
+
+@app.command()
+def transcript(
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="Path or name of the video, or the video_id of a hit.")],
+    library: LibraryDir,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--in",
+            metavar="subtitles|speech|screen",
+            help="Lines of this source only; may be given several times. Default: all.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a file: .srt or .vtt subtitles, .txt or .json.")
+    ] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Print what is said and written in a video, line by line, or write it as subtitles.
+
+    Example: vlrlt transcript holiday.mp4 --library lib --out holiday.srt
+    """
+    from vlrlt.export.output import check_outside, new_file
+    from vlrlt.export.transcript import transcript_text
+    from vlrlt.service import Library
+
+    with Library(library) as service:
+        lines = service.transcript(service.find_video(video), **given(sources=tuple(sources) if sources else None))
+        archive = service.paths()
+    if out is None:
+        say(transcript_text(lines, kind="json" if as_json else "txt").removesuffix("\n"))
+        return
+    check_outside(out, archive)
+    text = transcript_text(lines, kind=out.suffix.lower().removeprefix("."))
+    with new_file(out, force=force) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+    notify(f"wrote {out}: {len(lines)} lines")
 
 
 @app.command("import")

@@ -105,11 +105,12 @@ SPELLINGS: dict[str, Any] = {
         ),
     ],
     "sources": Annotated[
-        Literal["visual", "text"] | None,
+        list[str] | None,
         typer.Option(
-            "--source",
-            rich_help_panel=_SHOW,
-            help="Search pictures only, or texts only (subtitles, narrations). Default: both.",
+            "--in",
+            metavar="picture|subtitles|speech|screen",
+            rich_help_panel=_FILTERS,
+            help="Search only here; may be given several times. Default: everywhere.",
         ),
     ],
     "k": Annotated[

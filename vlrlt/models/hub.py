@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -74,6 +75,19 @@ def fetch_weights(name: str, *, cache_dir: Path | None = None) -> Path:
     return _cached(locked, next(iter(locked.sha256)), cache_dir)
 
 
+def fetch_files(repository: str, files: Sequence[str], *, cache_dir: Path | None = None) -> Path:
+    """A folder with files of a hub repository: from the cache if they are locked there, else downloaded and locked.
+
+    Raises:
+        CheckpointError: as fetch_weights.
+    """
+    cache_dir = cache_dir or hub_cache()
+    locked = _read_lock(cache_dir).get(repository)
+    if locked is None or not all(_cached(locked, file, cache_dir).exists() for file in files):
+        locked = _download_files(repository, files, locked.revision if locked else None, cache_dir)
+    return _cached(locked, files[0], cache_dir).parent
+
+
 def pull(name: str, *, cache_dir: Path | None = None) -> LockedModel:
     """Fetch ARCH/PRETRAINED if it is not here, and compare every file with its SHA-256.
 
@@ -82,8 +96,17 @@ def pull(name: str, *, cache_dir: Path | None = None) -> LockedModel:
     """
     cache_dir = cache_dir or hub_cache()
     locked = find_locked(name, cache_dir=cache_dir)
-    if locked is None:
-        return _download(name, cache_dir)
+    return _download(name, cache_dir) if locked is None else _checked(locked, cache_dir)
+
+
+def pull_files(repository: str, files: Sequence[str], *, cache_dir: Path | None = None) -> LockedModel:
+    """Fetch files of a hub repository if they are not here, and compare every one with its SHA-256; raises as pull."""
+    cache_dir = cache_dir or hub_cache()
+    fetch_files(repository, files, cache_dir=cache_dir)
+    return _checked(_read_lock(cache_dir)[repository], cache_dir)
+
+
+def _checked(locked: LockedModel, cache_dir: Path) -> LockedModel:
     for file, expected in locked.sha256.items():
         _check(_cached(locked, file, cache_dir), expected, says=f"{cache_dir / LOCK_FILE} says")
     return locked
@@ -100,19 +123,25 @@ def tokenizer_folder(architecture: str, *, cache_dir: Path | None = None) -> Pat
 
 def _download(name: str, cache_dir: Path) -> LockedModel:
     """Get the locked revision; without a lock the known one; else the newest, whose commit and checksums are locked."""
-    repository, lock = _repository(name), _read_lock(cache_dir)
-    locked = lock.get(repository)
+    repository = _repository(name)
+    locked = _read_lock(cache_dir).get(repository)
     known = {model.name: model.revision for model in KNOWN_MODELS}.get(name)
-    revision = locked.revision if locked else known
     is_timm = name.startswith(TIMM_PREFIX)
-    weights = _get(repository, _TIMM_FILE if is_timm else _OPEN_CLIP_FILE, revision, cache_dir)
-    commit = weights.parent.name
     own_tokenizer = not is_timm and tokenizer_repository(name.partition("/")[0]) == repository
-    files = [weights, *(_get(repository, file, commit, cache_dir) for file in _TOKENIZER_FILES if own_tokenizer)]
-    expected = locked.sha256 if locked else {}
+    files = (_TIMM_FILE if is_timm else _OPEN_CLIP_FILE, *(_TOKENIZER_FILES if own_tokenizer else ()))
+    return _download_files(repository, files, locked.revision if locked else known, cache_dir)
+
+
+def _download_files(repository: str, files: Sequence[str], revision: str | None, cache_dir: Path) -> LockedModel:
+    """Get files of a revision, None: the newest; they must equal what is locked of them."""
+    lock = _read_lock(cache_dir)
+    first = _get(repository, files[0], revision, cache_dir)
+    commit = first.parent.name
+    paths = [first, *(_get(repository, file, commit, cache_dir) for file in files[1:])]
+    expected = lock[repository].sha256 if repository in lock else {}
     checksums = {
         path.name: _check(path, expected.get(path.name) or _stated_by_hub(path), says="the hub or the lock file says")
-        for path in files
+        for path in paths
     }
     found = LockedModel(repository=repository, revision=commit, sha256=checksums)
     _write_lock(cache_dir, {**lock, repository: found})

@@ -114,3 +114,15 @@ KNOWN_MODELS = (
         revision="ab5b8ef490e86faa07d3523926b842c765de1de5",
     ),
 )
+
+_TXT = ("config.json", "model.bin", "tokenizer.json", "vocabulary.txt")
+_JSON = ("config.json", "model.bin", "preprocessor_config.json", "tokenizer.json", "vocabulary.json")
+SPEECH_MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "whisper/tiny": ("Systran/faster-whisper-tiny", _TXT),
+    "whisper/base": ("Systran/faster-whisper-base", _TXT),
+    "whisper/small": ("Systran/faster-whisper-small", _TXT),
+    "whisper/medium": ("Systran/faster-whisper-medium", _TXT),
+    "whisper/large-v3": ("Systran/faster-whisper-large-v3", _JSON),
+    "whisper/large-v3-turbo": ("dropbox-dash/faster-whisper-large-v3-turbo", _JSON),
+}
+"""Name -> repository of the hub and its files; 99 languages, 75 MB to 3 GB. model.bin is no pickle."""

@@ -21,7 +21,9 @@ from vlrlt.ask.question import Question, parse_question
 from vlrlt.ask.retrieval import RetrievalAnswerer
 from vlrlt.ask.vlm import Endpoint, VlmAnswerer
 from vlrlt.errors import ConfigError, EndpointError, NotFoundError, ServerBusyError, VlrltError
+from vlrlt.export.transcript import TranscriptFormat, transcript_text
 from vlrlt.index.search.language import ClipQuery
+from vlrlt.index.search.request import SOURCES, Source
 from vlrlt.serve.errors import RESPONSES, add_errors
 from vlrlt.serve.export import ClipIdPath, SecondsQuery, add_export, span_of
 from vlrlt.serve.guard import OPEN_PATHS, Guard
@@ -36,6 +38,13 @@ REQUESTS_PER_S = 100.0
 MAX_STREAMS = 64
 """Streams of events that are open at once."""
 _EVENT_EVERY_S = 0.3
+_TRANSCRIPT_TYPES: dict[TranscriptFormat, str] = {
+    "json": "application/json",
+    "txt": "text/plain",
+    "srt": "application/x-subrip",
+    "vtt": "text/vtt",
+}
+VideoIdPath = Annotated[str, PathParameter(pattern=r"^[\w.:-]{1,64}$")]
 JobIdPath = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{32}$")]
 
 
@@ -126,6 +135,17 @@ def _add_search(app: FastAPI, service: Library, lanes: Lanes) -> None:
         """The searchable videos."""
         listed = service.videos()
         return {"total": len(listed), "videos": [video.as_json() for video in listed[offset : offset + limit]]}
+
+    @app.get("/v1/videos/{video_id}/transcript", tags=["search"], response_class=Response)
+    @lanes.lookups
+    def transcript(
+        video_id: VideoIdPath,
+        sources: Annotated[list[Source], Query(max_length=len(SOURCES))] = list(SOURCES),  # noqa: B006  FastAPI copies it
+        kind: Annotated[TranscriptFormat, Query(alias="format")] = "json",
+    ) -> Response:
+        """What is said and written in a video, as JSON, plain text or subtitles."""
+        lines = service.transcript(video_id, sources=sources or SOURCES)
+        return Response(transcript_text(lines, kind=kind), media_type=_TRANSCRIPT_TYPES[kind])
 
 
 def _searched(service: Library, body: SearchBody) -> bytes:
@@ -255,7 +275,8 @@ def _add_jobs(app: FastAPI, jobs: Jobs, lanes: Lanes, stopping: threading.Event)
     @lanes.lookups
     def start(body: IndexBody, idempotency_key: Annotated[str | None, Header(max_length=200)] = None) -> dict[str, Any]:
         """Index one of the server's folders; the same Idempotency-Key gives the same job."""
-        return jobs.start(body.root, retry_failed=body.retry_failed, key=idempotency_key).as_json()
+        options = body.model_dump(exclude={"root"})
+        return jobs.start(body.root, **options, key=idempotency_key).as_json()
 
     @app.get("/v1/jobs/{job_id}", tags=["jobs"])
     async def show(job_id: JobIdPath) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from vlrlt import __version__
 from vlrlt.errors import VlrltError
 from vlrlt.extras import require
-from vlrlt.index.search.request import SearchRequest
+from vlrlt.index.search.request import SOURCES, SearchRequest, Source
 from vlrlt.service import Library
 from vlrlt.types import ClipSpan
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from mcp.server import MCPServer
 
 INSTRUCTIONS = (
-    "An archive of videos that can be searched by what they show. search finds moments; found=false says that nothing "
-    "is a confident match. ask answers questions with citations, or says that it cannot. preview shows a clip."
+    "An archive of videos that can be searched by what they show and by what is said and written in them. search finds "
+    "moments; found=false says that nothing is a confident match. ask answers questions with citations, or says that "
+    "it cannot. transcript gives the lines of a video. preview shows a clip."
 )
 MAX_HITS = 50
+MAX_TRANSCRIPT_S = 1e7
 
 
 def create_server(service: Library) -> "MCPServer":
@@ -57,11 +59,12 @@ def create_server(service: Library) -> "MCPServer":
         ] = SearchRequest.within_s,
         like: Annotated[list[str] | None, Field(description="Clips of hits to refine the words by.")] = None,
         paths: Annotated[list[str] | None, Field(description="Globs of the videos' paths or names.")] = None,
+        sources: Annotated[list[Source] | None, Field(description="Where to look; everywhere if not given.")] = None,
         k: Annotated[int, Field(ge=1, le=MAX_HITS, description="How many moments.")] = SearchRequest.k,
     ) -> dict[str, Any]:
         """Find moments of videos; each hit has its video, its seconds, how sure it is, and the id of a clip."""
         asked = {"text": query, "without": without, "then": then, "within_s": within_s, "like": like, "k": k}
-        return service.search(SearchRequest.parse(asked | {"paths": paths})).as_json()
+        return service.search(SearchRequest.parse(asked | {"paths": paths, "sources": sources or SOURCES})).as_json()
 
     @server.tool()
     @told()
@@ -71,6 +74,19 @@ def create_server(service: Library) -> "MCPServer":
     ) -> dict[str, Any]:
         """Answer a question over the archive with the moments that the answer rests on, or found=false."""
         return service.ask(question, options=options or ()).as_json()
+
+    @server.tool()
+    @told()
+    def transcript(
+        video_id: Annotated[str, Field(description="Of a hit or a citation.")],
+        start_s: Annotated[float, Field(ge=0)] = 0.0,
+        end_s: Annotated[float, Field(gt=0, description="Lines before it only.")] = MAX_TRANSCRIPT_S,
+        sources: Annotated[list[Source] | None, Field(description="Of subtitles, speech and screen.")] = None,
+    ) -> dict[str, Any]:
+        """What is said and written in a video, line by line."""
+        within = ClipSpan(start_s, end_s)
+        lines = service.transcript(video_id, sources=tuple(sources) if sources else SOURCES, within=within)
+        return {"lines": [line.as_json() for line in lines]}
 
     @server.tool()
     @told()

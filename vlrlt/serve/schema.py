@@ -82,7 +82,7 @@ class SearchBody(_Body):
     then: Words = _NO_WORDS
     within_s: Seconds = SearchRequest.within_s
     filter: FilterBody = FilterBody()
-    sources: Annotated[list[Source], Field(min_length=1, max_length=2)] = list(SearchRequest.sources)
+    sources: Annotated[list[Source], Field(min_length=1, max_length=4)] = list(SearchRequest.sources)
     per_video: Annotated[int, Field(ge=1, le=10_000)] | None = SearchRequest.per_video
     diversity: Share = SearchRequest.diversity
     duplicates: bool = SearchRequest.duplicates
@@ -153,3 +153,7 @@ class IndexBody(_Body):
     root: Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
     """Name of a folder that the server was started with."""
     retry_failed: bool = False
+    speech: Annotated[str, Field(pattern=r"^whisper/[\w.-]{1,32}$")] | None = None
+    """Also read what is said, by the speech model of this name."""
+    screen_text: bool = False
+    """Also read what is written in the picture."""

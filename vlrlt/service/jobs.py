@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vlrlt.errors import ConfigError, LibraryError
+from vlrlt.models.known import SPEECH_MODELS
 
 JobState = Literal["running", "done", "failed", "cancelled"]
 NICENESS = 10
@@ -68,17 +69,28 @@ class Jobs:
         """Names of the folders that may be indexed."""
         return tuple(self._roots)
 
-    def start(self, root: str, *, folder: str = "", retry_failed: bool, key: str | None = None) -> Job:
+    def start(
+        self,
+        root: str,
+        *,
+        folder: str = "",
+        retry_failed: bool,
+        speech: str | None = None,
+        screen_text: bool = False,
+        key: str | None = None,
+    ) -> Job:
         """Start a job, or find the one that was started with the same idempotency key.
 
         Args:
             root: name of a folder that may be indexed.
             folder: a folder below it; empty: all of it.
             retry_failed: whether to try again what failed and has not changed.
+            speech: name of a speech model, to read what is said too.
+            screen_text: whether to read what is written in the picture.
             key: of idempotency.
 
         Raises:
-            ConfigError: no such root, or no such folder below it.
+            ConfigError: no such root, no such folder below it, or no such speech model.
             LibraryError: a job is running already.
         """
         with self._lock:
@@ -90,9 +102,12 @@ class Jobs:
             if any(job.state == "running" for job in self._jobs.values()):
                 raise LibraryError("an index job is running already; wait for it or cancel it")
             path = below(self._roots[root], folder)
+            if speech is not None and speech not in SPEECH_MODELS:
+                raise ConfigError(f"no speech model {speech!r}; known are {', '.join(SPEECH_MODELS)}")
             job = Job(id=uuid.uuid4().hex, root=root)
             command = [sys.executable, "-m", "vlrlt", "index", str(path), "--json"]
             command += ["--library", str(self._library_dir), *(["--retry-failed"] if retry_failed else [])]
+            command += [*([] if speech is None else ["--speech", speech]), *(["--screen-text"] if screen_text else [])]
             pipe = subprocess.PIPE
             process = subprocess.Popen(  # noqa: S603  our own command
                 command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace", env=_environment()

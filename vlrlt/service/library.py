@@ -4,6 +4,7 @@ The CLI, the Streamlit page and any other front end stand on this. Safe to use f
 """
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from vlrlt.index.run.control import is_paused, view_run
 from vlrlt.index.search.filters import Filter
 from vlrlt.index.search.language import parse_clip_id
 from vlrlt.index.search.repeats import THRESHOLD, Repetition, find_repetitions
-from vlrlt.index.search.request import SearchRequest
+from vlrlt.index.search.request import SOURCE_OF, SOURCES, SearchRequest, Source
 from vlrlt.index.search.saved import SavedSearches
 from vlrlt.index.search.searcher import Searcher
 from vlrlt.index.vectors.choice import store_info
@@ -34,7 +35,7 @@ from vlrlt.service.pictures import Pictures
 from vlrlt.service.reader import LibraryReader
 from vlrlt.service.results import IndexedVideo, LibraryStatus, SearchResult
 from vlrlt.service.searches import Searches
-from vlrlt.types import Moment
+from vlrlt.types import ClipSpan, Moment, TimedText
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder  # brings torch, which takes seconds to import and status does not need
@@ -180,10 +181,70 @@ class Library:
             raise NotFoundError(f"no video {video_id!r} in this library")
         return clips.videos[clips.video_ids.index(video_id)]
 
+    def transcript(
+        self, video_id: str, *, sources: Sequence[Source] = SOURCES, within: ClipSpan | None = None
+    ) -> tuple[TimedText, ...]:
+        """What is said and written in a video, and what files beside it say, by time.
+
+        Args:
+            video_id: of a hit or of `videos`.
+            sources: of "subtitles", "speech" and "screen" those that are wanted.
+            within: only lines that reach into these seconds.
+
+        Raises:
+            NotFoundError: there is no such video.
+            ConfigError: there is no such source.
+        """
+        self.path_of(video_id)
+        request = SearchRequest(sources=tuple(sources))
+        channels = [channel for channel, source in SOURCE_OF.items() if source in request.sources]
+        with self._reader.catalog() as catalog:
+            lines = catalog.texts.of_video(video_id, channels)
+        if within is None:
+            return lines
+        return tuple(line for line in lines if line.start_s < within.end_s and within.start_s < line.end_s)
+
+    def lines_in(self, moment: Moment, *, sources: Sequence[Source] = SOURCES) -> tuple[Moment, ...]:
+        """What is said or written in a moment, line by line, each as a moment.
+
+        Raises:
+            ConfigError: there is no such source.
+        """
+        return tuple(
+            replace(
+                moment.within(ClipSpan(line.start_s, line.end_s)),
+                sources=(SOURCE_OF[line.channel],),
+                text=line.text,
+                text_marks=(),
+                text_fit=None,
+            )
+            for line in self.transcript(moment.video_id, sources=sources, within=moment.span)
+        )
+
+    def find_video(self, name: str) -> str:
+        """The video_id of a searchable video by its id, its path or its name.
+
+        Raises:
+            NotFoundError: there is no such video, or several of that name.
+        """
+        clips = self._reader.now().snapshot.frame_runs
+        path = os.path.realpath(name)
+        found = {
+            video_id
+            for video_id, video in zip(clips.video_ids, clips.videos, strict=True)
+            if name == video_id or path == video or name in (Path(video).name, Path(video).stem)
+        }
+        if len(found) != 1:
+            raise NotFoundError(
+                f"{len(found) or 'no'} video{'s' if len(found) > 1 else ''} {name!r} in this library; give the path or "
+                "the video_id of one"
+            )
+        return found.pop()
+
     def narrations(self, *, limit: int) -> tuple[str, ...]:
         """The commonest narrations of the library."""
         with self._reader.catalog() as catalog:
-            return catalog.annotations.vocabulary(limit=limit)
+            return catalog.texts.vocabulary(limit=limit)
 
     def vocabulary(self, *, limit: int) -> tuple[str, ...]:
         """What actions may be called: the commonest narrations of the library, else the captions of its model."""
@@ -227,7 +288,7 @@ class Library:
         """What the library holds at this moment."""
         with self._reader.catalog() as catalog:
             models, counts, failures = catalog.models(), catalog.counts(), catalog.problems()
-            last_run = catalog.last_run()
+            last_run, texts = catalog.last_run(), catalog.texts.counts()
         settings = models[0] if models else None
         return LibraryStatus(
             library_dir=self.library_dir,
@@ -240,6 +301,7 @@ class Library:
             other_models=tuple(map(str, models[1:])),
             run=view_run(self.library_dir),
             paused=is_paused(self.library_dir),
+            texts=texts,
             last_run=last_run,
         )
 

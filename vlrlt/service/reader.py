@@ -1,7 +1,7 @@
 """A library that another process may be writing to: what is read of it is always one whole state."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +9,11 @@ from pathlib import Path
 import xxhash
 
 from vlrlt.errors import LibraryError
-from vlrlt.index.library.annotations import TextHit
 from vlrlt.index.library.catalog import Catalog, Snapshot, Video
+from vlrlt.index.library.timed_texts import TextHit
 from vlrlt.index.vectors.choice import open_store
 from vlrlt.index.vectors.protocol import VectorStore
-from vlrlt.types import Moment
+from vlrlt.types import Channel, Moment
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,12 @@ class LibraryReader:
                 self._loaded, self._data_version = self._load_beside(self._loaded), version
             return self._loaded
 
-    def find_text(self, text: str) -> tuple[TextHit, ...]:
-        """Subtitles and narrations with the words of a text."""
+    def find_text(
+        self, text: str, *, channels: Collection[Channel], videos: Collection[str] | None
+    ) -> tuple[TextHit, ...]:
+        """Lines that fit a text, as TimedTexts.search."""
         with self.catalog() as catalog:
-            return catalog.annotations.search(text)
+            return catalog.texts.search(text, channels=channels, videos=videos)
 
     def known_video(self, moment: Moment) -> Video:
         """The video of a moment: only videos of this library are ever read.
@@ -89,7 +91,7 @@ class LibraryReader:
         """The library as it is now, by a catalog of its own: a large one takes seconds."""
         with Catalog.open_reader(self._library_dir) as catalog:
             snapshot = catalog.snapshot()
-            state = _state(snapshot, catalog.annotations.version())
+            state = _state(snapshot, f"{catalog.texts.version()} {catalog.annotations.version()}")
         if before is not None and snapshot.generation == before.snapshot.generation:
             store = before.store  # a file was moved, or annotated: the same vectors
         else:

@@ -13,7 +13,7 @@ from vlrlt.index.run.control import RunView
 from vlrlt.index.search.request import GroupBy
 from vlrlt.index.vectors.protocol import StoreInfo
 from vlrlt.notebook import Thumbnail, moments_html
-from vlrlt.types import Moment
+from vlrlt.types import Channel, Moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +141,8 @@ class LibraryStatus(LibraryCounts):
     """The index run that is at work; None: there is none."""
     paused: bool
     """Whether index runs wait."""
+    texts: dict[Channel, tuple[int, int]]
+    """Lines and videos of each channel of timed text that has some."""
     last_run: dict[str, Any] | None
     """What the last finished run said, as Catalog.last_run."""
 
@@ -165,6 +167,7 @@ class LibraryStatus(LibraryCounts):
             "search": asdict(self.search) if self.search else None,
             "run": self.run.as_json() if self.run else None,
             "paused": self.paused,
+            "texts": {channel: {"lines": lines, "videos": videos} for channel, (lines, videos) in self.texts.items()},
             "last_run": {name: value for name, value in self.last_run.items() if name != "failures"}
             if self.last_run
             else None,
@@ -184,11 +187,17 @@ class LibraryStatus(LibraryCounts):
                 + (f", {self.missing} gone" if self.missing else ""),
                 f"vectors  {self.vectors} of {format_time(self.video_s)} of video",
                 f"search   {self.search.as_text() if self.search else unsearched}",
+                *self._text_lines(),
                 *(f"also     {other}" for other in self.other_models),
                 *self._run_lines(),
                 *(video.problem_text() for video in self.failures),
             )
         )
+
+    def _text_lines(self) -> Iterator[str]:
+        if self.texts:
+            counts = (f"{lines} {channel} of {videos} videos" for channel, (lines, videos) in self.texts.items())
+            yield f"lines    {', '.join(counts)}"
 
     def _run_lines(self) -> Iterator[str]:
         if self.run is not None:

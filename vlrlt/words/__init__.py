@@ -1,0 +1,1 @@
+"""Who reads what is said and written in videos."""
