@@ -256,6 +256,48 @@ def test_touched_moved_and_copied_files_need_no_decoding(
     assert searchable(library_dir) == {"copy.mp4": 2, "moved.mkv": 1}
 
 
+def test_a_file_completed_in_place_is_indexed_anew(archive: Path, library_dir: Path, index: Index) -> None:
+    """A download fills holes: same size, same samples, another time of change. It was skipped for ever."""
+    video = archive / "a.mp4"
+    size = 4 * 2**20
+    with video.open("ab") as file:  # an unused box of MP4, longer than what is sampled
+        file.write(size.to_bytes(4, "big") + b"free" + bytes(size - 8))
+    index(archive)
+    data = video.read_bytes()
+    video.write_bytes(data[:150_000] + b"what was missing" + data[150_016:])
+    assert quick_hash(video, size_bytes=len(data)) == file_hash(library_dir, video), "no sample sees it"
+    assert counts(index(archive))[:2] == (1, 1)
+    assert counts(index(archive))[:2] == (0, 2)
+    assert searchable(library_dir) == {"a.mp4": 2, "b.MKV": 1}
+
+
+def file_hash(library_dir: Path, path: Path) -> str:
+    with Ledger.open_existing(library_dir) as ledger:
+        return next(file.content_hash for file in ledger.files() if file.path == path)
+
+
+def test_what_was_cut_short_and_written_again_is_tried_again(tmp_path: Path, library_dir: Path, index: Index) -> None:
+    whole = write_colours(tmp_path / "whole.mkv", [("red", 5), ("blue", 5)])
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    assert index(cut).partial == 1
+    assert counts(index(cut))[:2] == (0, 1)
+    os.utime(cut)
+    assert counts(index(cut))[:2] == (1, 0)
+
+
+def test_a_renamed_archive_is_found_under_its_new_name(archive: Path, library_dir: Path, index: Index) -> None:
+    """Every hit, thumbnail and cut named the folder that is gone."""
+    index(archive)
+    renamed = archive.rename(archive.with_name("z renamed"))
+    report = index(renamed)
+    assert (counts(report), report.moved) == ((0, 2, 0, 0), 2)
+    assert "2 files have moved or been renamed" in report.as_text()
+    with Catalog.open_reader(library_dir) as catalog:
+        assert all(Path(video).exists() for video in catalog.snapshot().frame_runs.videos)
+    assert index(renamed).moved == 0
+
+
 def test_twins_in_one_run_are_indexed_once(archive: Path, library_dir: Path, index: Index) -> None:
     shutil.copy(archive / "a.mp4", archive / "twin.mp4")
     assert counts(index(archive)) == (2, 1, 0, 3)

@@ -143,6 +143,7 @@ def test_index_prints_one_line_of_json_and_talks_on_stderr(archive: Path, librar
             "readings",
             "waiting",
             "missing",
+            "moved",
             "pruned",
             "away",
             "static_looks",

@@ -1,4 +1,9 @@
-"""Which files need work. Identity is content: what was moved, copied or touched is known without decoding it."""
+"""Which files need work. Identity is content: what was moved, copied or touched is known without decoding it.
+
+Content is known by a hash of samples. A file that was still new when it was indexed may have been completed in place
+since (a download that fills holes), between the samples: every byte of such a file is hashed, and compared once the
+file has been written again.
+"""
 
 import os
 import time
@@ -6,14 +11,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import xxhash
+
 from vlrlt.errors import DecodeError
 from vlrlt.index.library.catalog import Video
-from vlrlt.index.library.files import NO_STAMP, FileStamp, Walk, file_stamp, quick_hash, unread_hash
+from vlrlt.index.library.files import NO_STAMP, FileStamp, Walk, file_stamp, full_hash, quick_hash, unread_hash
 from vlrlt.index.library.ledger import File, Ledger
 from vlrlt.index.run.run_report import Counters, IndexProgress
 
 GRACE_S = 7 * 86_400.0
 """How long a file that is gone stays searchable."""
+
+NEW_S = 86_400.0
+"""A file that changed less than so long ago may not be finished."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +69,7 @@ def choose(
         known = ledger.video_with(content_hash)
         if content_hash in chosen:
             chosen[content_hash].twins.append(candidate)
-        elif known is None or needs_work(known, retry_failed=retry_failed):
+        elif known is None or needs_work(known, retry_failed=retry_failed or _was_written(path, stamp, ledger)):
             chosen[content_hash] = candidate
             if known is not None and known.state == "unfinished":
                 begun.add(content_hash)
@@ -88,7 +98,11 @@ def sweep(roots: Sequence[Path], walk: Walk, ledger: Ledger, counters: Counters,
     seen = set(walk.files)
     known = ledger.files()
     present = {file.content_hash for file in known if file.path in seen}
+    elsewhere = [file for file in known if file.path not in seen and file.content_hash in present]
     closed = {folder for folder, _ in walk.unreadable}
+    old = [file.path for file in elsewhere if file.missing_since is None and _is_gone(file.path, closed)]
+    ledger.mark_missing(old)  # also outside of the roots: hits must name a file that is there
+    counters.moved = len(old)
     for root in roots:
         below = [file for file in known if root in file.path.parents or root == file.path]
         gone = [file for file in below if file.path not in seen and _is_gone(file.path, closed)]
@@ -117,7 +131,17 @@ def _content_hash(path: Path, stamp: FileStamp, ledger: Ledger) -> str:
     known = ledger.file_at(path)
     if known is not None and known.stamp == stamp:
         return known.content_hash
-    return quick_hash(path, size_bytes=stamp.size_bytes)
+    sampled = quick_hash(path, size_bytes=stamp.size_bytes)
+    if known is None or known.content_hash != sampled or known.full_hash is None:
+        return sampled
+    whole = full_hash(path)
+    return sampled if whole == known.full_hash else xxhash.xxh3_128_hexdigest(f"{sampled} {whole}".encode())
+
+
+def _was_written(path: Path, stamp: FileStamp, ledger: Ledger) -> bool:
+    """Whether a known file has changed since it was looked at, by its size or times."""
+    known = ledger.file_at(path)
+    return known is not None and known.stamp != stamp
 
 
 def _note(path: Path, stamp: FileStamp, content_hash: str, ledger: Ledger) -> None:

@@ -6,6 +6,7 @@ undisturbed one. A finished video has one segment: those of its chunks are merge
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,11 +14,11 @@ import numpy as np
 from vlrlt.errors import ChangingFileError, DecodeError, DecodeStage
 from vlrlt.index.library.catalog import Segment, Video
 from vlrlt.index.library.failpoints import failpoint
-from vlrlt.index.library.files import file_stamp, quick_hash
+from vlrlt.index.library.files import file_stamp, full_hash, quick_hash
 from vlrlt.index.library.frame_runs import FrameRun
 from vlrlt.index.library.ledger import Chunk, Ledger
 from vlrlt.index.library.segments import read_segment, write_contents, write_segment
-from vlrlt.index.run.choose import Candidate
+from vlrlt.index.run.choose import NEW_S, Candidate
 from vlrlt.index.run.encode import Encoder
 from vlrlt.index.run.engine import ClipStream, VideoSource
 from vlrlt.index.run.frame_runs import FrameRunJoiner, join_clip
@@ -172,6 +173,7 @@ class VideoIndexer:
         facts = {"duration_s": end_s, "done_s": end_s, "stage": stage, "reason": reason}
         video = self._commit(candidate, chunk, state=state, **facts)
         self._merge(video)
+        self._note_if_new(candidate)
         self._counters.indexed += 1
         self._counters.video_s += end_s
         self._settle(candidate, video)
@@ -229,6 +231,14 @@ class VideoIndexer:
         for segment in self._ledger.segments_of(video):
             write_contents(self._ledger.library_dir, segment, self._ledger.describe(segment))
         self._counters.write_s += time.perf_counter() - started_s
+
+    def _note_if_new(self, candidate: Candidate) -> None:
+        """Hash every byte of a file that may not be finished; it is among the memory's pages still."""
+        if time.time() - candidate.stamp.mtime_ns / 1e9 < NEW_S:
+            with suppress(DecodeError):  # it is out of reach now
+                whole = full_hash(candidate.path)
+                is_same = file_stamp(candidate.path) == candidate.stamp
+                self._ledger.note_full_hash(candidate.path, whole if is_same else "changed meanwhile")
 
     def _check_unchanged(self, candidate: Candidate, *, after_error: bool = False) -> None:
         """Raise ChangingFileError if the file is not the one that was chosen, DecodeError if it is out of reach."""

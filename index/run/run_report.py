@@ -83,6 +83,8 @@ class IndexReport:
     """Other files in the folders: their suffix is not of a video, or a pattern left them out."""
     missing: int
     """Files that are gone since an earlier run; they stay searchable until they are pruned."""
+    moved: int
+    """Files that are gone and whose content was found under other names, which hits now give."""
     pruned: int
     """Files that had been gone for longer than the grace period and were forgotten."""
     away: tuple[str, ...]
@@ -145,6 +147,8 @@ class IndexReport:
             )
         if self.waiting:
             lines.append(f"{self.waiting} files are still being written: they wait for the next run")
+        if self.moved:
+            lines.append(f"{self.moved} files have moved or been renamed: hits name them where they are now")
         if self.missing or self.pruned:
             lines.append(f"{self.missing} files are gone (vlrlt prune forgets them), {self.pruned} were forgotten")
         lines += [f"{folder} looks unplugged: everything known of it is kept" for folder in self.away]
@@ -178,6 +182,7 @@ class Counters:
     failed_before: int = 0
     waiting: int = 0
     missing: int = 0
+    moved: int = 0
     pruned: int = 0
     away: list[str] = field(default_factory=list)
     vectors: int = 0
