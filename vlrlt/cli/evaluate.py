@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,6 +14,7 @@ from vlrlt.cli.root import (
     Budget,
     Device,
     Json,
+    LibraryDir,
     Model,
     Policy,
     Precision,
@@ -26,7 +27,9 @@ from vlrlt.cli.root import (
 from vlrlt.errors import ConfigError
 
 if TYPE_CHECKING:
+    from vlrlt.datasets.queries import MomentQuery
     from vlrlt.embed import DualEncoderEmbedder
+    from vlrlt.evaluate.moments import FoundMoments
     from vlrlt.evaluate.predictions import Predictions
     from vlrlt.evaluate.report import Benchmark
 
@@ -110,15 +113,15 @@ class Run:
         )
 
 
-def _benchmark(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make `vlrlt eval NAME` of a function that takes a Run and options of its own."""
+def _benchmark(name: str, kind: type = Run) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make `vlrlt eval NAME` of a function that takes a Run, or another kind of run, and options of its own."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         _, *own = inspect.signature(function).parameters.values()
-        common = inspect.signature(Run).parameters
+        common = inspect.signature(kind).parameters
 
         def command(**options: Any) -> None:  # noqa: ANN401 - Typer's
-            run = Run(**{key: options.pop(key) for key in common})
+            run = kind(**{key: options.pop(key) for key in common})
             function(run, **options)
 
         take(command, (*own, *common.values()))
@@ -233,6 +236,97 @@ def _msrvtt(run: Run, annotations: Annotations, videos: Videos) -> None:
     from vlrlt.evaluate.msrvtt import MsrVttBenchmark
 
     _tell(run(MsrVttBenchmark(data=MsrVtt(annotations, videos))))
+
+
+Queries = Annotated[Path, typer.Option("--annotations", metavar="FILE", help="The queries, as published.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MomentRun:
+    """The options of benchmarks that search for moments."""
+
+    library: LibraryDir
+    model: Model = None
+    device: Device = "auto"
+    policy: Policy = None
+    threshold_255: Threshold = None
+    budget_tokens: Budget = None
+    markdown: Markdown = None
+    as_json: Json = False
+
+    def __call__(self, benchmark: str, queries: "Sequence[MomentQuery]") -> "Sequence[FoundMoments]":
+        """Index the videos that are new, search for every query, print the report."""
+        from vlrlt.embed import DEFAULT_MODEL, load_embedder
+        from vlrlt.evaluate.moments import score_moments
+        from vlrlt.grounding import find_moments
+        from vlrlt.progress import count_progress, index_progress
+
+        policy = token_policy(self.policy, self.threshold_255, self.budget_tokens)
+        embedder = load_embedder(self.model or DEFAULT_MODEL, device=self.device, policy=policy)
+        with index_progress() as on_index, count_progress("queries") as on_query:
+            found = find_moments(
+                queries, library_dir=self.library, embedder=embedder, on_index=on_index, on_query=on_query
+            )
+        report = score_moments(benchmark, queries, found, model=embedder.name)
+        if self.markdown is not None:
+            self.markdown.write_text(report.as_markdown(), encoding="utf-8")
+        say(json.dumps(report.as_json()) if self.as_json else report.as_text())
+        return found
+
+
+@_benchmark("ego4d-nlq", MomentRun)
+def _ego4d_nlq(
+    run: MomentRun,
+    annotations: Queries,
+    videos: Videos,
+    submission: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Write the file that Ego4D's own evaluation reads.")
+    ] = None,
+) -> None:
+    """Ego4D natural language queries: find when a question is answered. R@1 and R@5 by overlap, mIoU.
+
+    Example: vlrlt eval ego4d-nlq --annotations nlq_val.json --videos ego4d/clips --library nlq
+    """
+    from vlrlt.datasets.queries import read_nlq
+    from vlrlt.evaluate.moments import nlq_submission
+
+    queries = read_nlq(annotations, videos)
+    found = run("ego4d-nlq", queries)
+    if submission is not None:
+        submission.write_text(json.dumps(nlq_submission(queries, found)), encoding="utf-8")
+
+
+@_benchmark("goalstep", MomentRun)
+def _goalstep(run: MomentRun, annotations: Queries, videos: Videos) -> None:
+    """Ego4D GoalStep (step grounding): find when a step is done. R@1 and R@5 by overlap, mIoU.
+
+    Example: vlrlt eval goalstep --annotations goalstep_valid.json --videos ego4d/full_scale --library goalstep
+    """
+    from vlrlt.datasets.queries import read_goalstep
+
+    run("goalstep", read_goalstep(annotations, videos))
+
+
+@_benchmark("charades-sta", MomentRun)
+def _charades_sta(run: MomentRun, annotations: Queries, videos: Videos) -> None:
+    """Charades-STA: find when a sentence is true. R@1 and R@5 by overlap, mIoU.
+
+    Example: vlrlt eval charades-sta --annotations charades_sta_test.txt --videos Charades_v1_480 --library charades
+    """
+    from vlrlt.datasets.queries import read_charades_sta
+
+    run("charades-sta", read_charades_sta(annotations, videos))
+
+
+@_benchmark("qvhighlights", MomentRun)
+def _qvhighlights(run: MomentRun, annotations: Queries, videos: Videos) -> None:
+    """QVHighlights: find all moments and the best 2 s. R@1 and R@5 by overlap, mAP, HIT@1.
+
+    Example: vlrlt eval qvhighlights --annotations highlight_val_release.jsonl --videos QVHighlights --library qvh
+    """
+    from vlrlt.datasets.queries import read_qvhighlights
+
+    run("qvhighlights", read_qvhighlights(annotations, videos))
 
 
 def _tell(found: "Predictions") -> None:

@@ -59,7 +59,7 @@ class Report(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class MetricReport:
-    """A handful of numbers beside the same numbers of two floors."""
+    """A handful of numbers beside the same numbers of floors."""
 
     benchmark: str
     model: str
@@ -68,8 +68,8 @@ class MetricReport:
     metrics: Mapping[str, float]
     random: Mapping[str, float]
     """Expectation of random scores."""
-    text_only: Mapping[str, float]
-    """What the model reaches without looking: every clip gets the mean scores of all clips."""
+    text_only: Mapping[str, float] | None
+    """What the model reaches without looking: every clip gets the mean scores of all clips. None: not known."""
     counts: Mapping[str, int]
     cost: Cost | None
     unreadable: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ class MetricReport:
             "model": self.model,
             **self.metrics,
             "random": dict(self.random),
-            "text_only": dict(self.text_only),
+            **({} if self.text_only is None else {"text_only": dict(self.text_only)}),
             **self.counts,
             **({} if self.cost is None else self.cost.as_json()),
             **unreadable_json(self.unreadable),
@@ -110,7 +110,11 @@ class MetricReport:
         named = ((self.model, self.metrics), ("text only", self.text_only), ("random", self.random))
         return [
             [self.benchmark, *self.metrics],
-            *([name, *(f"{values[metric]:.3f}" for metric in self.metrics)] for name, values in named),
+            *(
+                [name, *(f"{values[metric]:.3f}" for metric in self.metrics)]
+                for name, values in named
+                if values is not None
+            ),
         ]
 
 
