@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -17,6 +18,7 @@ from media import Recipe, picture, shown_index, spoil_packet, write_audio, write
 from PIL import Image
 
 from vlrlt.errors import ConfigError, CorruptVideoError, DecodeError, NotAVideoError
+from vlrlt.index.library.files import walk_videos
 from vlrlt.types import VideoInfo
 from vlrlt.video import container
 from vlrlt.video.decode import DecoderName, open_decoder, probe
@@ -560,3 +562,38 @@ def test_every_real_video_opens_or_is_refused_for_what_it_is() -> None:
                 assert info.rotation_deg == -int(row["rotation"]) % 360
                 outcomes["opened"] += 1
     assert outcomes == {"opened": 165, "CorruptVideoError": 4, "NotAVideoError": 2}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "muxer", "codec", "size_px"),
+    [
+        (".mod", "mpeg", "mpeg2video", (64, 48)),
+        (".tod", "mpegts", "mpeg2video", (64, 48)),
+        (".m2t", "mpegts", "mpeg2video", (64, 48)),
+        (".lrv", "mp4", "libx264", (64, 48)),
+        (".insv", "mp4", "libx264", (64, 48)),
+        (".nut", "nut", "mpeg4", (64, 48)),
+        (".dv", "dv", "dvvideo", (720, 576)),
+        (".y4m", "yuv4mpegpipe", "wrapped_avframe", (64, 48)),
+        (".rm", "rm", "rv10", (176, 144)),
+        (".m2v", "mpeg2video", "mpeg2video", (64, 48)),
+    ],
+)
+def test_what_camcorders_write_is_walked_and_read(
+    tmp_path: Path, suffix: str, muxer: str, codec: str, size_px: tuple[int, int]
+) -> None:
+    """They were ignored by their suffix, or had no demuxer that may run."""
+    path = tmp_path / f"film{suffix.upper()}"
+    width_px, height_px = size_px
+    with av.open(str(path), "w", format=muxer) as output:
+        stream = cast(av.VideoStream, output.add_stream(codec, rate=25))
+        stream.width, stream.height, stream.pix_fmt = width_px, height_px, "yuv420p"
+        for level in range(0, 250, 5):
+            picture = np.full((height_px, width_px, 3), level, np.uint8)
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        output.mux(stream.encode(None))
+    assert walk_videos([tmp_path], library_dir=tmp_path / "library").files == (path,)
+    with open_decoder(path) as decoder:
+        assert decoder.info.duration_s == pytest.approx(2, abs=0.15)
+        levels = [frame.rgb_HWC.mean() for frame in decoder.frames_at([0.0, 1.0, 1.8])]
+    assert levels == pytest.approx([0, 125, 225], abs=12)

@@ -14,7 +14,7 @@ from av.stream import Disposition
 
 from vlrlt.errors import CorruptVideoError, NotAVideoError
 
-_CONTAINERS = "mov,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,ivf"
+_CONTAINERS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,nut,ivf,rm,dv,yuv4mpegpipe"
 """FFmpeg's names of the demuxers that may run: no playlists, no still images, no raw streams without times."""
 
 _CODECS = (
