@@ -83,10 +83,16 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def indexed(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    library_dir = tmp_path_factory.mktemp("indexed") / "library"
+    index_paths([archive], library_dir=library_dir, embedder=ColourEmbedder())
+    return library_dir
+
+
 @pytest.fixture
-def library_dir(archive: Path, tmp_path: Path) -> Path:
-    index_paths([archive], library_dir=tmp_path / "library", embedder=ColourEmbedder())
-    return tmp_path / "library"
+def library_dir(indexed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(indexed, tmp_path / "library"))
 
 
 def said(library_dir: Path, name: str = "beeps") -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from colour import ColourEmbedder, write_colours
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -116,6 +116,7 @@ def test_a_hit_begins_at_its_word(folder: Path) -> None:
     assert hit.seek_s == pytest.approx(0.4)
 
 
+@settings(max_examples=40)
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_marks_lie_in_the_line_and_any_query_is_answered(folder: Path, query: str, more: str) -> None:
     for hit in hits(folder, f'{query} budget "{more}'):
