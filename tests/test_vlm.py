@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +17,10 @@ from vlrlt.ask.answer import Answer
 from vlrlt.ask.question import parse_question
 from vlrlt.ask.vlm import MAX_REPLY_CHARS, Endpoint, VlmAnswerer
 from vlrlt.errors import ConfigError, EndpointError
+from vlrlt.index.library.ledger import Ledger
 from vlrlt.index.run.build import index_paths
 from vlrlt.service import Library
+from vlrlt.types import TimedText
 
 QUESTION = parse_question("Is there blue?")
 
@@ -65,6 +68,27 @@ def test_frames_go_out_and_a_cited_answer_comes_back_piece_by_piece(
     assert str(library.parent) not in json.dumps(body), "names only, never paths"
     assert "secret" not in answerer.notice()
     assert f"127.0.0.1:{server.server_port}" in answerer.notice()
+
+
+def test_what_is_said_in_a_moment_goes_out_with_it(library: Path, server: ChatServer, tmp_path: Path) -> None:
+    copy = shutil.copytree(library, tmp_path / "library")
+    with Ledger.open_existing(copy) as ledger, ledger._transaction():  # as who reads a channel does
+        (video,) = (file.content_hash for file in ledger.files() if file.path.stem == "a")
+        spoken = [(1.0, "too early"), (2.5, "this is the sea " + "x" * 1000), (4.9, "and the end")]
+        lines = [TimedText(start_s=at_s, end_s=at_s + 0.5, text=text, channel="speech") for at_s, text in spoken]
+        ledger.texts.add(video, lines, maker="test")
+    server.say(chunk("Blue [1]."), DONE)
+    with Library(copy, model=ColourEmbedder()) as service:
+        endpoint = Endpoint(url=f"http://127.0.0.1:{server.server_port}/v1", model="looker")
+        VlmAnswerer(service, endpoint, deadline_s=2).answer(QUESTION)
+    ((_, body, _),) = server.requests
+    texts = [part["text"] for part in body["messages"][1]["content"] if part["type"] == "text"]
+    (said,) = (text for text in texts if text.startswith("Transcript"))
+    first, second, third = said.splitlines()
+    assert first == "Transcript of moment [1]:"
+    assert second.startswith("00:02.5 speech: this is the sea x")
+    assert len(second) < 400
+    assert third == "00:04.9 speech: and the end"
 
 
 @pytest.mark.parametrize(

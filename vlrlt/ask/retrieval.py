@@ -20,7 +20,7 @@ from vlrlt.index.library.words import content_words
 from vlrlt.index.search.confidence import CONFIDENT
 from vlrlt.index.search.filters import Filter
 from vlrlt.index.search.language import TextQuery
-from vlrlt.index.search.request import SearchRequest, Source
+from vlrlt.index.search.request import SOURCES, SearchRequest, Source
 from vlrlt.index.search.searcher import Searcher, is_match
 from vlrlt.types import Float32Array, Moment
 
@@ -49,7 +49,7 @@ class Archive(Protocol):
         """What actions may be called."""
         ...
 
-    def lines_in(self, moment: Moment, *, sources: Sequence[Source]) -> tuple[Moment, ...]:
+    def lines_in(self, moment: Moment, *, sources: Sequence[Source] = SOURCES) -> tuple[Moment, ...]:
         """What is said or written in a moment, line by line."""
         ...
 
