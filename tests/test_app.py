@@ -435,7 +435,7 @@ def test_a_folder_that_is_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(launch.LIBRARY_VARIABLE, str(tmp_path))
     headlines, details = errors(open_page())
     assert headlines == ["The library cannot be opened"]
-    assert "is no library" in details[0]
+    assert "is not a vlrlt library" in details[0]
 
 
 def test_an_empty_library(tmp_path: Path, model: Path, library_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -486,7 +486,7 @@ def test_names_that_are_not_unicode(
 
 
 def test_a_wrong_path_is_an_error_before_anything_is_started(tmp_path: Path) -> None:
-    with pytest.raises(LibraryError, match="is no library"):
+    with pytest.raises(LibraryError, match="is not a vlrlt library"):
         launch.launch_ui(tmp_path)
 
 

@@ -279,13 +279,13 @@ def test_one_writer_at_a_time_even_after_a_kill(library_dir: Path) -> None:
 
 def test_a_folder_with_other_things_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday.mp4").touch()
-    with pytest.raises(LibraryError, match=r"is no library and holds 'holiday\.mp4'"):
+    with pytest.raises(LibraryError, match=r"is not a vlrlt library and holds 'holiday\.mp4'"):
         Ledger.open(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["holiday.mp4"]
 
 
 def test_a_folder_without_a_catalog_is_no_library(tmp_path: Path) -> None:
-    with pytest.raises(LibraryError, match="is no library"):
+    with pytest.raises(LibraryError, match="is not a vlrlt library"):
         Catalog.open_reader(tmp_path)
 
 

@@ -199,7 +199,7 @@ def test_bad_files_are_listed_and_the_exit_code_is_3(archive: Path, library_dir:
     assert failure.keys() == {"path", "state", "stage", "reason"}
     assert failure["path"] == str(archive / "bad.mp4")
     assert f"  failed  {archive}/bad.mp4: cannot open: " in result.stderr
-    assert "1 other files ignored" in result.stderr
+    assert "1 other files were ignored" in result.stderr
     assert "--retry-failed" in result.stderr
     again = vlrlt("index", archive, "--library", library_dir)
     assert again.exit_code == 0, "a known bad file is no news"
@@ -349,7 +349,9 @@ def test_no_library_is_one_line_and_exit_code_1(tmp_path: Path, command: str) ->
     result = vlrlt(*command, "--library", tmp_path / "nowhere")
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert re.fullmatch(r"vlrlt: .*nowhere is no library \(no catalog\.db\); run: vlrlt index .*\n", result.stderr)
+    assert re.fullmatch(
+        r"vlrlt: .*nowhere is not a vlrlt library \(no catalog\.db\); run: vlrlt index .*\n", result.stderr
+    )
 
 
 def test_paths_that_do_not_exist_are_wrong_usage(library_dir: Path, model: str) -> None:
@@ -532,7 +534,7 @@ def test_train_hands_its_arguments_on(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_mistyped_library_is_refused_and_not_made(tmp_path: Path, command: str) -> None:
     result = vlrlt(*command.split(), "--library", tmp_path / "mistyped")
     assert result.exit_code == 1
-    assert "is no library" in result.stderr
+    assert "is not a vlrlt library" in result.stderr
     assert not (tmp_path / "mistyped").exists()
 
 
@@ -542,7 +544,7 @@ def test_a_run_says_that_it_is_paused(indexed: Path, tmp_path: Path) -> None:
     assert "nothing to stop" in vlrlt("stop", "--library", indexed).stdout
     resumed = threading.Timer(1.0, ask_run, (indexed, "pause"), {"wanted": False})
     resumed.start()
-    assert "paused; go on with: vlrlt resume" in vlrlt("index", tmp_path, "--library", indexed).stderr
+    assert "paused; to continue, run: vlrlt resume" in vlrlt("index", tmp_path, "--library", indexed).stderr
     resumed.join()
     assert "go on" in vlrlt("resume", "--library", indexed).stdout
 
@@ -653,7 +655,7 @@ def test_control_c_says_how_to_go_on(big_archive: Path, library_dir: Path, model
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
     assert stdout == ""
-    assert stderr == "vlrlt: interrupted; what is committed is kept, run the same command again to go on\n"
+    assert stderr == "vlrlt: interrupted; everything committed is kept; run the same command again to continue\n"
     assert vlrlt("index", big_archive, "--library", library_dir).exit_code == 0
     with Catalog.open_reader(library_dir) as catalog:
         assert catalog.counts().indexed == NUM_BIG

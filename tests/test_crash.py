@@ -109,7 +109,7 @@ def check_disturbed(library_dir: Path, undisturbed: Contents) -> int:
     try:
         contents = searchable(library_dir)
     except LibraryError as error:
-        if any(words in str(error) for words in ("is no library", "is empty", "has schema")):
+        if any(words in str(error) for words in ("is not a vlrlt library", "is empty", "has schema")):
             return 0  # killed before there was one
         raise
     assert contents.items() <= undisturbed.items()

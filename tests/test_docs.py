@@ -46,8 +46,9 @@ def parse(arguments: list[str]) -> None:
 def test_commands_are_found() -> None:
     """The test below would pass over pages that it cannot read."""
     readme = command_lines(ROOT / "README.md")
-    assert ["index", "~/Videos", "--library", "my-library"] in readme
-    assert len(readme) > 10
+    assert ["index", "~/Videos", "--library", "lib", "--model", "PE-Core-B-16/meta"] in readme
+    assert len(readme) == 8, "the README shows eight commands, docs/how-to/search.md the others"
+    assert len(command_lines(ROOT / "docs" / "how-to" / "search.md")) > 25
 
 
 @pytest.mark.parametrize("path", [*PAGES, *DEPLOY], ids=lambda path: str(path.relative_to(ROOT)))
@@ -73,6 +74,21 @@ def test_commands_in_the_text_exist_with_their_options(path: Path) -> None:
         known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
         if command.name != "train":
             assert {word for word in words if word.startswith("--")} <= known, line
+
+
+def test_the_readme_fits_a_screen() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 130
+    assert max(map(len, lines)) <= 120
+
+
+def test_every_experiment_begins_with_its_verdict() -> None:
+    overview = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs" / "experiments").iterdir():
+        question, _, verdict = page.read_text(encoding="utf-8").split("\n")[:3]
+        assert re.fullmatch(r"# .*\?", question), page.name
+        assert verdict.startswith("**Verdict: "), page.name
+        assert f"[{question[2:]}](experiments/{page.name})" in overview
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -195,7 +195,10 @@ def test_models_list_and_info(monkeypatch: pytest.MonkeyPatch, cache: Path) -> N
     info = CliRunner().invoke(app, ["models", "info", "ViT-B-32/openai"]).stdout
     assert "download_MB       605" in info
     unknown = CliRunner().invoke(app, ["models", "info", "nonsense"])
-    assert (unknown.exit_code, unknown.stderr.startswith("vlrlt: nothing is known here of 'nonsense'")) == (2, True)
+    assert (
+        unknown.exit_code,
+        unknown.stderr.startswith("vlrlt: 'nonsense' is not in the list of vlrlt models list"),
+    ) == (2, True)
 
 
 def test_models_pull(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,7 +165,7 @@ def test_duplicates_on_the_command_line(library: Path) -> None:
     (found,) = json.loads(result.stdout)["duplicates"]
     assert (found["clips"], found["duration_s"]) == (2, 4)
     none = CliRunner().invoke(app, ["duplicates", "--library", str(library), "--min-seconds", "9"])
-    assert none.stdout == "no scene is there twice\n"
+    assert none.stdout == "no scene occurs twice\n"
 
 
 def test_saved_searches_on_the_command_line(library: Path, service: Library) -> None:

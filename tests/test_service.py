@@ -247,7 +247,7 @@ def test_a_model_that_has_changed_under_its_name_says_how_to_go_on(service: Libr
 
 
 def test_a_folder_that_is_no_library(tmp_path: Path) -> None:
-    with pytest.raises(LibraryError, match="is no library"):
+    with pytest.raises(LibraryError, match="is not a vlrlt library"):
         Library(tmp_path)
 
 

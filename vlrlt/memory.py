@@ -9,7 +9,7 @@ def give_back_freed() -> None:
     """Hand freed memory back to the system; nothing where the C library is not glibc.
 
     Frames and activations of ever other sizes leave holes in its heap, which it keeps: an indexer of toy videos grew
-    from 0.9 to 1.9 GB within 4 minutes, and shrank to 0.9 GB by this call (docs/experiments.md).
+    from 0.9 to 1.9 GB within 4 minutes, and shrank to 0.9 GB by this call (docs/experiments/memory.md).
     """
     trim = _trim()
     if trim is not None:

@@ -169,7 +169,7 @@ def check_is_library(library_dir: Path) -> None:
     """
     if not is_library(library_dir):
         raise LibraryError(
-            f"{library_dir} is no library (no catalog.db); run: vlrlt index PATH --library {library_dir}"
+            f"{library_dir} is not a vlrlt library (no catalog.db); run: vlrlt index PATH --library {library_dir}"
         )
 
 
@@ -346,7 +346,9 @@ def lock_library(library_dir: Path) -> int:
         library_dir.mkdir(parents=True, exist_ok=True)
         strangers = sorted(entry.name for entry in library_dir.iterdir() if entry.name not in _OUR_FILES)
         if strangers and not (library_dir / "catalog.db").exists():
-            raise LibraryError(f"{library_dir} is no library and holds {strangers[0]!r}; give a new or an empty folder")
+            raise LibraryError(
+                f"{library_dir} is not a vlrlt library and holds {strangers[0]!r}; give a new or an empty folder"
+            )
         lock_fd = os.open(library_dir / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise LibraryError(f"{library_dir} cannot be written: {error.strerror}") from error

@@ -138,39 +138,40 @@ class IndexReport:
             f"{format_time(self.video_s)} of video in {self.wall_s:.1f} s{speed}"
         ]
         if not (self.indexed or self.skipped or self.failures or self.waiting or self.missing or self.pruned):
-            lines.append("no videos there: in folders, files are known by their suffix (.mp4, .mkv, ...)")
+            lines.append("no videos found: in folders, vlrlt knows videos by their suffix (.mp4, .mkv, ...)")
         if self.dense_tokens:
             lines += [self._savings(), self._where_time_went()]
         if self.failed_before:
             lines.append(
-                f"{self.failed_before} of the skipped failed or were cut short before: vlrlt failures lists them"
+                f"{self.failed_before} of the skipped files failed earlier or in part: vlrlt failures lists them"
             )
         if self.waiting:
-            lines.append(f"{self.waiting} files are still being written: they wait for the next run")
+            lines.append(f"{self.waiting} files are still being written and wait for the next run")
         if self.moved:
             lines.append(f"{self.moved} files have moved or been renamed: hits name them where they are now")
         if self.missing or self.pruned:
-            lines.append(f"{self.missing} files are gone (vlrlt prune forgets them), {self.pruned} were forgotten")
-        lines += [f"{folder} looks unplugged: everything known of it is kept" for folder in self.away]
+            lines.append(f"{self.missing} files are missing (vlrlt prune forgets them), {self.pruned} were forgotten")
+        lines += [f"{folder} seems to be unplugged: the library keeps its videos" for folder in self.away]
         if self.ignored:
-            lines.append(f"{self.ignored} other files ignored: their suffix is not of a video, or a pattern says so")
+            lines.append(f"{self.ignored} other files were ignored because of their suffix or a pattern")
         if self.failures:
             lines += [video.problem_text() for video in self.failures]
-            lines.append("a changed file is tried again by the next run, an unchanged one by --retry-failed")
+            lines.append("the next run tries files again that have changed; --retry-failed tries all of them")
         lines += [reading.as_text() for reading in self.readings]
         return "\n".join(lines)
 
     def _savings(self) -> str:
-        kept = f"{self.tokens / self.dense_tokens:.0%} of tokens encoded; {self.static_looks} static looks skipped"
+        share = f"{100 * self.tokens / self.dense_tokens:.0f} % of tokens encoded"
+        kept = f"{share}; {self.static_looks} static looks skipped"
         if self.dense_encode_s is None:
             return kept
         return f"{kept}: encoding took {self.encode_s:.1f} s, all tokens would take about {self.dense_encode_s:.1f} s"
 
     def _where_time_went(self) -> str:
-        stages = {"looking": self.look_s, "decoder": self.decode_s, "encoder": self.encode_s, "disk": self.write_s}
+        stages = {"scan": self.look_s, "decoder": self.decode_s, "encoder": self.encode_s, "disk": self.write_s}
         waits = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.items())
-        beside = f"decoding {self.worker_decode_s:.1f} s and resizing {self.worker_resize_s:.1f} s of CPU"
-        return f"time went to: {waits}; beside it {beside}"
+        workers = f"decoding {self.worker_decode_s:.1f} s, resizing {self.worker_resize_s:.1f} s"
+        return f"time: {waits}; CPU time of the decoder processes: {workers}"
 
 
 @dataclass(kw_only=True)

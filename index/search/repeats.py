@@ -24,7 +24,7 @@ from vlrlt.index.vectors.protocol import evenly
 from vlrlt.types import Float32Array, Int64Array, Moment
 
 THRESHOLD = 0.98
-"""Cosine from which two clips show the same; found on real videos, see docs/experiments.md."""
+"""Cosine from which two clips show the same; found on real videos, see docs/experiments/duplicates.md."""
 _BLOCK_CLIPS = 2048
 _CELL_CLIPS = 20_000
 """So many are compared with each other at most: of what still more clips show, some repetitions are enough."""

@@ -120,7 +120,7 @@ def index(  # noqa: PLR0913  one for each option
         return
     readers = choose_readers(speech=speech, screen_text=screen_text, device=device)
     if is_paused(library):
-        notify(f"paused; go on with: vlrlt resume --library {library}")
+        notify(f"paused; to continue, run: vlrlt resume --library {library}")
     try:
         with _engine(engine, workers, ray_address, shared, embedder, device) as chosen, index_progress() as show:
             report = index_paths(
@@ -136,7 +136,7 @@ def index(  # noqa: PLR0913  one for each option
             readings = read_channels(paths, **files, readers=readers, retry_failed=retry_failed, on_progress=show)
         report = replace(report, readings=readings)
     except (KeyboardInterrupt, StoppedError):
-        notify("interrupted; what is committed is kept, run the same command again to go on")
+        notify("interrupted; everything committed is kept; run the same command again to continue")
         raise typer.Exit(INTERRUPTED) from None
     say(report.as_text(), err=True)
     active = library_models(library)[0]

@@ -122,7 +122,7 @@ def use(
     from vlrlt.index.run.model_choice import use_model
 
     chosen = use_model(library, model, forget_others=forget_others)
-    say(f"{chosen.model} answers searches now")
+    say(f"searches now use {chosen.model}")
 
 
 @app.command()
@@ -202,7 +202,7 @@ def pause(library: LibraryDir) -> None:
     from vlrlt.index.run.control import ask_run
 
     ask_run(library, "pause")
-    say(f"index runs of {library} wait now, also new ones; go on with: vlrlt resume --library {library}")
+    say(f"index runs of {library} are paused, new ones too; to continue, run: vlrlt resume --library {library}")
 
 
 @app.command()
@@ -214,7 +214,7 @@ def resume(library: LibraryDir) -> None:
     from vlrlt.index.run.control import ask_run
 
     ask_run(library, "pause", wanted=False)
-    say(f"index runs of {library} go on")
+    say(f"index runs of {library} continue")
 
 
 @app.command()

@@ -63,9 +63,7 @@ def models_info(name: Name, measure: Measure = False, device: Device = "auto", a
 
     known = {model.name: model for model in KNOWN_MODELS}
     if name not in known:
-        raise ConfigError(
-            f"nothing is known here of {name!r}; `vlrlt models list` shows what is. It may work all the same"
-        )
+        raise ConfigError(f"{name!r} is not in the list of vlrlt models list; vlrlt index may take it all the same")
     described = _describe(known[name], measure=measure, device=device)
     if as_json:
         say(json.dumps(described))

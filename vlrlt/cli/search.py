@@ -48,7 +48,7 @@ def search(
         result = service.search(request)
         if save:
             service.saved.save(save, request)
-            notify(f"saved as {save!r}; vlrlt searches --run searches for it again")
+            notify(f"saved as {save!r}; to run it again: vlrlt searches --run")
     _show(result, as_json=as_json)
 
 
@@ -115,7 +115,7 @@ def duplicates(
             )
         )
     else:
-        say("\n".join(repetition.as_text() for repetition in found) or "no scene is there twice")
+        say("\n".join(repetition.as_text() for repetition in found) or "no scene occurs twice")
 
 
 @app.command()

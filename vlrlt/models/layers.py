@@ -20,7 +20,7 @@ _ONEDNN_ROWS = 256
 class Linear(nn.Linear):
     """nn.Linear, by oneDNN in float32 inference on a CPU: the operator that torch.compile puts in its place.
 
-    PyTorch itself takes MKL, which is half as fast on AMD's processors (docs/experiments.md).
+    PyTorch itself takes MKL, which is half as fast on AMD's processors (docs/experiments/onednn.md).
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  torch's name
