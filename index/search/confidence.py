@@ -3,9 +3,9 @@
 A cosine means nothing by itself: it depends on the model, on the query and on how much there is to choose from. What
 does tell is how the best clip of a query stands against background queries, sentences that mostly have nothing to do
 with the archive: against their best clips in this library (lead), and on that very clip (rivals). A logistic regression
-makes a probability of both (docs/experiments/questions.md says how it was fitted). A model with a closed vocabulary says what it
-was trained on (captions.txt in its folder): those captions are the background then, and a word in none of them is
-unknown.
+makes a probability of both; docs/experiments/questions.md says how it was fitted. A model with a closed vocabulary says
+what it was trained on (captions.txt in its folder): those captions are the background then, and a word in none of them
+is unknown.
 
 Shape legend: M background queries, R rivals among them, S sampled clips, D embedding.
 """
