@@ -152,6 +152,13 @@ def test_workflows_run_what_there_is(path: Path) -> None:
         assert set(targets) <= set(make_targets())
 
 
+def test_the_architecture_page_names_every_room() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))))
+    layers = PYPROJECT["tool"]["importlinter"]["contracts"][0]["layers"]
+    assert named == {room for layer in layers for room in layer.split(" | ")}
+
+
 def test_no_two_classes_have_one_name() -> None:
     """One name for one thing: a reader who looks for a class finds it."""
     homes: dict[str, list[str]] = {}

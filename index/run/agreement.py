@@ -1,7 +1,7 @@
 """When two outputs of a model agree: measured once for each model, on pictures made by code.
 
 A cosine means something else for every model: outputs of unlike pictures have 0.2 in one and 0.9 in another. The scale
-is therefore how far apart a model holds pictures that have nothing in common (docs/experiments, frame runs).
+is therefore how far apart a model holds pictures that have nothing in common (docs/experiments/looks.md).
 Legend: N pictures, H = W image size, C = 3, D embedding.
 """
 

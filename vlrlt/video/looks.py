@@ -12,7 +12,7 @@ a picture in which nothing moves costs next to nothing. So
     bytes     _.._._.|._.__._.___|X|_._._|X|_.._._._.___._|._._.
     looks     r      r            b      b                r         r regular, at key frames |    b burst
 
-The rules and their constants were found on real videos in eight encodings (docs/experiments, looks).
+The rules and their constants were found on real videos in eight encodings (docs/experiments/looks.md).
 Legend: P pictures in the order in which they are shown, K key frames, S seconds.
 """
 
