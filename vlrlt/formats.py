@@ -14,9 +14,9 @@ def parse_time(text: str) -> float:
     return seconds
 
 
-def format_span(start_s: float, end_s: float) -> str:
-    """Both to a tenth: "01:15.0-01:17.5"."""
-    return f"{format_time(start_s, decimals=1)}-{format_time(end_s, decimals=1)}"
+def format_span(start_s: float, end_s: float, *, decimals: int = 1) -> str:
+    """Both ends, to a tenth if nothing else is wanted: "01:15.0-01:17.5"."""
+    return f"{format_time(start_s, decimals=decimals)}-{format_time(end_s, decimals=decimals)}"
 
 
 def format_time(seconds: float, *, decimals: int = 0) -> str:

@@ -14,7 +14,7 @@ from av.container import OutputContainer
 
 from vlrlt.errors import ConfigError, CorruptVideoError, DecodeError
 from vlrlt.export.output import new_file
-from vlrlt.formats import format_time
+from vlrlt.formats import format_span, format_time
 from vlrlt.types import ClipSpan
 from vlrlt.video.container import one_line, open_container
 from vlrlt.video.limited import Limits, call_limited
@@ -75,16 +75,13 @@ class Cut:
 
     def as_text(self) -> str:
         """One line."""
-        span = f"{format_time(self.start_s, decimals=2)}-{format_time(self.end_s, decimals=2)}"
-        how = "exact, encoded again" if self.mode == "exact" else f"copied, asked for {_span_text(self.asked)}"
+        span = format_span(self.start_s, self.end_s, decimals=2)
+        asked = format_span(self.asked.start_s, self.asked.end_s, decimals=2)
+        how = "exact, encoded again" if self.mode == "exact" else f"copied, asked for {asked}"
         sound = "with sound" if self.sound else "silent"
         return f"{self.out}: {span} of {self.video.name} ({how}), {sound}" + (
             f"; {self.problem}" if self.problem else ""
         )
-
-
-def _span_text(span: ClipSpan) -> str:
-    return f"{format_time(span.start_s, decimals=2)}-{format_time(span.end_s, decimals=2)}"
 
 
 def cut_video(path: Path, span: ClipSpan, out: Path, *, mode: CutMode = "exact", force: bool = False) -> Cut:
@@ -134,7 +131,7 @@ def _write_cut(
     with PyAVDecoder(path) as decoder:
         if span.start_s >= decoder.info.duration_s:
             lasts = f"{path} lasts {format_time(decoder.info.duration_s, decimals=2)}"
-            raise ConfigError(f"{lasts}, so nothing of it lies in {_span_text(span)}")
+            raise ConfigError(f"{lasts}, so nothing of it lies in {format_span(span.start_s, span.end_s, decimals=2)}")
         wanted = ClipSpan(span.start_s, min(span.end_s, decoder.info.duration_s))
         try:
             with av.open(str(unfinished), "w", container_options=_options(unfinished)) as output:
