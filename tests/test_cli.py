@@ -11,7 +11,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from itertools import islice, permutations
@@ -32,7 +31,7 @@ from vlrlt.errors import LibraryError
 from vlrlt.index.library.catalog import Catalog
 from vlrlt.index.library.ledger import Ledger
 from vlrlt.index.run.choose import GRACE_S
-from vlrlt.index.run.control import ask_run
+from vlrlt.index.run.control import ask_run, is_paused
 from vlrlt.index.run.run_report import IndexProgress
 from vlrlt.index.search.repeats import THRESHOLD
 from vlrlt.models.checkpoint import save_checkpoint
@@ -538,15 +537,18 @@ def test_a_mistyped_library_is_refused_and_not_made(tmp_path: Path, command: str
     assert not (tmp_path / "mistyped").exists()
 
 
-def test_a_run_says_that_it_is_paused(indexed: Path, tmp_path: Path) -> None:
+def test_a_run_says_that_it_is_paused(indexed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask_and_resume(library_dir: Path) -> bool:
+        paused = is_paused(library_dir)
+        ask_run(library_dir, "pause", wanted=False)
+        return paused
+
     assert "vlrlt resume --library" in vlrlt("pause", "--library", indexed).stdout
     assert "paused   index runs wait" in vlrlt("status", "--library", indexed).stdout
     assert "nothing to stop" in vlrlt("stop", "--library", indexed).stdout
-    resumed = threading.Timer(1.0, ask_run, (indexed, "pause"), {"wanted": False})
-    resumed.start()
+    monkeypatch.setattr("vlrlt.index.run.control.is_paused", ask_and_resume)  # or the run would wait
     assert "paused; to continue, run: vlrlt resume" in vlrlt("index", tmp_path, "--library", indexed).stderr
-    resumed.join()
-    assert "go on" in vlrlt("resume", "--library", indexed).stdout
+    assert "continue" in vlrlt("resume", "--library", indexed).stdout
 
 
 def test_demo_and_ui_hand_their_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

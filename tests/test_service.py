@@ -36,6 +36,7 @@ from vlrlt.service import PREVIEW_MAX_S, THUMBNAIL_WIDTH_PX, Library
 from vlrlt.service.cache import CHECKSUM_SUFFIX
 from vlrlt.service.pictures import Pictures
 from vlrlt.types import ClipSpan, Moment
+from vlrlt.video import media
 from vlrlt.video.sampling import ClipSampling
 
 
@@ -386,6 +387,7 @@ def test_a_library_that_cannot_be_written_is_searched_listed_and_shown(
     with folder_for_everybody() as caches:
         caches.chmod(0o777)
         monkeypatch.setenv("XDG_CACHE_HOME", str(caches))
+        media.thumbnail(public / "archive" / "sea.mp4", 0, width_px=10)  # its child stays: not everybody may run Python
         with unwritable(library_dir), Library(library_dir, model=ColourEmbedder()) as service:
             assert found(service, "red", k=1) == [("traffic.mp4", 0, 3)]
             assert service.status().indexed == len(service.videos()) == 2
