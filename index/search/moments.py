@@ -21,7 +21,7 @@ from vlrlt.types import ClipSpan, Float32Array, Float64Array, Int64Array
 TOUCH_S = 1e-3
 """Runs that lie no further apart than this touch each other."""
 SURROUNDINGS_S = 32.0
-"""Length of the window around the middle of a run; any from 16 s to a whole video is as good (docs/experiments/looks.md)."""
+"""Length of the window around the middle of a run; 16 s to a whole video are as good (docs/experiments/looks.md)."""
 OWN_SHARE = 0.5
 """Weight of a run's own score for words; the rest is that of its surroundings."""
 _FIRST_DEPTH = 256
