@@ -11,7 +11,7 @@ def leave_cores_to_decoders() -> Iterator[None]:
     """Let PyTorch compute on half of the cores at most, since processes that decode videos have the others.
 
     Threads that wait for each other burn the time of those processes. On two cores with ViT-Ti/16, two threads took
-    12.2 CPU seconds and 8.2 s of wall time where one took 8.6 and 6.8 (docs/experiments.md, 2026-11-28).
+    12.2 CPU seconds and 8.2 s of wall time where one took 8.6 and 6.8 (docs/experiments/looks.md).
     """
     torch = sys.modules.get("torch")  # who computes with it has imported it
     if torch is None:
