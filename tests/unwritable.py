@@ -1,5 +1,6 @@
 """Libraries that whoever reads them cannot write, also where the tests run as root, which no permission bit stops."""
 
+import encodings.ascii  # noqa: F401  the other user cannot read where Python keeps what it has not loaded yet
 import os
 import subprocess
 import tempfile
