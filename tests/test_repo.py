@@ -113,7 +113,9 @@ def make_targets() -> list[str]:
 @pytest.mark.parametrize("target", make_targets())
 def test_every_target_can_be_made(target: str) -> None:
     """Of what it would run, every file of ours is there and every marker is known."""
-    run = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        ["make", "--no-print-directory", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     for name in re.findall(r"\b(?:tests|benchmarks|configs)/[\w./-]+\.\w+", run.stdout):
         assert (ROOT / name).is_file(), name
     known = {line.partition(":")[0] for line in PYPROJECT["tool"]["pytest"]["ini_options"]["markers"]}
@@ -121,14 +123,16 @@ def test_every_target_can_be_made(target: str) -> None:
 
 
 def test_the_help_names_every_target() -> None:
-    run = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    run = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {line.split()[0] for line in run.stdout.splitlines()} == set(make_targets())
 
 
 def test_all_suites_are_in_one_target() -> None:
     """A marker that the usual run leaves out belongs to a suite of `make test-all`."""
     left_out = set(re.findall(r"not (\w+)", PYPROJECT["tool"]["pytest"]["ini_options"]["addopts"]))
-    run = subprocess.run(["make", "-n", "test-all"], cwd=ROOT, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        ["make", "--no-print-directory", "-n", "test-all"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     files = set(re.findall(r"tests/test_\w+\.py", run.stdout))
     marked = {
         marker: {
