@@ -108,7 +108,7 @@ def test_a_search_without_many_matches_does_not_go_through_the_whole_library() -
 
 def test_negatives_and_weights_move_the_best_answer(service: Library) -> None:
     assert all(
-        service.search("green", **ALL).hits[0].score == pytest.approx(3 / 4, abs=0.01)  # half of its surroundings
+        service.search("green", **ALL).hits[0].score == pytest.approx(1, abs=0.01)
         and hit in found(service, "green", **ALL, k=30)[:6]
         for hit in found(service, "red green", without="red", k=3, tail=True, duplicates=True)
     )

@@ -97,7 +97,7 @@ def test_the_result_says_what_was_asked_and_how_good_it_is(service: Library) -> 
     assert (result.query, result.model) == ("cyan", "colours")
     assert result.took_ms > 0
     best, second = result.hits
-    assert best.score == pytest.approx(1 / 2 + 1 / 2 * 2 / 6, abs=0.01)  # cyan for 2 of the 6 s around it
+    assert best.score == pytest.approx(1, abs=0.01)  # this model encodes clips: no surroundings
     assert best.percentile == pytest.approx(100 * 4 / 5)  # one of five frame runs is cyan
     assert second.score < 0.2
     assert result.as_json()["hits"][0] == {

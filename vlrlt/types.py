@@ -172,7 +172,7 @@ class Moment:
     rank: int
     """1 is best."""
     score: float
-    """Cosine of its best frame run with the query, for words averaged with that of the 32 s around the run; of a
+    """Cosine of its best frame run with the query, for words and single looks averaged with the 32 s around it; of a
     sequence, the cosine of its weakest step."""
     percentile: float
     """Share of the searched frame runs, in percent, whose own cosine is lower than that of its best run."""

@@ -235,7 +235,8 @@ class Searcher:
         judge = self._judge(query, scores)
         moments: Iterator[Found] = iter(())
         if "picture" in request.sources:
-            grown = grow_moments(scores, self.frame_runs, surrounded=_is_words(query))
+            # a model that encodes clips sees what is around: in the toy kitchen more of it brings wrong videos
+            grown = grow_moments(scores, self.frame_runs, surrounded=_is_words(query) and not self.clip_s)
             moments = (replace(found, confidence=judge(found.seed)) for found in grown)
             if not request.tail:
                 moments = cut_tail(moments, median=scores.median, least_confidence=CONFIDENT)
