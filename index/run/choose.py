@@ -57,7 +57,8 @@ def choose(
         stamp = NO_STAMP
         try:
             stamp = file_stamp(path)
-            content_hash = _content_hash(path, stamp, ledger)
+            noted = ledger.file_at(path)
+            content_hash = _content_hash(path, stamp, noted)
         except DecodeError as error:
             video = Candidate(path=path, stamp=stamp, content_hash=unread_hash(path)).video(
                 state="failed", stage=error.stage, reason=error.reason, retry_at=time.time() if error.may_pass else None
@@ -69,12 +70,13 @@ def choose(
         known = ledger.video_with(content_hash)
         if content_hash in chosen:
             chosen[content_hash].twins.append(candidate)
-        elif known is None or needs_work(known, retry_failed=retry_failed or _was_written(path, stamp, ledger)):
+        elif known is None or needs_work(known, retry_failed=retry_failed or _was_written(stamp, noted)):
             chosen[content_hash] = candidate
             if known is not None and known.state == "unfinished":
                 begun.add(content_hash)
         else:
-            _note(path, stamp, content_hash, ledger)
+            if not _is_noted(stamp, content_hash, noted):
+                ledger.note_file(path, stamp, content_hash)
             counters.skipped += 1
             counters.failed_before += known.state != "indexed"
     return sorted(chosen.values(), key=lambda candidate: candidate.content_hash not in begun)
@@ -126,9 +128,8 @@ def _looking(path: Path, number: int, total: int) -> IndexProgress:
     return IndexProgress(path=path, looking=True, video_s_done=0, **counts)
 
 
-def _content_hash(path: Path, stamp: FileStamp, ledger: Ledger) -> str:
+def _content_hash(path: Path, stamp: FileStamp, known: File | None) -> str:
     """From the catalog if the file has not changed since, else from the file."""
-    known = ledger.file_at(path)
     if known is not None and known.stamp == stamp:
         return known.content_hash
     sampled = quick_hash(path, size_bytes=stamp.size_bytes)
@@ -138,17 +139,15 @@ def _content_hash(path: Path, stamp: FileStamp, ledger: Ledger) -> str:
     return sampled if whole == known.full_hash else xxhash.xxh3_128_hexdigest(f"{sampled} {whole}".encode())
 
 
-def _was_written(path: Path, stamp: FileStamp, ledger: Ledger) -> bool:
+def _was_written(stamp: FileStamp, known: File | None) -> bool:
     """Whether a known file has changed since it was looked at, by its size or times."""
-    known = ledger.file_at(path)
     return known is not None and known.stamp != stamp
 
 
-def _note(path: Path, stamp: FileStamp, content_hash: str, ledger: Ledger) -> None:
-    known = ledger.file_at(path)
+def _is_noted(stamp: FileStamp, content_hash: str, known: File | None) -> bool:
+    """Whether the catalog has a file as it is now."""
     seen = None if known is None else (known.stamp, known.stamp.device, known.content_hash, known.missing_since)
-    if seen != (stamp, stamp.device, content_hash, None):
-        ledger.note_file(path, stamp, content_hash)
+    return seen == (stamp, stamp.device, content_hash, None)
 
 
 def _is_gone(path: Path, closed: set[Path]) -> bool:
