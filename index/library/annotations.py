@@ -13,7 +13,7 @@ from typing import Any
 import apsw
 
 from vlrlt.errors import AnnotationError, ConfigError
-from vlrlt.index.library.schema import mapped_errors
+from vlrlt.index.library.schema import Tables
 from vlrlt.index.library.sidecars import MetadataValue, Sidecar, is_sidecar, read_sidecar
 from vlrlt.index.library.timed_texts import TimedTexts
 from vlrlt.index.library.video_names import VideoNames
@@ -48,17 +48,11 @@ class ImportReport:
         return "\n".join(lines)
 
 
-class Annotations:
-    """The tables; shares the connection, and so the transactions, of a catalog.
-
-    Args:
-        connection: of the catalog.
-        path: of its file, for messages.
-    """
+class Annotations(Tables):
+    """What sidecars say."""
 
     def __init__(self, connection: apsw.Connection, path: Path) -> None:
-        self._connection = connection
-        self._path = path
+        super().__init__(connection, path)
         self._texts = TimedTexts(connection, path)
 
     def import_files(self, paths: Iterable[Path]) -> ImportReport:
@@ -116,7 +110,7 @@ class Annotations:
         """All that one file says, or nothing; returns the content hashes of its videos."""
         known: set[str] = set()
         source = os.fsencode(sidecar.path.resolve()).decode(errors="backslashreplace")
-        with mapped_errors(self._path), self._connection:
+        with self._transaction():
             self._connection.execute("DELETE FROM texts WHERE maker = ? AND channel = 'sidecar'", (source,))
             for name, lines in sidecar.texts.items():
                 for content_hash in videos.find(name, beside=sidecar.path):
@@ -130,10 +124,6 @@ class Annotations:
                     report["metadata"] += len(values)
                     known.add(content_hash)
         return known
-
-    def _rows(self, sql: str, bindings: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        with mapped_errors(self._path):
-            return list(self._connection.execute(sql, bindings))
 
 
 def _find_sidecars(paths: Iterable[Path]) -> list[tuple[Path, bool]]:

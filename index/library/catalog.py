@@ -6,8 +6,7 @@ by the writer (WAL); the one writer is a Ledger (ledger.py).
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,7 @@ import xxhash
 from vlrlt.errors import IndexMismatchError, LibraryError, NotFoundError
 from vlrlt.index.library.annotations import Annotations
 from vlrlt.index.library.files import FileStamp
-from vlrlt.index.library.schema import check_written_here, connect_reader, mapped_errors, stamp_at_rest
+from vlrlt.index.library.schema import Tables, check_written_here, connect_reader, mapped_errors, stamp_at_rest
 from vlrlt.index.library.timed_texts import TimedTexts
 from vlrlt.types import ClipSpan, Float64Array, Moment, Precision
 from vlrlt.video.sampling import Sampling, sampling_from_json
@@ -34,7 +33,6 @@ _RUN_ROW = np.dtype(
     + [(name, "f8") for name in ("start_s", "end_s", "kept_share")]
 )
 VideoState = Literal["unfinished", "indexed", "partial", "failed"]
-Bindings = tuple[Any, ...] | dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,12 +233,12 @@ def mismatch(library_dir: Path, bound: LibrarySettings, *, model: str, fingerpri
     )
 
 
-class Catalog:
+class Catalog(Tables):
     """An open catalog; a context manager. Not to be used by two threads at the same time."""
 
     def __init__(self, library_dir: Path, connection: apsw.Connection) -> None:
+        super().__init__(connection, library_dir / "catalog.db")
         self.library_dir = library_dir
-        self._connection = connection
         self._at_rest: tuple[int, ...] | None = None
 
     @classmethod
@@ -308,12 +306,12 @@ class Catalog:
     @property
     def annotations(self) -> Annotations:
         """What sidecar files say of the videos."""
-        return Annotations(self._connection, self.library_dir / "catalog.db")
+        return Annotations(self._connection, self._path)
 
     @property
     def texts(self) -> TimedTexts:
         """What is said and written in the videos."""
-        return TimedTexts(self._connection, self.library_dir / "catalog.db")
+        return TimedTexts(self._connection, self._path)
 
     def data_version(self) -> int:
         """A number that changes when another process has committed something."""
@@ -424,7 +422,7 @@ class Catalog:
             "FROM videos v WHERE fingerprint = ? AND state <> 'failed' ORDER BY v.id",
             mark,
         )
-        with mapped_errors(self.library_dir / "catalog.db"):  # row by row: a list of tuples takes six times the memory
+        with mapped_errors(self._path):  # row by row: a list of tuples takes six times the memory
             runs_N = np.fromiter(
                 self._connection.execute("SELECT id, segment, row, video, start_s, end_s, kept_share FROM frame_runs"),
                 dtype=_RUN_ROW,
@@ -442,15 +440,6 @@ class Catalog:
             videos=tuple(os.fsdecode(path) for _, _, path in videos),
             video_ids=tuple(content_hash for _, content_hash, _ in videos),
         )
-
-    def _rows(self, sql: str, bindings: Bindings = ()) -> list[tuple[Any, ...]]:
-        with mapped_errors(self.library_dir / "catalog.db"):
-            return list(self._connection.execute(sql, bindings))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with mapped_errors(self.library_dir / "catalog.db"), self._connection:
-            yield
 
 
 _SELECT_MODEL = "SELECT model, fingerprint, embed_dim, sampling, policy, precision FROM models"

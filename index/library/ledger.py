@@ -16,12 +16,13 @@ import apsw
 import numpy as np
 
 from vlrlt.errors import ConfigError, LibraryError
-from vlrlt.index.library.catalog import Bindings, Catalog, LibrarySettings, Segment, Video, frame_run_id
+from vlrlt.index.library.catalog import Catalog, LibrarySettings, Segment, Video, frame_run_id
 from vlrlt.index.library.failpoints import failpoint
 from vlrlt.index.library.files import FileStamp
 from vlrlt.index.library.frame_runs import FrameRun, OpenRun
 from vlrlt.index.library.rescue import CatalogState, adopt, copy_catalog, describe, restore_catalog
 from vlrlt.index.library.schema import (
+    Bindings,
     check_is_library,
     connect_writer,
     damaged,
@@ -114,7 +115,7 @@ class Ledger(Catalog):
         """
         ((found,), *_) = self._rows("PRAGMA integrity_check(1)")
         if found != "ok":
-            raise damaged(self.library_dir / "catalog.db", found.replace("\n", " "))
+            raise damaged(self._path, found.replace("\n", " "))
 
     def keep_copy(self) -> None:
         """Keep a copy of the catalog, from which it can be restored.
@@ -126,7 +127,7 @@ class Ledger(Catalog):
 
     def describe(self, segment: Segment) -> dict[str, Any]:
         """What is known of a segment, as JSON from which the catalog can be made again."""
-        with mapped_errors(self.library_dir / "catalog.db"):
+        with mapped_errors(self._path):
             return describe(self._connection, segment.uuid)
 
     def adopt(self, segment: Segment, contents: Mapping[str, Any]) -> int:

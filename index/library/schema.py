@@ -13,6 +13,7 @@ import apsw.fts5
 
 from vlrlt.errors import LibraryBusyError, LibraryError
 
+Bindings = tuple[Any, ...] | dict[str, Any]
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE models (
@@ -382,6 +383,28 @@ def _this_machine() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return platform.node()
+
+
+class Tables:
+    """Tables of a catalog; those who share a connection share its transactions.
+
+    Args:
+        connection: of the catalog.
+        path: of its file, for messages.
+    """
+
+    def __init__(self, connection: apsw.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    def _rows(self, sql: str, bindings: Bindings = ()) -> list[tuple[Any, ...]]:
+        with mapped_errors(self._path):
+            return list(self._connection.execute(sql, bindings))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with mapped_errors(self._path), self._connection:
+            yield
 
 
 @contextmanager

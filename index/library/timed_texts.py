@@ -7,12 +7,11 @@ import json
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 import apsw
 
-from vlrlt.index.library.schema import TOKENIZER, mapped_errors
+from vlrlt.index.library.schema import TOKENIZER, Tables
 from vlrlt.index.library.text_query import (
     LEAST_SHARE,
     Fit,
@@ -62,17 +61,8 @@ class Reading:
     reason: str | None
 
 
-class TimedTexts:
-    """The tables; shares the connection, and so the transactions, of a catalog.
-
-    Args:
-        connection: of the catalog.
-        path: of its file, for messages.
-    """
-
-    def __init__(self, connection: apsw.Connection, path: Path) -> None:
-        self._connection = connection
-        self._path = path
+class TimedTexts(Tables):
+    """Lines with their times, and how far each channel has been read."""
 
     def add(self, content_hash: str, lines: Sequence[TimedText], *, maker: str) -> None:
         """Add lines of a video; the caller holds a transaction."""
@@ -100,7 +90,7 @@ class TimedTexts:
 
     def begin_reading(self, content_hash: str, channel: Channel, *, maker: str) -> None:
         """Forget what was read of a channel of a video, and note who reads it now."""
-        with mapped_errors(self._path), self._connection:
+        with self._transaction():
             mark = (content_hash, channel)
             self._connection.execute("DELETE FROM texts WHERE content_hash = ? AND channel = ?", mark)
             self._connection.execute(
@@ -109,7 +99,7 @@ class TimedTexts:
 
     def commit_reading(self, content_hash: str, lines: Sequence[TimedText], reading: Reading) -> None:
         """Add what was read of a video and note how far that is, all or nothing."""
-        with mapped_errors(self._path), self._connection:
+        with self._transaction():
             self.add(content_hash, lines, maker=reading.maker)
             self._connection.execute(
                 "UPDATE readings SET done_s = ?, state = ?, reason = ? WHERE content_hash = ? AND channel = ?",
@@ -222,10 +212,6 @@ class TimedTexts:
         tokenizer = self._connection.fts5_tokenizer(*TOKENIZER)
         tokens = tokenizer(text.encode(), apsw.FTS5_TOKENIZE_DOCUMENT, None, include_colocated=False)
         return cast(list[Token], tokens)
-
-    def _rows(self, sql: str, bindings: "tuple[Any, ...] | dict[str, Any]" = ()) -> list[tuple[Any, ...]]:
-        with mapped_errors(self._path):
-            return list(self._connection.execute(sql, bindings))
 
 
 _LINE = "start_s, end_s, texts.text, channel, language, confidence, word_starts_s"
