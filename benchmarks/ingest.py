@@ -41,6 +41,7 @@ import av
 import numpy as np
 import torch
 from bridge import PREPROCESS, BridgeEmbedder
+from quality.curves import interval
 
 from vlrlt.embed import find_precision
 from vlrlt.index.library.ledger import Ledger
@@ -80,7 +81,6 @@ ARMS = {
     "still_day": Arm(archive="still_day"),
 }
 """Most encoders put a key frame every 250 frames at the latest: max_shift_s of 5 s is half of that."""
-_RESAMPLES = 2000
 _BATCH_FRAMES = 64
 _NUM_TURNS = 4
 _NEVER_AGREE = 2.0
@@ -167,13 +167,6 @@ def recalls(best_QV: Float64Array, files: Sequence[Looped]) -> Float64Array:
     relevant_QV = np.array([[query.scene == file.scene for file in files] for query in files])
     ranks_Q = first_relevant_ranks(best_QV, relevant_QV)
     return np.asarray(np.mean([ranks_Q <= k for k in (1, 5, 10)], axis=0), np.float64)
-
-
-def interval(delta_Q: Float64Array) -> tuple[float, float]:
-    """95 % interval of a mean in points, over queries drawn with replacement."""
-    drawn = np.random.default_rng(0).integers(len(delta_Q), size=(_RESAMPLES, len(delta_Q)))
-    low, high = np.percentile(100 * delta_Q[drawn].mean(1), (2.5, 97.5))
-    return round(float(low), 2), round(float(high), 2)
 
 
 def plain_file(path: Path, weights_dir: Path) -> tuple[Cost, Float32Array]:
@@ -304,7 +297,7 @@ def figures_of(library: Indexed, files: Sequence[Looped], plain: Cost, plain_Q: 
         "speedup": plain.wall_s / library.cost.wall_s,
         "cpu_speedup": plain.cpu_s / library.cost.cpu_s,
         "recall_delta": 100 * float((vlrlt_Q - plain_Q).mean()),
-        "recall_delta_95": interval(vlrlt_Q - plain_Q),
+        "recall_delta_95": interval(100 * (vlrlt_Q - plain_Q), np.random.default_rng(0)),
         "plain_s": plain.wall_s,
         "plain_cpu_s": plain.cpu_s,
         "plain_peak_rss_mb": plain.peak_rss_mb,

@@ -16,6 +16,12 @@ from vlrlt.cli.root import take
 _Command = TypeVar("_Command", bound=Callable[..., None])
 _FILTERS = "Filters"
 _SHOW = "Output"
+
+
+def _share(text: str) -> Any:  # noqa: ANN401  Typer's own type for an option
+    return typer.Option(metavar="SHARE", min=0, max=1, rich_help_panel=_FILTERS, help=text)
+
+
 SPELLINGS: dict[str, Any] = {
     "text": Annotated[
         list[str] | None,
@@ -84,26 +90,8 @@ SPELLINGS: dict[str, Any] = {
             help="Only videos with such metadata: camera=gopro, 'rating>=3'.",
         ),
     ],
-    "moving": Annotated[
-        float | None,
-        typer.Option(
-            metavar="SHARE",
-            min=0,
-            max=1,
-            rich_help_panel=_FILTERS,
-            help="Only clips in which at least this share of the tokens is kept.",
-        ),
-    ],
-    "still": Annotated[
-        float | None,
-        typer.Option(
-            metavar="SHARE",
-            min=0,
-            max=1,
-            rich_help_panel=_FILTERS,
-            help="Only clips in which at most this share of the tokens is kept.",
-        ),
-    ],
+    "moving": Annotated[float | None, _share("Only clips in which at least this share of the tokens is kept.")],
+    "still": Annotated[float | None, _share("Only clips in which at most this share of the tokens is kept.")],
     "sources": Annotated[
         list[str] | None,
         typer.Option(
