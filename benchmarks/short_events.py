@@ -23,7 +23,8 @@ guest, taken half a second before what is shown:
 
 manifest.tsv (columns file, use, dup_group), where DIR has one, says which files show one scene; otherwise each file is
 a scene. A hash of the scene's name puts it into half 0 or 1. How close regular looks lie was chosen on half 0; what
-finds bursts and joins runs was chosen on events in videos of both halves, made in the same way (docs/experiments.md).
+finds bursts and joins runs was chosen on events in videos of both halves, made in the same way
+(docs/experiments/looks.md).
 """
 
 import argparse

@@ -19,6 +19,8 @@ UInt8Array = npt.NDArray[np.uint8]
 Int64Array = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
+NO_FRAMES: UInt8Array = np.zeros((0, 0, 0, 3), np.uint8)
+"""Of a clip that shows nothing new."""
 Precision = Literal["float32", "bfloat16"]
 PrecisionChoice = Literal["auto", "float32", "bfloat16"]
 """auto: what is fastest on the device."""

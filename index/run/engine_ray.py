@@ -25,7 +25,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import xxhash
 
 from vlrlt.errors import ConfigError, DecodeError, DecodeTimeoutError
@@ -33,7 +32,7 @@ from vlrlt.extras import require
 from vlrlt.index.library.catalog import LibrarySettings
 from vlrlt.index.run.encode import Encoder, Outputs
 from vlrlt.index.run.run_report import Counters
-from vlrlt.types import Clip, UInt8Array, VideoInfo
+from vlrlt.types import NO_FRAMES, Clip, UInt8Array, VideoInfo
 from vlrlt.video.clip_request import ClipRequest
 from vlrlt.video.worker import DecodeProcess
 
@@ -44,7 +43,6 @@ _ENCODER_SHARE = 4
 """Without GPUs, one of so many logical CPUs encodes and the others decode."""
 _MAX_TRIES = 3
 """Of a chunk whose actor was lost; a cluster that loses more is not for this video now."""
-_NO_FRAMES: UInt8Array = np.zeros((0, 0, 0, 3), np.uint8)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -390,7 +388,7 @@ class EncodeActor:
 def _messages(batch: list[Clip]) -> Iterator[Any]:
     """What clips stand for, and then the frames of those that are encoded."""
     frames = [clip.rgb_THWC for clip in batch if not clip.is_static]
-    described = [(replace(clip, rgb_THWC=_NO_FRAMES), clip.is_static) for clip in batch]
+    described = [(replace(clip, rgb_THWC=NO_FRAMES), clip.is_static) for clip in batch]
     yield {"kind": "batch", "clips": described, "num_frames": len(frames)}
     if frames:
         yield frames

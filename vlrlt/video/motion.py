@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from vlrlt.errors import CorruptVideoError
-from vlrlt.types import Clip, ClipSpan, Float32Array, UInt8Array
+from vlrlt.types import NO_FRAMES, Clip, ClipSpan, Float32Array, UInt8Array
 from vlrlt.video.clip_request import ClipRequest
 from vlrlt.video.looks import plan_looks
 from vlrlt.video.packets import read_packets
@@ -23,7 +23,6 @@ from vlrlt.video.sampling import CLIP_LOOKS, MotionSampling
 
 _LUMA_SIDE_PX = 56
 """Shorter side of the small luma picture; four of its pixels by four are a patch of most towers."""
-_NO_FRAMES: UInt8Array = np.zeros((0, 0, 0, 3), np.uint8)
 _UNSEEN_S = 0.5
 """What a burst has ended may have begun so long before the last picture of it, at most."""
 
@@ -64,9 +63,7 @@ class _Window:
         return Clip(
             span=span,
             own=span,
-            rgb_THWC=np.stack([look.square_HWC for look in self.looks])
-            if self.looks
-            else np.zeros((0, 0, 0, 3), np.uint8),
+            rgb_THWC=np.stack([look.square_HWC for look in self.looks]) if self.looks else NO_FRAMES,
             pts_s=np.array([look.pts_s for look in self.looks], np.float64),
             starts_s=np.array([look.start_s for look in self.looks], np.float64),
             num_looks_T=np.array(self.num_looks, np.int64),
@@ -167,12 +164,9 @@ class MotionClips:
 
     def _unseen_since_s(self, frame: av.VideoFrame, window: _Window, start_s: float) -> float:
         """When it may have begun: not before the last look."""
-        shown_s = min(self._pts_s(frame), start_s)
+        shown_s = min(self._decoder.shown_s(frame), start_s)
         last_s = window.looks[-1].pts_s if window.looks else window.static_from_s or 0.0
         return max((last_s + start_s) / 2, shown_s - _UNSEEN_S)
-
-    def _pts_s(self, frame: av.VideoFrame) -> float:
-        return self._decoder.shown_s(frame)
 
     def _look(self, frame: av.VideoFrame, start_s: float) -> _Look:
         started_s = time.thread_time()
@@ -186,7 +180,7 @@ class MotionClips:
             raise CorruptVideoError(path, stage="preprocess", reason=reason) from error
         finally:
             self.resize_s += time.thread_time() - started_s
-        return _Look(start_s, self._pts_s(frame), square_HWC)
+        return _Look(start_s, self._decoder.shown_s(frame), square_HWC)
 
 
 def _luma(frame: av.VideoFrame) -> Float32Array:

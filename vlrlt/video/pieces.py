@@ -1,7 +1,7 @@
 """Chosen pictures of a video, decoded in pieces: only what they are predicted from is decoded.
 
 A piece begins with a key frame and ends with the last picture that is wanted of its group; pictures that no other needs
-are left out inside it. Pieces give exactly the pictures of a full decode (docs/experiments, looks). A packet that
+are left out inside it. Pieces give exactly the pictures of a full decode (docs/experiments/looks.md). A packet that
 cannot be decoded costs the pictures that need it, no more.
 """
 
