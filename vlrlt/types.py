@@ -4,7 +4,8 @@ Shape legend: T frames, H height_px, W width_px, C = 3 RGB channels, D embedding
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +47,51 @@ class VideoInfo:
     rotation_deg: int
     """Clockwise turn that was applied for display: 0, 90, 180 or 270."""
     codec: str
+
+
+_FRACTIONS = ("rate", "pixel_aspect")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraFacts:
+    """What the camera or the program that wrote a file says of it. None: it says nothing."""
+
+    rate: Fraction | None = None
+    """Frames per second, exactly: 30000/1001."""
+    timecode: str | None = None
+    """Of the first frame: 14:09:42:00, with drop frames 14:09:42;00."""
+    reel: str | None = None
+    """Reel or tape name."""
+    created_at: str | None = None
+    """When recording began, ISO 8601, with the zone where the file has it."""
+    latitude: float | None = None
+    """Degrees, WGS 84."""
+    longitude: float | None = None
+    altitude_m: float | None = None
+    device: str | None = None
+    """Make and model."""
+    audio_tracks: int = 0
+    audio_channels: int = 0
+    """Of the first audio track."""
+    audio_rate_hz: int = 0
+    """Of the first audio track."""
+    chapters: int = 0
+    transfer: str | None = None
+    """Of colour: "pq" and "hlg" are HDR; None: SDR or unknown."""
+    interlaced: bool = False
+    pixel_aspect: Fraction | None = None
+    """Width of a pixel by its height."""
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON from which from_json makes it again; only what is known."""
+        known = {name: value for name, value in asdict(self).items() if value not in (None, 0)}
+        return {name: str(value) if isinstance(value, Fraction) else value for name, value in known.items()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "CameraFacts":
+        """The inverse of as_json."""
+        fractions: dict[str, Any] = {name: Fraction(values[name]) for name in _FRACTIONS if name in values}
+        return cls(**(values | fractions))
 
 
 @dataclass(frozen=True)

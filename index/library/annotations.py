@@ -1,4 +1,4 @@
-"""What sidecar files say of a library's videos, taken into the catalog: timed texts and metadata.
+"""What sidecar files and cameras say of a library's videos, taken into the catalog: timed texts and metadata.
 
 A row belongs to a video's content, not to its path: it outlives moving and indexing anew.
 """
@@ -17,6 +17,7 @@ from vlrlt.index.library.schema import Tables
 from vlrlt.index.library.sidecars import MetadataValue, Sidecar, is_sidecar, read_sidecar
 from vlrlt.index.library.timed_texts import TimedTexts
 from vlrlt.index.library.video_names import VideoNames
+from vlrlt.types import CameraFacts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class ImportReport:
 
 
 class Annotations(Tables):
-    """What sidecars say."""
+    """What sidecars say, and cameras where sidecars do not."""
 
     def __init__(self, connection: apsw.Connection, path: Path) -> None:
         super().__init__(connection, path)
@@ -88,11 +89,35 @@ class Annotations(Tables):
         return ImportReport(videos=len(seen), unmatched=tuple(sorted(unmatched)), problems=tuple(problems), **report)
 
     def metadata(self) -> dict[str, dict[str, MetadataValue]]:
-        """Content hash -> key -> value."""
-        found: dict[str, dict[str, MetadataValue]] = {}
+        """Content hash -> key -> value; where a sidecar and the camera disagree, the sidecar is right."""
+        found = {
+            content_hash: camera_metadata(CameraFacts.from_json(json.loads(facts)))
+            for content_hash, facts in self._rows("SELECT content_hash, facts FROM cameras")
+        }
         for content_hash, key, value in self._rows("SELECT content_hash, key, value FROM metadata"):
             found.setdefault(content_hash, {})[key] = json.loads(value)
         return found
+
+    def sidecar_of(self, content_hash: str) -> dict[str, MetadataValue]:
+        """What sidecars say of one video."""
+        rows = self._rows("SELECT key, value FROM metadata WHERE content_hash = ?", (content_hash,))
+        return {key: json.loads(value) for key, value in rows}
+
+    def without_camera(self) -> tuple[tuple[Path, str], ...]:
+        """Path and content hash of the searchable files that are there and whose header nobody has read."""
+        rows = self._rows(
+            "SELECT path, content_hash FROM files WHERE missing_since IS NULL AND content_hash IN "
+            "(SELECT content_hash FROM videos WHERE state <> 'failed') AND content_hash NOT IN "
+            "(SELECT content_hash FROM cameras) GROUP BY content_hash ORDER BY path"
+        )
+        return tuple((Path(os.fsdecode(path)), content_hash) for path, content_hash in rows)
+
+    def note_camera(self, content_hash: str, facts: CameraFacts) -> None:
+        """Keep what the header of a file says."""
+        with self._transaction():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO cameras VALUES (?, ?)", (content_hash, json.dumps(facts.as_json()))
+            )
 
     def version(self) -> str:
         """Changes when metadata do."""
@@ -124,6 +149,25 @@ class Annotations(Tables):
                     report["metadata"] += len(values)
                     known.add(content_hash)
         return known
+
+
+def camera_metadata(facts: CameraFacts) -> dict[str, MetadataValue]:
+    """What a camera says, by the keys that filters and sidecars use."""
+    known: dict[str, MetadataValue | None] = {
+        "recorded_at": facts.created_at,
+        "camera": facts.device,
+        "timecode": facts.timecode,
+        "reel": facts.reel,
+        "fps": None if facts.rate is None else round(float(facts.rate), 3),
+        "latitude": facts.latitude,
+        "longitude": facts.longitude,
+        "altitude_m": facts.altitude_m,
+        "audio_tracks": float(facts.audio_tracks),
+        "chapters": float(facts.chapters) or None,
+        "hdr": facts.transfer,
+        "interlaced": facts.interlaced or None,
+    }
+    return {key: value for key, value in known.items() if value is not None}
 
 
 def _find_sidecars(paths: Iterable[Path]) -> list[tuple[Path, bool]]:

@@ -130,6 +130,12 @@ MIGRATIONS: tuple[str, ...] = (
         request TEXT NOT NULL                   -- JSON
     ) STRICT;
     """,
+    """
+    CREATE TABLE cameras (                      -- what the header of a file says; no row: nobody has looked
+        content_hash TEXT PRIMARY KEY,
+        facts TEXT NOT NULL                     -- JSON
+    ) STRICT;
+    """,
 )
 """Migration i leads to schema FIRST_SCHEMA + i. Append only: what a release has written must stay readable."""
 

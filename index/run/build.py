@@ -31,6 +31,8 @@ from vlrlt.index.run.run_report import Counters, IndexProgress, IndexReport
 from vlrlt.index.vectors.choice import choose_store
 from vlrlt.index.vectors.faiss_base import load_faiss
 from vlrlt.threads import leave_cores_to_decoders
+from vlrlt.types import CameraFacts
+from vlrlt.video.camera import read_camera
 from vlrlt.video.clip_request import ClipRequest
 from vlrlt.video.sampling import check_max_shift
 
@@ -127,6 +129,7 @@ def index_paths(  # noqa: PLR0913  one for each option
         )
         decode = partial(engine.ordered, encoder=encoder)
         _Run(indexer, counters, journal, tell, decode=decode).index(candidates)
+        _read_cameras(ledger, check=control.check_stop)
         counters.failures += [_unlisted(folder, why) for folder, why in walk.unreadable]
         encoder.compare_with_dense()
         open_or_repair(ledger)
@@ -212,6 +215,17 @@ class _Run:
         self._indexer.fail(candidate, error)
         facts = {"stage": error.stage, "error_class": type(error).__name__, "reason": error.reason}
         self._journal.write("video failed", path=candidate.path, **facts)
+
+
+def _read_cameras(ledger: Ledger, *, check: Callable[[], None]) -> None:
+    """Note what the headers of all files say that nobody has asked: those of this run, and of older versions."""
+    for path, content_hash in ledger.annotations.without_camera():
+        check()
+        try:
+            ledger.annotations.note_camera(content_hash, read_camera(path))
+        except DecodeError as error:
+            if not error.may_pass:
+                ledger.annotations.note_camera(content_hash, CameraFacts())
 
 
 def model_source(model: str) -> str:

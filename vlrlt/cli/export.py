@@ -121,7 +121,7 @@ def export(  # noqa: PLR0913  one for each option
     """Write moments as a playlist, table, timeline for editors, chapters or storyboard.
 
     The suffix of --out chooses the format. If --out is a folder, it gets WebVTT chapters for each video. EDL, FCPXML
-    and OTIO need pip install 'vlrlt[edit]'.
+    and OTIO count by the timecode of the camera. OTIO needs pip install 'vlrlt[edit]'.
 
     Example: vlrlt search "open the fridge" --library lib --json | vlrlt export - --out fridge.m3u
     Example: vlrlt export --query "open the fridge" --library lib -k 20 --out fridge.edl
@@ -155,7 +155,7 @@ def _search(
 
     with Library(library, model=model, device=device) as service:
         result = service.search(SearchRequest.parse(options | {"text": query}))
-    return tuple(piece_of(hit, title=query) for hit in result.hits)
+        return tuple(service.informed(piece_of(hit, title=query)) for hit in result.hits)
 
 
 def _find(what: Sequence[str], library: Path | None) -> "tuple[str, tuple[Piece, ...], set[Path]]":
@@ -166,7 +166,7 @@ def _find(what: Sequence[str], library: Path | None) -> "tuple[str, tuple[Piece,
         return _read_all(what, None)
     with Library(library) as service:
         title, pieces, archive = _read_all(what, service)
-        return title, pieces, {*archive, *service.paths()}
+        return title, tuple(map(service.informed, pieces)), {*archive, *service.paths()}
 
 
 def _read_all(what: Sequence[str], service: "Library | None") -> "tuple[str, tuple[Piece, ...], set[Path]]":

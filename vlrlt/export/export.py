@@ -5,10 +5,13 @@ from pathlib import Path
 
 from vlrlt.errors import ConfigError
 from vlrlt.export import lists
+from vlrlt.export.edl import as_edl
+from vlrlt.export.fcpxml import as_fcpxml
+from vlrlt.export.otio import as_otio
 from vlrlt.export.output import new_file
 from vlrlt.export.pictures import write_storyboard
 from vlrlt.export.piece import Piece, by_video
-from vlrlt.export.timeline import as_timeline
+from vlrlt.export.sequence import build_sequence
 
 _Writer = Callable[[Sequence[Piece], str], str]
 TEXT_FORMATS: dict[str, _Writer] = {
@@ -16,9 +19,9 @@ TEXT_FORMATS: dict[str, _Writer] = {
     "csv": lambda pieces, _title: lists.as_csv(pieces),
     "json": lambda pieces, title: lists.as_json(pieces, title=title),
     "vtt": lambda pieces, _title: lists.as_chapters(pieces),
-    "edl": lambda pieces, title: as_timeline(pieces, title=title, kind="edl"),
-    "fcpxml": lambda pieces, title: as_timeline(pieces, title=title, kind="fcpxml"),
-    "otio": lambda pieces, title: as_timeline(pieces, title=title, kind="otio"),
+    "edl": lambda pieces, title: as_edl(build_sequence(pieces, title=title)),
+    "fcpxml": lambda pieces, title: as_fcpxml(build_sequence(pieces, title=title)),
+    "otio": lambda pieces, title: as_otio(build_sequence(pieces, title=title)),
 }
 FORMATS = (*TEXT_FORMATS, "png")
 

@@ -22,6 +22,8 @@ class Piece:
     """What it shows: the query that found it, or the line that was said."""
     hit: Mapping[str, Any] = field(default_factory=dict)
     """As `vlrlt search --json` has it; empty: no search has found it."""
+    sidecar: Mapping[str, Any] = field(default_factory=dict)
+    """What sidecar files say of its video; timecode and reel count in timelines."""
     name_only: bool = False
     """Lists name the video without its folder: for those who have it elsewhere."""
 

@@ -146,7 +146,7 @@ def _add_films(app: FastAPI, service: Library, lanes: Lanes) -> None:
         for piece in body.pieces:
             moment = service.clip(piece.clip)
             moment = moment.within(span_of(moment, piece.start_s, piece.end_s))
-            pieces.append(replace(piece_of(moment, title=body.title), name_only=True))
+            pieces.append(replace(service.informed(piece_of(moment, title=body.title)), name_only=True))
         with tempfile.TemporaryDirectory(prefix="vlrlt-") as folder:
             (written,) = export_file(pieces, Path(folder) / f"export.{body.format}", title=body.title)
             content = written.read_bytes()

@@ -19,7 +19,7 @@ from vlrlt.errors import NotFoundError
 from vlrlt.export.cut import Cut, CutMode, cut_video
 from vlrlt.export.export import export_file
 from vlrlt.export.output import check_outside
-from vlrlt.export.piece import piece_of
+from vlrlt.export.piece import Piece, piece_of
 from vlrlt.index.library.catalog import LibraryCounts, LibrarySettings
 from vlrlt.index.run.control import is_paused, view_run
 from vlrlt.index.search.filters import Filter
@@ -376,7 +376,15 @@ class Library:
             self._reader.known_video(moment)
         target = Path(out).expanduser()
         check_outside(target, self.paths())
-        return export_file([piece_of(moment, title=title) for moment in chosen], target, title=title, force=force)
+        pieces = [self.informed(piece_of(moment, title=title)) for moment in chosen]
+        return export_file(pieces, target, title=title, force=force)
+
+    def informed(self, piece: Piece) -> Piece:
+        """A piece with what sidecar files say of its video: their timecode and reel count in timelines."""
+        with self._reader.catalog() as catalog:
+            video = catalog.video_at(piece.video.absolute())
+            sidecar = {} if video is None else catalog.annotations.sidecar_of(video.content_hash)
+        return replace(piece, sidecar=sidecar)
 
     def paths(self) -> tuple[Path, ...]:
         """Of the searchable videos."""
