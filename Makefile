@@ -25,8 +25,8 @@ types: $(VENV)/.dev  ## mypy --strict
 layers: $(VENV)/.dev  ## import-linter
 	$(BIN)/lint-imports
 
-unit: $(VENV)/.dev  ## pytest with coverage
-	$(BIN)/pytest --cov --cov-report=term
+unit: $(VENV)/.dev  ## pytest with coverage; two workers, each of one thread
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term
 
 test-ui: $(VENV)/.dev browser  ## walk through every page in Chromium, log in by OIDC; pictures in build/screenshots (6 minutes)
 	$(BIN)/python -m pip install --quiet oidc-provider-mock axe-playwright-python

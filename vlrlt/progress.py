@@ -36,10 +36,11 @@ def _extent(step: IndexProgress) -> tuple[float, float]:
 
 
 class _Speed:
-    """Puts steps into words; knows when the first file was begun."""
+    """Puts steps into words; knows when the pictures, or those who read after them, began."""
 
     def __init__(self) -> None:
-        self._started_s: float | None = None
+        self._started_s = 0.0
+        self._bytes_done: float | None = None
 
     def describe(self, step: IndexProgress) -> str:
         """Files, share of bytes, seconds of video, realtime factor, time left, current file."""
@@ -48,8 +49,9 @@ class _Speed:
         if step.looking:
             return f"looking at {files}: {name}"
         now_s = time.monotonic()
-        if self._started_s is None:
+        if self._bytes_done is None or step.bytes_done < self._bytes_done:
             self._started_s = now_s
+        self._bytes_done = step.bytes_done
         passed_s = max(now_s - self._started_s, 1e-3)
         video = f"{format_time(step.video_s_done)} of video"
         if not step.bytes_done:

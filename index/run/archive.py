@@ -2,14 +2,12 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vlrlt.errors import ConfigError
 from vlrlt.index.run.build import index_paths
 from vlrlt.index.run.model_choice import choose_embedder
-from vlrlt.index.run.reading import read_channels
 from vlrlt.index.run.run_report import IndexProgress, IndexReport
 from vlrlt.types import PrecisionChoice
 from vlrlt.words.choose import choose_readers
@@ -67,17 +65,17 @@ def index_archive(  # noqa: PLR0913  one for each option
         embedder: Embedder = choose_embedder(library_dir, model=model, device=device, precision=precision, notify=_warn)
     else:
         embedder = model
-    readers = choose_readers(speech=speech, screen_text=screen_text, device=device)
-    folders = [Path(path).expanduser() for path in given]
-    options: dict[str, Any] = {
-        "library_dir": library_dir,
-        "include": include,
-        "exclude": exclude,
-        "retry_failed": retry_failed,
-        "on_progress": on_progress,
-    }
-    report = index_paths(folders, embedder=embedder, max_shift_s=max_shift_s, **options)
-    return replace(report, readings=read_channels(folders, readers=readers, **options))
+    return index_paths(
+        [Path(path).expanduser() for path in given],
+        library_dir=library_dir,
+        embedder=embedder,
+        readers=choose_readers(speech=speech, screen_text=screen_text, device=device),
+        retry_failed=retry_failed,
+        include=include,
+        exclude=exclude,
+        max_shift_s=max_shift_s,
+        on_progress=on_progress,
+    )
 
 
 def _warn(message: str) -> None:

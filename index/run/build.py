@@ -8,25 +8,26 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vlrlt.errors import ChangingFileError, DecodeError
 from vlrlt.index.library.catalog import LibrarySettings, Video
 from vlrlt.index.library.failpoints import failpoint
-from vlrlt.index.library.files import NO_STAMP, unread_hash, walk_videos
+from vlrlt.index.library.files import NO_STAMP, unread_hash
 from vlrlt.index.library.ledger import Ledger
 from vlrlt.index.library.segments import let_go, set_orphans_aside
 from vlrlt.index.run.agreement import measure_agreement
-from vlrlt.index.run.choose import GRACE_S, Candidate, choose, sweep
+from vlrlt.index.run.choose import GRACE_S, Candidate, choose, sweep, walk_archive
 from vlrlt.index.run.control import RunControl
 from vlrlt.index.run.encode import MAX_TOKENS
 from vlrlt.index.run.engine import Engine, LocalEngine, VideoSource
 from vlrlt.index.run.event_log import Journal
 from vlrlt.index.run.indexer import VideoIndexer
 from vlrlt.index.run.maintain import open_or_repair
+from vlrlt.index.run.reading import read_channels
 from vlrlt.index.run.run_report import Counters, IndexProgress, IndexReport
 from vlrlt.index.vectors.choice import choose_store
 from vlrlt.index.vectors.faiss_base import load_faiss
@@ -35,6 +36,7 @@ from vlrlt.types import CameraFacts
 from vlrlt.video.camera import read_camera
 from vlrlt.video.clip_request import ClipRequest
 from vlrlt.video.sampling import check_max_shift
+from vlrlt.words.reader import ChannelReader
 
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder  # brings torch, which takes seconds to import and a busy library does not need
@@ -51,6 +53,7 @@ def index_paths(  # noqa: PLR0913  one for each option
     *,
     library_dir: Path,
     embedder: "Embedder",
+    readers: Sequence[ChannelReader] = (),
     retry_failed: bool = False,
     store: str | None = None,
     include: Sequence[str] = (),
@@ -70,6 +73,7 @@ def index_paths(  # noqa: PLR0913  one for each option
         paths: folders and files.
         library_dir: the library; made if it is absent.
         embedder: the model.
+        readers: what reads speech and text in the picture, once the pictures are indexed.
         retry_failed: try again what failed or was cut short before and has not changed since.
         store: "faiss", or the URL of a Qdrant server; the library remembers it. None: as before, at first FAISS.
         include: patterns of files, one of which a file must match; see walk_videos.
@@ -86,39 +90,23 @@ def index_paths(  # noqa: PLR0913  one for each option
         MissingExtraError: faiss is not installed.
         StoppedError: somebody asked it to stop; what was done is committed.
     """
-    started_s = time.perf_counter()
     check_max_shift(embedder.sampling, max_shift_s)
     load_faiss()  # fails before the hours of work, not after them
+    started_s = time.perf_counter()
+    paths = list(paths)
+    files: dict[str, Any] = {"include": include, "exclude": exclude}
     counters = Counters()
     with ExitStack() as stack:
         stack.enter_context(leave_cores_to_decoders())
         ledger = stack.enter_context(Ledger.open(library_dir))
-        agreement = ledger.bind(settings_of(embedder), agreement=partial(measure_agreement, embedder))
-        set_orphans_aside(library_dir, ledger.all_segments())
-        if store is not None:
-            choose_store(library_dir, store)
+        agreement = _bind(ledger, embedder, store)
         run = ledger.start_run()
         journal = stack.enter_context(Journal(library_dir, run=run))
         control = RunControl(library_dir)
         stack.enter_context(control.listening())
         failpoint("run started")
-        paths = list(paths)
-        known = [file.path for file in ledger.files()]
-        walk = walk_videos(
-            paths,
-            library_dir=library_dir,
-            include=include,
-            exclude=exclude,
-            is_known=lambda root: any(root == path or root in path.parents for path in known),
-            check=control.check_stop,
-        )
-
-        def tell(progress: IndexProgress) -> None:
-            control.check_stop()
-            control.tell(progress)
-            if on_progress is not None:
-                on_progress(progress)
-
+        tell = partial(_tell, control, on_progress)
+        walk = walk_archive(paths, ledger, **files, check=control.check_stop)
         candidates = choose(walk.files, ledger, counters, retry_failed=retry_failed, tell=tell)
         sweep([Path(os.path.realpath(path)) for path in paths], walk, ledger, counters, grace_s=grace_s)
         counters.look_s = time.perf_counter() - started_s
@@ -134,12 +122,33 @@ def index_paths(  # noqa: PLR0913  one for each option
         encoder.compare_with_dense()
         open_or_repair(ledger)
         report = counters.report(ignored=walk.num_ignored, wall_s=time.perf_counter() - started_s)
-        let_go(library_dir, ledger.all_segments())
-        ledger.finish_run(run, report.as_json())
-        ledger.keep_copy()
-        journal.write("run finished", **report.as_json())
-        failpoint("run is over")
-    return report
+        _finish(ledger, journal, run, report)
+    options: dict[str, Any] = {**files, "retry_failed": retry_failed, "on_progress": on_progress}
+    return replace(report, readings=read_channels(paths, library_dir=library_dir, readers=readers, **options))
+
+
+def _bind(ledger: Ledger, embedder: "Embedder", store: str | None) -> float:
+    """Make the library one of this model; returns the cosine from which its outputs agree."""
+    agreement = ledger.bind(settings_of(embedder), agreement=partial(measure_agreement, embedder))
+    set_orphans_aside(ledger.library_dir, ledger.all_segments())
+    if store is not None:
+        choose_store(ledger.library_dir, store)
+    return agreement
+
+
+def _tell(control: RunControl, on_progress: Tell | None, progress: IndexProgress) -> None:
+    control.check_stop()
+    control.tell(progress)
+    if on_progress is not None:
+        on_progress(progress)
+
+
+def _finish(ledger: Ledger, journal: Journal, run: int, report: IndexReport) -> None:
+    let_go(ledger.library_dir, ledger.all_segments())
+    ledger.finish_run(run, report.as_json())
+    ledger.keep_copy()
+    journal.write("run finished", **report.as_json())
+    failpoint("run is over")
 
 
 class _Run:

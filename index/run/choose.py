@@ -7,7 +7,7 @@ file has been written again.
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,16 @@ import xxhash
 
 from vlrlt.errors import DecodeError
 from vlrlt.index.library.catalog import Video
-from vlrlt.index.library.files import NO_STAMP, FileStamp, Walk, file_stamp, full_hash, quick_hash, unread_hash
+from vlrlt.index.library.files import (
+    NO_STAMP,
+    FileStamp,
+    Walk,
+    file_stamp,
+    full_hash,
+    quick_hash,
+    unread_hash,
+    walk_videos,
+)
 from vlrlt.index.library.ledger import File, Ledger
 from vlrlt.index.run.run_report import Counters, IndexProgress
 
@@ -39,6 +48,26 @@ class Candidate:
     def video(self, **facts: object) -> Video:
         """Its row, with these facts."""
         return Video(path=self.path, stamp=self.stamp, content_hash=self.content_hash, **facts)  # type: ignore[arg-type]
+
+
+def walk_archive(
+    paths: Iterable[Path],
+    ledger: Ledger,
+    *,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    check: Callable[[], None] = lambda: None,
+) -> Walk:
+    """Find the videos below folders; a folder of the library that is not there now is away, not an error."""
+    known = [file.path for file in ledger.files()]
+    return walk_videos(
+        paths,
+        library_dir=ledger.library_dir,
+        include=include,
+        exclude=exclude,
+        is_known=lambda root: any(root == path or root in path.parents for path in known),
+        check=check,
+    )
 
 
 def choose(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from vlrlt.errors import DecodeError
 from vlrlt.index.library.catalog import Video
-from vlrlt.index.library.files import walk_videos
 from vlrlt.index.library.ledger import Ledger
 from vlrlt.index.library.timed_texts import Reading, ReadingState
+from vlrlt.index.run.choose import walk_archive
 from vlrlt.index.run.control import RunControl
 from vlrlt.index.run.run_report import IndexProgress, ReadingReport
 from vlrlt.words.reader import ChannelReader
@@ -62,16 +62,8 @@ def _videos_below(
     paths: Iterable[Path], ledger: Ledger, *, include: Sequence[str], exclude: Sequence[str]
 ) -> list[Video]:
     """Those that are searchable, each content once, at a path where it is now."""
-    known = [file.path for file in ledger.files()]
-    walk = walk_videos(
-        paths,
-        library_dir=ledger.library_dir,
-        include=include,
-        exclude=exclude,
-        is_known=lambda root: any(root == path or root in path.parents for path in known),
-    )
     found: dict[str, Video] = {}
-    for path in walk.files:
+    for path in walk_archive(paths, ledger, include=include, exclude=exclude).files:
         video = ledger.video_at(path)
         if video is not None and video.state in ("indexed", "partial") and video.duration_s:
             found.setdefault(video.content_hash, video)

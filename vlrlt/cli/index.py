@@ -2,7 +2,6 @@
 
 import json
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -34,6 +33,7 @@ from vlrlt.errors import ConfigError, StoppedError
 if TYPE_CHECKING:
     from vlrlt.embed import Embedder
     from vlrlt.index.run.engine import Engine
+    from vlrlt.index.run.run_report import IndexReport
 
 
 @app.command()
@@ -90,14 +90,8 @@ def index(  # noqa: PLR0913  one for each option
     Example: vlrlt index ~/Videos --library lib --speech whisper/small --screen-text
     Example: vlrlt index /mnt/archive --library lib --engine ray --ray-address auto
     """
-    from vlrlt.index.library.ledger import library_models
-    from vlrlt.index.run.build import index_paths
-    from vlrlt.index.run.control import is_paused
-    from vlrlt.index.run.encode import MAX_TOKENS
     from vlrlt.index.run.estimate import estimate
     from vlrlt.index.run.model_choice import choose_embedder
-    from vlrlt.index.run.reading import read_channels
-    from vlrlt.progress import index_progress
     from vlrlt.service.jobs import end_with_the_server
     from vlrlt.words.choose import choose_readers
 
@@ -112,33 +106,53 @@ def index(  # noqa: PLR0913  one for each option
         sampling={name: value for name, value in sampling.items() if value is not None},
         notify=notify,
     )
-    files: dict[str, Any] = {"library_dir": library, "include": include or (), "exclude": exclude or ()}
-    options: dict[str, Any] = {**files, "embedder": embedder, "max_shift_s": max_shift_seconds}
+    options: dict[str, Any] = {
+        "library_dir": library,
+        "embedder": embedder,
+        "include": include or (),
+        "exclude": exclude or (),
+        "max_shift_s": max_shift_seconds,
+    }
     if dry_run:
         forecast = estimate(paths, workers=workers, **options)
         say(json.dumps(forecast.as_json()) if as_json else forecast.as_text())
         return
-    readers = choose_readers(speech=speech, screen_text=screen_text, device=device)
+    options |= {
+        "readers": choose_readers(speech=speech, screen_text=screen_text, device=device),
+        "store": store,
+        "retry_failed": retry_failed,
+    }
+    if max_tokens is not None:
+        options["max_tokens"] = max_tokens
+    report = _run(paths, options, _engine(engine, workers, ray_address, shared, embedder, device))
+    say(report.as_text(), err=True)
+    _tell_who_answers(library, embedder)
+    if as_json:
+        say(json.dumps(report.as_json()))
+    if report.failures or any(reading.failures for reading in report.readings):
+        raise typer.Exit(SOME_FAILED)
+
+
+def _run(paths: list[Path], options: dict[str, Any], engine: "AbstractContextManager[Engine]") -> "IndexReport":
+    from vlrlt.index.run.build import index_paths
+    from vlrlt.index.run.control import is_paused
+    from vlrlt.progress import index_progress
+
+    library = options["library_dir"]
     if is_paused(library):
         notify(f"paused; to continue, run: vlrlt resume --library {library}")
     try:
-        with _engine(engine, workers, ray_address, shared, embedder, device) as chosen, index_progress() as show:
-            report = index_paths(
-                paths,
-                **options,
-                engine=chosen,
-                store=store,
-                retry_failed=retry_failed,
-                max_tokens=max_tokens or MAX_TOKENS,
-                on_progress=show,
-            )
-        with index_progress() as show:
-            readings = read_channels(paths, **files, readers=readers, retry_failed=retry_failed, on_progress=show)
-        report = replace(report, readings=readings)
+        with engine as chosen, index_progress() as show:
+            return index_paths(paths, **options, engine=chosen, on_progress=show)
     except (KeyboardInterrupt, StoppedError):
         notify("interrupted; everything committed is kept; run the same command again to continue")
         raise typer.Exit(INTERRUPTED) from None
-    say(report.as_text(), err=True)
+
+
+def _tell_who_answers(library: Path, embedder: "Embedder") -> None:
+    """Say how to switch, if another model than the one that has just indexed answers searches."""
+    from vlrlt.index.library.ledger import library_models
+
     active = library_models(library)[0]
     if active.fingerprint != embedder.fingerprint:
         say(
@@ -146,10 +160,6 @@ def index(  # noqa: PLR0913  one for each option
             f"vlrlt use {embedder.fingerprint[:12]} --library {library}",
             err=True,
         )
-    if as_json:
-        say(json.dumps(report.as_json()))
-    if report.failures or any(reading.failures for reading in report.readings):
-        raise typer.Exit(SOME_FAILED)
 
 
 def _engine(

@@ -3,10 +3,9 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -55,7 +54,6 @@ def watch(  # noqa: PLR0913  one for each option
     """
     from vlrlt.index.run.build import index_paths
     from vlrlt.index.run.model_choice import choose_embedder
-    from vlrlt.index.run.reading import read_channels
     from vlrlt.index.run.watch import changes
     from vlrlt.progress import index_progress
     from vlrlt.words.choose import choose_readers
@@ -65,20 +63,20 @@ def watch(  # noqa: PLR0913  one for each option
     try:
         embedder = _when_free(load, wait_s=wait_s)
         readers = choose_readers(speech=speech, screen_text=screen_text, device=device)
-        files: dict[str, Any] = {"library_dir": library, "include": include or (), "exclude": exclude or ()}
         for _ in changes(paths, library_dir=library, settle_s=settle_seconds):
             with index_progress() as show:
                 run = partial(
                     index_paths,
                     paths,
-                    **files,
+                    library_dir=library,
                     embedder=embedder,
+                    readers=readers,
+                    include=include or (),
+                    exclude=exclude or (),
                     max_shift_s=max_shift_seconds,
                     on_progress=show,
                 )
                 report = _when_free(run, wait_s=wait_s)
-                read = partial(read_channels, paths, **files, readers=readers, on_progress=show)
-                report = replace(report, readings=_when_free(read, wait_s=wait_s))
             say(report.as_text(), err=True)
     except (KeyboardInterrupt, StoppedError):
         raise typer.Exit(INTERRUPTED) from None

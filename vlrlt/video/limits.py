@@ -14,7 +14,7 @@ MAX_MEMORY_BYTES = 4 * 2**30
 _PASSED_ON = frozenset(
     (
         *("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT"),
-        *("PYTHONHASHSEED", "PYTHONPATH", "PYTHONWARNINGS", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"),
+        *("PYTHONHASHSEED", "PYTHONPATH", "PYTHONWARNINGS"),
     )
 )
 """Variables that a process gets which reads foreign files, and those that begin with LC_: tokens and keys are none."""
