@@ -245,9 +245,7 @@ def best_frames(archive: Path, events: Sequence[Event], model: str) -> list[floa
     return found
 
 
-def dense_looks(
-    archive: Path, embedder: "vlrlt.DualEncoderEmbedder"
-) -> Iterator[tuple[str, Float32Array, Float32Array]]:
+def dense_looks(archive: Path, embedder: "vlrlt.Embedder") -> Iterator[tuple[str, Float32Array, Float32Array]]:
     """Name of each video, times and vectors of its looks."""
     for path in sorted(archive.glob("*.mp4")):
         times_T = np.arange(0, HOST_S - 0.1, 1 / LOOKS_PER_S)

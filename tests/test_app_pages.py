@@ -165,7 +165,7 @@ def test_look_inside_shows_what_is_kept_step_by_step(library: Path, prepared: Pa
     page = run(AppTest.from_function(inside_page, default_timeout=120))
     with Library(library) as service:
         path = Path(service.path_of(str(page.selectbox(key="inside-video").value)))
-        tokens = next(iter(read_tokens(path, embedder=service.embedder(), span=ClipSpan(0, 30))))  # type: ignore[arg-type]
+        tokens = next(iter(read_tokens(path, embedder=service.embedder(), span=ClipSpan(0, 30))))
     facts = {metric.label: metric.value for metric in page.metric}
     assert facts["Tokens"] == f"{tokens.num_tokens:,}"
     page.slider(key="inside-step").set_value(2)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from colour import write_colours
 from towers import CAPTIONS, INFERENCE, SIZE_PX, TINY, TINY_RUN_OVERLAP, half_static_clips, tiny_dual
 
 from vlrlt import embed
-from vlrlt.embed import DualEncoderEmbedder, Embedder, load_embedder
+from vlrlt.embed import DualEncoderEmbedder, load_embedder
+from vlrlt.embedder import Embedder
 from vlrlt.errors import CheckpointError, ConfigError
 from vlrlt.index.run.build import index_paths
 from vlrlt.models.checkpoint import fingerprint, save_checkpoint
@@ -37,7 +39,13 @@ def video(request: pytest.FixtureRequest) -> VideoEncoderConfig:
 @pytest.fixture
 def load(video: VideoEncoderConfig, tmp_path: Path) -> Load:
     save_checkpoint(tiny_dual(video), tmp_path)
-    return lambda **overrides: load_embedder(str(tmp_path), **{"device": "cpu", "precision": "float32"} | overrides)
+
+    def load(**overrides: Any) -> DualEncoderEmbedder:
+        embedder = load_embedder(str(tmp_path), **{"device": "cpu", "precision": "float32"} | overrides)
+        assert isinstance(embedder, DualEncoderEmbedder)
+        return embedder
+
+    return load
 
 
 def test_a_folder_is_loaded_with_what_was_stored(load: Load, video: VideoEncoderConfig, tmp_path: Path) -> None:
@@ -194,6 +202,7 @@ def test_an_unknown_model_lists_what_can_be_given(tmp_path: Path) -> None:
 def test_onnx_text_equals_torch(tmp_path: Path) -> None:
     """Texts of every length, one and many at a time."""
     embedder = load_embedder()
+    assert isinstance(embedder, DualEncoderEmbedder)
     embedder.export_text(tmp_path / "text.onnx")
     onnx = OnnxText(tmp_path / "text.onnx")
     assert onnx.captions == embedder.captions

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from colour import write_colours
 
-from vlrlt.embed import Embedder, load_embedder
+from vlrlt.embed import load_embedder
+from vlrlt.embedder import Embedder
 from vlrlt.errors import ConfigError
 from vlrlt.index.library.catalog import Catalog
 from vlrlt.index.library.segments import read_segment

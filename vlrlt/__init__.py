@@ -18,7 +18,8 @@ from vlrlt.telemetry import switch_off
 
 if TYPE_CHECKING:
     from vlrlt.ask.answer import Answer
-    from vlrlt.embed import DualEncoderEmbedder, Embedder, VideoVectors, load_embedder
+    from vlrlt.embed import DualEncoderEmbedder, load_embedder
+    from vlrlt.embedder import Embedder, EmbedderSettings, VideoVectors, fingerprint_of
     from vlrlt.errors import (
         AnnotationError,
         ChangingFileError,
@@ -50,7 +51,9 @@ if TYPE_CHECKING:
     from vlrlt.index.search.request import SearchRequest
     from vlrlt.service.library import Library, open_library
     from vlrlt.service.results import IndexedVideo, LibraryStatus, SearchResult
-    from vlrlt.types import ClipSpan, Moment, TimedText
+    from vlrlt.types import ClipEmbeddings, ClipSpan, Moment, TimedText
+    from vlrlt.video.sampling import ClipSampling, MotionSampling
+    from vlrlt.video.transforms import Preprocess
 
 __version__ = "0.1.0"
 __all__ = [
@@ -58,6 +61,8 @@ __all__ = [
     "Answer",
     "ChangingFileError",
     "CheckpointError",
+    "ClipEmbeddings",
+    "ClipSampling",
     "ClipSpan",
     "ConfigError",
     "CorruptVideoError",
@@ -67,6 +72,7 @@ __all__ = [
     "DecodeTimeoutError",
     "DualEncoderEmbedder",
     "Embedder",
+    "EmbedderSettings",
     "EndpointError",
     "Filter",
     "IndexMismatchError",
@@ -79,9 +85,11 @@ __all__ = [
     "LibraryStatus",
     "MissingExtraError",
     "Moment",
+    "MotionSampling",
     "NotAVideoError",
     "NotFoundError",
     "PageExpiredError",
+    "Preprocess",
     "Repetition",
     "SearchRequest",
     "SearchResult",
@@ -93,13 +101,15 @@ __all__ = [
     "VideoVectors",
     "VlrltError",
     "__version__",
+    "fingerprint_of",
     "index",
     "load_embedder",
     "open_library",
 ]
 _HOMES = {
     "vlrlt.ask.answer": ("Answer",),
-    "vlrlt.embed": ("DualEncoderEmbedder", "Embedder", "VideoVectors", "load_embedder"),
+    "vlrlt.embed": ("DualEncoderEmbedder", "load_embedder"),
+    "vlrlt.embedder": ("Embedder", "EmbedderSettings", "VideoVectors", "fingerprint_of"),
     "vlrlt.export.cut": ("Cut",),
     "vlrlt.index.run.run_report": ("IndexProgress", "IndexReport"),
     "vlrlt.index.search.filters": ("Filter",),
@@ -107,7 +117,9 @@ _HOMES = {
     "vlrlt.index.search.request": ("SearchRequest",),
     "vlrlt.service.library": ("Library", "open_library"),
     "vlrlt.service.results": ("IndexedVideo", "LibraryStatus", "SearchResult"),
-    "vlrlt.types": ("ClipSpan", "Moment", "TimedText"),
+    "vlrlt.types": ("ClipEmbeddings", "ClipSpan", "Moment", "TimedText"),
+    "vlrlt.video.sampling": ("ClipSampling", "MotionSampling"),
+    "vlrlt.video.transforms": ("Preprocess",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

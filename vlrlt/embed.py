@@ -1,37 +1,35 @@
-"""Clips and texts to vectors: the one thing that indexing, search and evaluation know about models.
+"""The models of vlrlt as embedders, and any embedder by its name.
 
 Shape legend: B clips or texts, T frames, H = W image size, C = 3, D embedding.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import torch
 
+from vlrlt.embedder import EmbedderSettings, EmbedsVideos
 from vlrlt.errors import CheckpointError, ConfigError
 from vlrlt.models.adapt import with_num_frames
 from vlrlt.models.checkpoint import fingerprint, load_checkpoint, read_captions
 from vlrlt.models.dual_encoder import DualEncoder, InferenceConfig
 from vlrlt.models.text_onnx import export_text
 from vlrlt.models.weights import check_finite
+from vlrlt.plug_in import PluggedEmbedder, check_trusted, is_plug_in, load_plug_in, split_name
 from vlrlt.tokens.run_length import TokenPolicy
 from vlrlt.types import (
     BoolArray,
     ClipEmbeddings,
-    ClipSpan,
     Float32Array,
     Precision,
     PrecisionChoice,
     UInt8Array,
     join_embeddings,
 )
-from vlrlt.video.sampling import Sampling, query_sampling
-from vlrlt.video.transforms import Preprocess
-from vlrlt.video.worker import DecodeProcess
+from vlrlt.video.sampling import Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,63 +43,7 @@ _CPU_TOKENS = 8_192
 """Dense tokens that a CPU encodes at once: 25,000 take a third longer, by the token, than half of this many."""
 
 
-class Embedder(Protocol):
-    """What the rest of the program needs of a model; any dual encoder can implement it."""
-
-    name: str
-    """For people: 'default', an open_clip name, a folder."""
-    fingerprint: str
-    """Hash of weights, preprocessing, sampling and token policy; vectors of different fingerprints never mix."""
-    embed_dim: int
-
-    @property
-    def sampling(self) -> Sampling:
-        """How videos are looked at."""
-        ...
-
-    @property
-    def captions(self) -> tuple[str, ...]:
-        """What it was trained on, where those captions are all that it understands; empty: its vocabulary is open."""
-        ...
-
-    @property
-    def policy(self) -> TokenPolicy | None:
-        """How tokens are dropped; None: the model has no run-length tokens."""
-        ...
-
-    @property
-    def precision(self) -> Precision:
-        """What the video encoder computes in."""
-        ...
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """How pictures reach the encoder."""
-        ...
-
-    def embed_clips(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:
-        """Unit vectors of preprocessed clips; T is sampling.num_frames, or 1 for an image."""
-        ...
-
-    def embed_texts(self, texts: Sequence[str]) -> Float32Array:
-        """Unit vectors (B, D) of texts."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoVectors:
-    """The clips of a video as vectors."""
-
-    path: Path
-    spans: tuple[ClipSpan, ...]
-    """Seconds of each clip."""
-    vectors_ND: Float32Array
-    """(len(spans), D), unit vectors."""
-    partial_reason: str | None
-    """Why frames that the file promises are missing; None: all of it was decoded."""
-
-
-class DualEncoderEmbedder:
+class DualEncoderEmbedder(EmbedsVideos):
     """A dual encoder on one device, in inference.
 
     Args:
@@ -181,31 +123,6 @@ class DualEncoderEmbedder:
             return np.zeros((0, self.embed_dim), np.float32)
         return _finite(_to_numpy(self._model.encode_text(self._model.text.tokenize(texts).to(self._device))))
 
-    def embed_videos(self, paths: Iterable[str | Path], *, batch_clips: int = 8) -> tuple[VideoVectors, ...]:
-        """Vectors of whole videos, clip by clip. They are decoded by a process of their own, like an archive.
-
-        Args:
-            paths: video files.
-            batch_clips: so many clips are encoded at once.
-
-        Raises:
-            DecodeError: a video cannot be read at all; of a damaged one, what can be decoded is there.
-        """
-        with DecodeProcess() as decoder:
-            return tuple(self._embed_video(Path(path).expanduser(), decoder, batch_clips) for path in paths)
-
-    def _embed_video(self, path: Path, decoder: DecodeProcess, batch_clips: int) -> VideoVectors:
-        decoded = decoder.clips(path, sampling=query_sampling(self.sampling), preprocess=self.preprocess)
-        clips = iter(decoded)
-        spans: list[ClipSpan] = []
-        vectors: list[Float32Array] = [np.empty((0, self.embed_dim), np.float32)]
-        while batch := list(islice(clips, batch_clips)):
-            spans += [clip.span for clip in batch]
-            vectors.append(self.embed_clips(np.stack([clip.rgb_THWC for clip in batch])).vectors_BD)
-        return VideoVectors(
-            path=path, spans=tuple(spans), vectors_ND=np.concatenate(vectors), partial_reason=decoded.partial_reason
-        )
-
     def export_text(self, path: Path) -> None:
         """Write the text tower as a file that search can use without torch; raises as text_onnx.export_text."""
         export_text(self._model, path, captions=self.captions)
@@ -219,34 +136,42 @@ def load_embedder(
     sampling: Sampling | None = None,
     num_frames: int | None = None,
     precision: PrecisionChoice = "auto",
-) -> DualEncoderEmbedder:
+    recorded: bool = False,
+) -> DualEncoderEmbedder | PluggedEmbedder:
     """Load a model by name.
 
     Args:
-        model: 'default', a checkpoint folder, an open_clip name (ARCH/PRETRAINED or ARCH/FILE.safetensors), or an image
-            tower of timm alone (timm/ARCH[.TAG] or timm/ARCH/FILE.safetensors), which cannot read text.
+        model: 'default', a checkpoint folder, an open_clip name (ARCH/PRETRAINED or ARCH/FILE.safetensors), an image
+            tower of timm alone (timm/ARCH[.TAG] or timm/ARCH/FILE.safetensors), which cannot read text; or somebody
+            else's code (PACKAGE.MODULE:FACTORY, an entry point of vlrlt.embedders), which is run.
         device: 'auto' takes CUDA, then Apple's MPS, then the CPU; or a torch device name such as 'cuda:1'.
         policy: instead of the model's own token policy.
         sampling: instead of the model's own way to look at videos.
         num_frames: of a clip, instead of that of the sampling; a joint encoder that was trained with fewer gets its
             temporal embedding interpolated.
         precision: of the video encoder; see find_precision for 'auto'.
+        recorded: the name comes from a library and was typed by nobody: it runs no code that the operator has not
+            listed in VLRLT_TRUSTED_MODELS.
 
     Raises:
         CheckpointError: the model cannot be loaded.
-        ConfigError: no such device or precision here, or the model cannot take that number of frames.
+        ConfigError: no such device or precision here, the model cannot take that number of frames, or a recorded name
+            would run code.
     """
     folder = DEFAULT_MODEL_DIR if model == DEFAULT_MODEL else Path(model)
-    if model == DEFAULT_MODEL or folder.is_dir():
-        dual = load_checkpoint(folder)
-    elif model.startswith("timm/"):
-        from vlrlt.models.timm_tower import load_timm  # timm takes seconds to import
-
-        dual = load_timm(model)
-    else:
-        from vlrlt.models.open_clip import load_open_clip  # open_clip takes seconds to import
-
-        dual = load_open_clip(model)
+    if model != DEFAULT_MODEL and not folder.is_dir() and is_plug_in(model):
+        if recorded:
+            check_trusted(model)
+        settings = EmbedderSettings(
+            name=model,
+            options=split_name(model)[1],
+            device=device,
+            precision=precision,
+            policy=policy,
+            sampling=sampling,
+        )
+        return _with_frames(load_plug_in(settings), settings, num_frames)
+    dual = _load_dual_encoder(model, folder)
     inference: InferenceConfig = dual.inference
     chosen = sampling or inference.sampling
     chosen = replace(chosen, num_frames=num_frames or chosen.num_frames)
@@ -261,6 +186,25 @@ def load_embedder(
         precision=find_precision(precision, place),
         captions=read_captions(folder),
     )
+
+
+def _load_dual_encoder(model: str, folder: Path) -> DualEncoder:
+    if model == DEFAULT_MODEL or folder.is_dir():
+        return load_checkpoint(folder)
+    if model.startswith("timm/"):
+        from vlrlt.models.timm_tower import load_timm  # timm takes seconds to import
+
+        return load_timm(model)
+    from vlrlt.models.open_clip import load_open_clip  # open_clip takes seconds to import
+
+    return load_open_clip(model)
+
+
+def _with_frames(embedder: PluggedEmbedder, settings: EmbedderSettings, num_frames: int | None) -> PluggedEmbedder:
+    """The same for clips of so many frames; how it looks at videos otherwise it alone can say."""
+    if num_frames in (None, embedder.sampling.num_frames):
+        return embedder
+    return load_plug_in(replace(settings, sampling=replace(embedder.sampling, num_frames=num_frames)))
 
 
 def find_device(device: str) -> torch.device:

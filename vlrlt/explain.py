@@ -16,6 +16,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from vlrlt.embed import DualEncoderEmbedder
+from vlrlt.embedder import Embedder
 from vlrlt.errors import ConfigError, DecodeError
 from vlrlt.tokens.run_length import DENSE, run_lengths
 from vlrlt.types import BoolArray, Clip, ClipSpan, Frame, Int64Array, UInt8Array
@@ -85,7 +86,7 @@ class ClipTokens:
         )
 
 
-def explain(path: Path, out: Path, *, embedder: DualEncoderEmbedder, span: ClipSpan) -> tuple[ClipTokens, ...]:
+def explain(path: Path, out: Path, *, embedder: Embedder, span: ClipSpan) -> tuple[ClipTokens, ...]:
     """Draw the tokens of the clips of a video that begin inside a span.
 
     Args:
@@ -99,7 +100,7 @@ def explain(path: Path, out: Path, *, embedder: DualEncoderEmbedder, span: ClipS
         What was drawn.
 
     Raises:
-        ConfigError: out has another suffix, or cannot be written.
+        ConfigError: out has another suffix or cannot be written, or the model has no tokens to show.
         DecodeError: the video cannot be read there.
     """
     suffix = out.suffix.lower()
@@ -120,12 +121,15 @@ def explain(path: Path, out: Path, *, embedder: DualEncoderEmbedder, span: ClipS
     return tuple(tokens)
 
 
-def read_tokens(path: Path, *, embedder: DualEncoderEmbedder, span: ClipSpan) -> Generator[ClipTokens]:
+def read_tokens(path: Path, *, embedder: Embedder, span: ClipSpan) -> Generator[ClipTokens]:
     """The clips of a video that begin inside a span, with their tokens.
 
     Raises:
+        ConfigError: the model has no tokens to show.
         DecodeError: the video cannot be read there.
     """
+    if not isinstance(embedder, DualEncoderEmbedder):
+        raise ConfigError(f"{embedder.name} does not say which tokens it keeps")
     with DecodeProcess() as decoder:
         decoded = decoder.clips(
             path, sampling=query_sampling(embedder.sampling), preprocess=embedder.preprocess, within=span

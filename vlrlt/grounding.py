@@ -24,7 +24,7 @@ from vlrlt.service import Library
 from vlrlt.types import ClipSpan, Moment
 
 if TYPE_CHECKING:
-    from vlrlt.embed import Embedder
+    from vlrlt.embedder import Embedder
 
 _CLIP_S = 2.0
 """Of QVHighlights."""

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from vlrlt.types import Float64Array, UInt8Array
 
 if TYPE_CHECKING:
-    from vlrlt.embed import Embedder
+    from vlrlt.embedder import Embedder
 
 SHARE_APART = 0.3
 """Outputs agree that lie no further apart than this share of the mean distance between unlike pictures."""

@@ -13,7 +13,7 @@ from vlrlt.types import PrecisionChoice
 from vlrlt.words.choose import choose_readers
 
 if TYPE_CHECKING:
-    from vlrlt.embed import Embedder  # brings torch, which takes seconds to import
+    from vlrlt.embedder import Embedder
 
 
 def index_archive(  # noqa: PLR0913  one for each option

@@ -39,7 +39,7 @@ from vlrlt.video.sampling import check_max_shift
 from vlrlt.words.reader import ChannelReader
 
 if TYPE_CHECKING:
-    from vlrlt.embed import Embedder  # brings torch, which takes seconds to import and a busy library does not need
+    from vlrlt.embedder import Embedder
 
 _BACK_OFF_S = (1.0, 5.0)
 """Waits before the second and the third try of what failed for a reason that may pass."""

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from copy import copy
 from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from vlrlt.types import Clip, ClipEmbeddings, Float32Array, UInt8Array
 from vlrlt.video.sampling import frames_per_clip
 
 if TYPE_CHECKING:
-    from vlrlt.embed import Embedder  # brings torch, which takes seconds to import
+    from vlrlt.embedder import Embedder
 
 Outputs = tuple[Float32Array, Float32Array]
 """Of one clip: unit vectors (S, D), and the share of the patches that have changed since the output before, (S,)."""
@@ -95,17 +94,18 @@ class Encoder:
         policy = self.embedder.policy
         if not self._sample or policy is None or policy.kind == "none" or not self._counters.tokens:
             return
+        from vlrlt.embed import DualEncoderEmbedder
         from vlrlt.tokens.run_length import DENSE
 
-        dense = copy(self.embedder)
-        dense.policy = DENSE  # type: ignore[misc]  # our own copy
+        if not isinstance(self.embedder, DualEncoderEmbedder):  # only those of our own can do without dropping
+            return
         seconds = {"kept": 0.0, "dense": 0.0}
         for rgb_THWC in self._sample:
             if sum(seconds.values()) > _SAMPLE_SHARE * self._counters.encode_s:
                 break
-            for name, embedder in (("kept", self.embedder), ("dense", dense)):
+            for name, used in (("kept", policy), ("dense", DENSE)):
                 started_s = time.perf_counter()
-                embedder.embed_clips(rgb_THWC[None])
+                self.embedder.embed_clips(rgb_THWC[None], policy=used)
                 seconds[name] += time.perf_counter() - started_s
         num_encoded, num_static = self._counters.looks, self._counters.static_looks
         encoded_s = self._counters.encode_s * (num_encoded + num_static) / max(1, num_encoded)

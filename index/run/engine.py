@@ -11,7 +11,7 @@ from vlrlt.video.clip_request import ClipRequest
 from vlrlt.video.worker import DecodePool
 
 if TYPE_CHECKING:
-    from vlrlt.embed import Embedder
+    from vlrlt.embedder import Embedder
 
 _MAX_WORKERS = 8
 

@@ -37,7 +37,7 @@ from vlrlt.video.clip_request import ClipRequest
 from vlrlt.video.worker import DecodeProcess
 
 if TYPE_CHECKING:
-    from vlrlt.embed import Embedder
+    from vlrlt.embedder import Embedder
 
 _ENCODER_SHARE = 4
 """Without GPUs, one of so many logical CPUs encodes and the others decode."""

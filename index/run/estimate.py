@@ -23,7 +23,7 @@ from vlrlt.video.sampling import check_max_shift
 from vlrlt.video.worker import DecodeProcess
 
 if TYPE_CHECKING:
-    from vlrlt.embed import Embedder
+    from vlrlt.embedder import Embedder
 
 _SAMPLE_FILES = 8
 _SAMPLE_S = 30.0

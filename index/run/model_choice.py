@@ -16,7 +16,7 @@ from vlrlt.types import PrecisionChoice
 from vlrlt.video.sampling import query_sampling
 
 if TYPE_CHECKING:
-    from vlrlt.embed import DualEncoderEmbedder  # brings torch, which takes seconds to import
+    from vlrlt.embedder import Embedder
     from vlrlt.tokens.run_length import TokenPolicy
 
 TOY_NOTICE = "'default' knows only the toy kitchen; for real videos see: vlrlt models list"
@@ -31,7 +31,7 @@ def choose_embedder(
     policy: "TokenPolicy | None" = None,
     sampling: Mapping[str, Any] | None = None,
     notify: Callable[[str], None] = lambda _: None,
-) -> "DualEncoderEmbedder":
+) -> "Embedder":
     """The library's own model, or the one that is asked for, with the options that were given.
 
     Args:
@@ -60,7 +60,7 @@ def choose_embedder(
     if bound:
         own = {"policy": bound.token_policy(), "sampling": bound.sampling, "precision": bound.precision}
     given = {name: value for name, value in (("policy", policy), ("precision", precision)) if value is not None}
-    load = partial(load_embedder, source, device=device)
+    load = partial(load_embedder, source, device=device, recorded=model is None)
     embedder = load(**own | given)
     if not sampling:
         return embedder

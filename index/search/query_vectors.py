@@ -16,7 +16,7 @@ from vlrlt.video.sampling import query_sampling
 from vlrlt.video.worker import DecodeProcess
 
 if TYPE_CHECKING:
-    from vlrlt.embed import Embedder
+    from vlrlt.embedder import Embedder
     from vlrlt.tokens.run_length import TokenPolicy
     from vlrlt.video.transforms import Preprocess
 

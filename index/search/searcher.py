@@ -36,7 +36,7 @@ from vlrlt.types import Channel, Float32Array, Float64Array, Int64Array, Moment
 from vlrlt.video.sampling import ClipSampling
 
 if TYPE_CHECKING:
-    from vlrlt.embed import Embedder
+    from vlrlt.embedder import Embedder
 
 TEXT_MATCH = 0.75
 """A line that fits this well is a match: it holds so much of what the words weigh."""

@@ -8,8 +8,7 @@ import altair as alt
 import numpy as np
 import streamlit as st
 
-from vlrlt.embed import DualEncoderEmbedder
-from vlrlt.errors import ConfigError, DecodeError, VlrltError
+from vlrlt.errors import DecodeError, VlrltError
 from vlrlt.explain import ClipTokens, draw_run_lengths, read_tokens
 from vlrlt.formats import format_time
 from vlrlt.index.vectors.protocol import evenly
@@ -98,10 +97,7 @@ def _read_tokens(service: Library, path: Path, start_s: float) -> ClipTokens:
         ConfigError: the library's model has no tokens to show.
         DecodeError: the video cannot be read there.
     """
-    embedder = service.embedder()
-    if not isinstance(embedder, DualEncoderEmbedder):
-        raise ConfigError(f"{embedder.name} does not say which tokens it keeps")
-    found = next(iter(read_tokens(path, embedder=embedder, span=ClipSpan(start_s, start_s + LOOK_S))), None)
+    found = next(iter(read_tokens(path, embedder=service.embedder(), span=ClipSpan(start_s, start_s + LOOK_S))), None)
     if found is None:
         raise DecodeError(path, stage="decode", reason=f"no clip begins after {start_s:g} s")
     return found

@@ -28,7 +28,7 @@ from vlrlt.errors import ConfigError
 
 if TYPE_CHECKING:
     from vlrlt.datasets.queries import MomentQuery
-    from vlrlt.embed import DualEncoderEmbedder
+    from vlrlt.embedder import Embedder
     from vlrlt.evaluate.moments import FoundMoments
     from vlrlt.evaluate.predictions import Predictions
     from vlrlt.evaluate.report import Benchmark
@@ -101,7 +101,7 @@ class Run:
             options = EncodeOptions(keep=self.save, on_progress=show, **threads)
             return benchmark.predict(self._embedder(), options=options)
 
-    def _embedder(self) -> "DualEncoderEmbedder":
+    def _embedder(self) -> "Embedder":
         from vlrlt.embed import DEFAULT_MODEL, load_embedder
 
         return load_embedder(

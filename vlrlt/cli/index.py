@@ -31,7 +31,7 @@ from vlrlt.cli.root import (
 from vlrlt.errors import ConfigError, StoppedError
 
 if TYPE_CHECKING:
-    from vlrlt.embed import Embedder
+    from vlrlt.embedder import Embedder
     from vlrlt.index.run.engine import Engine
     from vlrlt.index.run.run_report import IndexReport
 

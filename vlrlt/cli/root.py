@@ -81,7 +81,9 @@ app.add_typer(data_app, name="data")
 LibraryDir = Annotated[Path, typer.Option("--library", metavar="DIR", help="The library folder.")]
 Model = Annotated[
     str | None,
-    typer.Option(metavar="MODEL", help="'default', a model folder, or a name such as ViT-B-16/openai or timm/ARCH."),
+    typer.Option(
+        metavar="MODEL", help="'default', a model folder, a name such as ViT-B-16/openai, or code: MODULE:CLASS."
+    ),
 ]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="Processor: auto, cpu, cuda, cuda:1 or mps.")]
 Precision = Annotated[

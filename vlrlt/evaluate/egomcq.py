@@ -6,7 +6,7 @@ import numpy as np
 
 from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.ego4d import EgoMCQ, McqQuestion
-from vlrlt.embed import Embedder
+from vlrlt.embedder import Embedder
 from vlrlt.errors import AnnotationError
 from vlrlt.evaluate.embeddings import EncodeOptions, embed_spans, embed_texts
 from vlrlt.evaluate.gallery import Card, Example, spread, still

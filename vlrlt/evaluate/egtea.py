@@ -12,7 +12,7 @@ import numpy as np
 from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.egtea import Egtea
 from vlrlt.datasets.relevancy import Action
-from vlrlt.embed import Embedder
+from vlrlt.embedder import Embedder
 from vlrlt.evaluate.embeddings import Crop, EncodeOptions, View, embed_spans, embed_texts
 from vlrlt.evaluate.gallery import Card, Example, best, spread, still
 from vlrlt.evaluate.predictions import Predictions

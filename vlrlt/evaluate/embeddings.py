@@ -20,7 +20,7 @@ import numpy as np
 import xxhash
 
 from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos
-from vlrlt.embed import Embedder
+from vlrlt.embedder import Embedder
 from vlrlt.errors import CorruptVideoError, DecodeError, UnreadableClipsError
 from vlrlt.types import ClipSpan, Float32Array, Float64Array, UInt8Array, VideoInfo
 from vlrlt.video.chunks import open_video

@@ -15,7 +15,7 @@ import numpy as np
 
 from vlrlt.datasets.base import Split
 from vlrlt.datasets.epic import EpicData, Narration, relevancy_matrix, sentence_narrations
-from vlrlt.embed import Embedder
+from vlrlt.embedder import Embedder
 from vlrlt.errors import ConfigError
 from vlrlt.evaluate.confusion import Confusion, Phrases, confusion, spoken
 from vlrlt.evaluate.embeddings import Cost, EncodeOptions, embed_spans, embed_texts

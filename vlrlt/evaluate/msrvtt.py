@@ -6,7 +6,7 @@ import numpy as np
 
 from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.msrvtt import MsrVtt
-from vlrlt.embed import Embedder
+from vlrlt.embedder import Embedder
 from vlrlt.evaluate.embeddings import EncodeOptions, embed_spans, embed_texts
 from vlrlt.evaluate.gallery import Card, Example, best, spread, still
 from vlrlt.evaluate.predictions import Predictions

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from vlrlt.embed import Embedder
+from vlrlt.embedder import Embedder
 from vlrlt.evaluate.embeddings import Cost, EncodeOptions
 from vlrlt.evaluate.gallery import Example
 from vlrlt.evaluate.predictions import Predictions

@@ -38,7 +38,7 @@ from vlrlt.service.searches import Searches
 from vlrlt.types import ClipSpan, Moment, TimedText
 
 if TYPE_CHECKING:
-    from vlrlt.embed import Embedder  # brings torch, which takes seconds to import and status does not need
+    from vlrlt.embedder import Embedder
 
 SHOWN_VIDEOS = 6
 """In a notebook."""

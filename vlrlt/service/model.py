@@ -20,7 +20,7 @@ from vlrlt.service.cache import find_cached, forget_cached, new_cached
 from vlrlt.types import Float32Array
 
 if TYPE_CHECKING:
-    from vlrlt.embed import Embedder  # brings torch, which takes seconds to import
+    from vlrlt.embedder import Embedder
 
 
 class LibraryModel:
@@ -85,16 +85,19 @@ class LibraryModel:
         """The whole model; the text tower of the library's own is written down for later searches."""
         if self._model is not None and not isinstance(self._model, str):
             return self._model
-        from vlrlt.embed import load_embedder
+        from vlrlt.embed import DualEncoderEmbedder, load_embedder
 
         embedder = load_embedder(
             self._model or settings.model,
+            recorded=self._model is None,
             device=self._device,
             policy=settings.token_policy(),
             sampling=settings.sampling,
             precision=settings.precision,
         )
         name = _text_name(settings)
+        if not isinstance(embedder, DualEncoderEmbedder):
+            return embedder
         if embedder.fingerprint == settings.fingerprint and find_cached(self._library_dir, name) is None:
             # only a copy, to start faster
             with contextlib.suppress(CheckpointError, ConfigError, OSError), new_cached(self._library_dir, name) as out:
