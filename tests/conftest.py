@@ -1,5 +1,6 @@
 """What every test gets: an empty home, fixed seeds, no network needed."""
 
+import os
 import random
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
+from filelock import FileLock
 
 # A busy machine is no failure: examples are judged by their outcome, not by the clock. The examples of `make test` are
 # the same each time, so that what passed passes again; `pytest --hypothesis-profile search` looks for new ones.
@@ -53,9 +55,11 @@ def library_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four toy-kitchen videos of three participants, with their annotation files."""
+    """Four toy-kitchen videos of three participants, with their annotation files; the workers of a run share them."""
     from vlrlt.toy.make import make_toy_kitchen
 
-    folder = tmp_path_factory.mktemp("toy")
-    make_toy_kitchen(folder, num_videos=4, seed=5, num_workers=2)
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "toy"
+    with FileLock(folder.with_suffix(".lock")):
+        make_toy_kitchen(folder, num_videos=4, seed=5, num_workers=2)
     return folder
