@@ -146,6 +146,15 @@ def write_sound(path: Path, samples_N: Int16Array, *, rate_hz: int) -> Path:
     return path
 
 
+def spoil_rest(path: Path, first: int) -> Path:
+    """Overwrite all video packets from one on, and return path."""
+    with av.open(path) as container:
+        num_packets = sum(packet.size > 0 for packet in container.demux(video=0))
+    for index in range(first, num_packets):
+        spoil_packet(path, index)
+    return path
+
+
 def spoil_packet(path: Path, index: int, *, silently: bool = False) -> Path:
     """Overwrite the bytes of one video packet, so that decoding fails there, and return path.
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media import Recipe, shown_index, spoil_packet, write_video
+from media import Recipe, shown_index, spoil_packet, spoil_rest, write_video
 
 from vlrlt.types import Clip
 from vlrlt.video.clip_request import ClipRequest
@@ -117,7 +117,7 @@ def test_clips_from_key_frames_also_behind_damage_and_from_the_middle(tmp_path: 
     with DecodeProcess() as process:
         whole = clips_of(process, path)
         late = clips_of(process, path, start_s=28.0)
-        spoil_packet(path, 4 * GOP)  # wanted by the third clip
+        spoil_rest(path, 4 * GOP)  # wanted by the third clip
         damaged = clips_of(process, path)
     assert len(whole) == 10
     for clip in whole:

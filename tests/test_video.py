@@ -14,13 +14,13 @@ from typing import cast
 import av
 import numpy as np
 import pytest
-from media import Recipe, picture, shown_index, spoil_packet, write_audio, write_video
+from media import Recipe, picture, shown_index, spoil_packet, spoil_rest, write_audio, write_video
 from PIL import Image
 
 from vlrlt.errors import ConfigError, CorruptVideoError, DecodeError, NotAVideoError
 from vlrlt.index.library.files import walk_videos
 from vlrlt.types import VideoInfo
-from vlrlt.video import container
+from vlrlt.video import container, frame_pass
 from vlrlt.video.decode import DecoderName, open_decoder, probe
 from vlrlt.video.media import cut_preview, thumbnail
 from vlrlt.video.pyav import PyAVDecoder
@@ -118,7 +118,7 @@ def test_what_a_file_says_of_itself(media: Media, name: str, backend: DecoderNam
         assert info.duration_s == pytest.approx(recipe.num_frames / recipe.fps, abs=1e-3)
         assert info.average_fps == pytest.approx(recipe.fps)
     if recipe.pts_ms and path.suffix in (".mp4", ".mkv"):
-        assert info.start_s == pytest.approx(recipe.pts_ms[0] / 1000)
+        assert info.start_s == 0, "there is no sound, so the file begins with its first picture"
 
 
 @pytest.mark.parametrize("name", COMMON)
@@ -285,8 +285,33 @@ def shown_by(decoder: PyAVDecoder, times_s: np.ndarray) -> list[int]:
     return [shown_index(frame.rgb_HWC) for frame in decoder.frames_at(times_s)]
 
 
-def test_a_decode_error_ends_the_frames_and_is_told(tmp_path: Path) -> None:
+def test_a_packet_that_cannot_be_decoded_costs_what_needs_it_and_is_told(tmp_path: Path) -> None:
     path = spoil_packet(write_video(tmp_path / "a.mp4", Recipe(options={"bf": "2"})), 14)
+    with PyAVDecoder(path) as decoder:
+        shown = shown_by(decoder, TENTHS_S)
+        assert shown[:14] == list(range(14))
+        assert shown[20:] == list(range(20, 30)), "a key frame mends it"
+        assert decoder.decoded_until_s == pytest.approx(3)
+        assert decoder.partial_reason is not None
+        assert decoder.partial_reason.startswith("packets that cannot be decoded: 1, the first at 1.50 s: Invalid data")
+
+
+def test_too_many_errors_in_a_row_end_the_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_video(tmp_path / "a.mp4", Recipe(options={"bf": "0", "sc_threshold": "0"}))
+    for index in range(14, 20):
+        spoil_packet(path, index)
+    monkeypatch.setattr(frame_pass, "MOST_ERRORS", 6)
+    with PyAVDecoder(path) as decoder:
+        assert shown_by(decoder, TENTHS_S) == list(range(14))
+        assert decoder.partial_reason is not None
+        assert decoder.partial_reason.startswith("decoding stopped at 1.40 s of 3.00 s: Invalid data")
+    monkeypatch.setattr(frame_pass, "MOST_ERRORS", 7)
+    with PyAVDecoder(path) as decoder:
+        assert shown_by(decoder, TENTHS_S) == [*range(14), *[13] * 6, *range(20, 30)]
+
+
+def test_errors_up_to_the_end_are_told(tmp_path: Path) -> None:
+    path = spoil_rest(write_video(tmp_path / "a.mp4", Recipe(options={"bf": "2"})), 14)
     with PyAVDecoder(path) as decoder:
         assert decoder.info.duration_s == pytest.approx(3)
         assert decoder.partial_reason is None
@@ -469,7 +494,7 @@ def test_thumbnail(media: Media, name: str) -> None:
 
 
 def test_no_thumbnail_of_what_cannot_be_decoded(tmp_path: Path) -> None:
-    path = spoil_packet(write_video(tmp_path / "a.mp4", Recipe(options={"bf": "0"})), 14)
+    path = spoil_rest(write_video(tmp_path / "a.mp4", Recipe(options={"bf": "0"})), 14)
     assert shown_index(np.asarray(Image.open(io.BytesIO(thumbnail(path, 1.0))))) == 10
     with pytest.raises(CorruptVideoError, match=r"cannot decode: decoding stopped at 1.40 s of 3.00 s"):
         thumbnail(path, 2.5)
@@ -528,7 +553,7 @@ def test_preview_ends_with_the_video(media: Media, tmp_path: Path) -> None:
 def test_a_preview_that_cannot_be_cut_leaves_nothing(
     tmp_path: Path, start_s: float, end_s: float, error: type[Exception], message: str
 ) -> None:
-    path = spoil_packet(write_video(tmp_path / "a.mp4", Recipe(options={"bf": "0"})), 14)
+    path = spoil_rest(write_video(tmp_path / "a.mp4", Recipe(options={"bf": "0"})), 14)
     with pytest.raises(error, match=message):
         cut_preview(path, start_s, end_s, tmp_path / "preview.mp4")
     assert list(tmp_path.iterdir()) == [path]

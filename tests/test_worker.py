@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from media import Recipe, shown_index, spoil_packet, write_video
+from media import Recipe, shown_index, spoil_packet, spoil_rest, write_video
 
 from vlrlt.errors import ConfigError, CorruptVideoError, DecodeError, DecodeTimeoutError, NotAVideoError
 from vlrlt.types import Clip, ClipSpan, UInt8Array
@@ -163,7 +163,7 @@ def test_errors_arrive_whole(process: DecodeProcess, tmp_path: Path) -> None:
 def test_a_damaged_video_gives_the_clips_that_its_frames_fill(
     process: DecodeProcess, tmp_path: Path, broken_at: int, starts_s: list[float]
 ) -> None:
-    path, decodable_s = spoil_packet(write_video(tmp_path / "a.mp4", SQUARE), broken_at), broken_at / 10
+    path, decodable_s = spoil_rest(write_video(tmp_path / "a.mp4", SQUARE), broken_at), broken_at / 10
     decoded = process.clips(path, sampling=SAMPLING, preprocess=PREPROCESS)
     clips = list(decoded)
     assert decoded.partial_reason is not None

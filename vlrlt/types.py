@@ -36,9 +36,9 @@ class VideoInfo:
 
     path: Path
     duration_s: float
-    """Seconds from the first frame's presentation time to the end of the last frame."""
+    """Where the last frame ends on the file's clock: seconds since the file begins, with its first picture or sound."""
     start_s: float
-    """Presentation time of the first frame on the container's clock; frame times have it subtracted."""
+    """When the first frame is shown on that clock: 0, or later where sound comes first."""
     average_fps: float
     """For information only: no time is ever computed from it."""
     width_px: int
@@ -100,7 +100,7 @@ class Frame:
 
     rgb_HWC: UInt8Array
     pts_s: float
-    """Seconds since the first frame of the video (start_s subtracted), never index / fps."""
+    """Seconds of the file's clock, never index / fps."""
 
 
 @dataclass(frozen=True, order=True)

@@ -154,10 +154,10 @@ def _read(decoder: Decoder, key_times_s: list[float]) -> Iterator[tuple[tuple[st
 
 
 def _key_times(path: Path, start_s: float) -> list[float]:
-    """Times of the key frames that the container names; none where it cannot be read so far."""
+    """Times of the key frames that the container names, the first at start_s; none where it cannot be read so far."""
     times_s = set()
     with suppress(av.FFmpegError), av.open(str(path)) as container:
         for packet in container.demux(container.streams.video[0]):
             if packet.is_keyframe and packet.pts is not None and packet.time_base is not None:
-                times_s.add(max(0.0, float(packet.pts * packet.time_base) - start_s))
-    return sorted(times_s)
+                times_s.add(float(packet.pts * packet.time_base))
+    return [start_s + time_s - min(times_s) for time_s in sorted(times_s)]

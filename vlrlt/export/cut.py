@@ -19,6 +19,7 @@ from vlrlt.types import ClipSpan
 from vlrlt.video.container import one_line, open_container
 from vlrlt.video.limited import Limits, call_limited
 from vlrlt.video.media import film_cpu_s
+from vlrlt.video.packet_reader import FileClock, PacketReader
 from vlrlt.video.pyav import PyAVDecoder
 from vlrlt.video.sound import Sound
 
@@ -95,7 +96,7 @@ def cut_video(path: Path, span: ClipSpan, out: Path, *, mode: CutMode = "exact",
 
     Args:
         path: the video.
-        span: seconds since its first frame; what lies beyond its end is left out.
+        span: seconds of its clock; what lies beyond its end is left out.
         out: the film; its suffix is the container.
         mode: how.
         force: whether a file that is there may be replaced.
@@ -151,7 +152,7 @@ def _options(out: Path) -> dict[str, str]:
 def _encode(decoder: PyAVDecoder, span: ClipSpan, output: OutputContainer) -> tuple[ClipSpan, bool, str | None]:
     """Encode pictures and sound, interleaved by time."""
     info = decoder.info
-    with Sound(info.path, span, video_start_s=info.start_s) as sound:
+    with Sound(info.path, span, clock=decoder.file_clock) as sound:
         pictures = _encoded_pictures(decoder, span, output)
         first = next(pictures)
         audio = _encoded_sound(sound, output)
@@ -219,8 +220,11 @@ def _due(packets: "list[av.Packet[Any]]") -> Iterator[_Packet]:
 
 def _copy(decoder: PyAVDecoder, span: ClipSpan, output: OutputContainer) -> tuple[ClipSpan, bool, str | None]:
     """Copy packets from the key frame at or before the start to the last that is shown before the end."""
-    path, origin_s = decoder.info.path, decoder.info.start_s
-    key_s, aim_s = _key_frame(path, span.start_s + origin_s)
+    path, clock = decoder.info.path, decoder.file_clock
+    if clock.restarts:
+        raise ConfigError(f"the clock of {path} restarts, so players would lose what is copied; cut it exactly")
+    origin_s = clock.zero_s
+    key_s, aim_s = _key_frame(path, max(span.start_s, decoder.info.start_s) + origin_s, clock)
     container, pictures = open_container(path, with_sound=True)
     with container:
         sound = next(iter(container.streams.audio), None)
@@ -229,7 +233,7 @@ def _copy(decoder: PyAVDecoder, span: ClipSpan, output: OutputContainer) -> tupl
             copies[sound.index] = output.add_stream_from_template(sound)
         _seek(container, aim_s)
         until_s, open_streams, started = key_s, set(copies), False
-        for packet, due_ticks in _packets(container, pictures, *([] if sound is None else [sound])):
+        for packet, due_ticks in _packets(container, clock, pictures, *([] if sound is None else [sound])):
             shown_ticks = _shown(packet, path)
             due_s, shown_s = _seconds(packet, due_ticks), _seconds(packet, shown_ticks)
             if due_s >= span.end_s + origin_s:
@@ -248,14 +252,14 @@ def _copy(decoder: PyAVDecoder, span: ClipSpan, output: OutputContainer) -> tupl
     return ClipSpan(key_s - origin_s, until_s - origin_s), sound is not None, decoder.partial_reason
 
 
-def _key_frame(path: Path, start_s: float) -> tuple[float, float | None]:
+def _key_frame(path: Path, start_s: float, clock: FileClock) -> tuple[float, float | None]:
     """When the last key frame at or before a time is shown, on the container's clock, and what to aim at to find it."""
     for aim_s in (*(start_s - margin_s for margin_s in _SEEK_MARGINS_S), None):
         container, stream = open_container(path)
         with container:
             _seek(container, aim_s)
             key_s = None
-            for packet, due_ticks in _packets(container, stream):
+            for packet, due_ticks in _packets(container, clock, stream):
                 if _seconds(packet, due_ticks) > start_s:
                     break
                 if packet.is_keyframe and (shown_s := _seconds(packet, _shown(packet, path))) <= start_s:
@@ -266,11 +270,11 @@ def _key_frame(path: Path, start_s: float) -> tuple[float, float | None]:
 
 
 def _packets(
-    container: av.container.InputContainer, *streams: "av.VideoStream | av.AudioStream"
+    container: av.container.InputContainer, clock: FileClock, *streams: "av.VideoStream | av.AudioStream"
 ) -> "Iterator[tuple[av.Packet[Any], int]]":
     """All packets with their decoding times, of which Matroska does not store the first ones."""
     waiting: dict[int, list[av.Packet[Any]]] = {stream.index: [] for stream in streams}
-    for packet in container.demux(*streams):
+    for packet in PacketReader(container, *streams, clock=clock):
         if not packet.size or packet.pts is packet.dts is None:
             continue
         early = waiting[packet.stream_index]

@@ -32,7 +32,7 @@ def write_animation(path: Path, span: ClipSpan, out: Path, *, width_px: int = 32
 
     Args:
         path: the video.
-        span: seconds since its first frame.
+        span: seconds of its clock.
         out: .gif or .webp.
         width_px: of the pictures.
         force: whether a file that is there may be replaced.
@@ -60,7 +60,7 @@ def write_still(path: Path, span: ClipSpan, out: Path, *, width_px: int | None =
 
     Args:
         path: the video.
-        span: seconds since its first frame.
+        span: seconds of its clock.
         out: the picture.
         width_px: None: that of the video.
         force: whether a file that is there may be replaced.

@@ -58,7 +58,12 @@ def open_container(path: Path, *, with_sound: bool = False) -> tuple[av.containe
         container = av.open(
             str(path.absolute()),
             mode="r",
-            options={"protocol_whitelist": "file", "format_whitelist": _CONTAINERS, "codec_whitelist": codecs},
+            options={
+                "protocol_whitelist": "file",
+                "format_whitelist": _CONTAINERS,
+                "codec_whitelist": codecs,
+                "correct_ts_overflow": "0",  # it takes a clock that restarts for one that has wrapped
+            },
             metadata_errors="replace",
         )
     except NotAVideoError:
@@ -67,8 +72,10 @@ def open_container(path: Path, *, with_sound: bool = False) -> tuple[av.containe
         raise NotAVideoError(path, stage="open", reason=f"its container is none of {_CONTAINERS}") from error
     except Exception as error:  # PyAV raises a dozen unrelated types on damaged files
         raise NotAVideoError(path, stage="open", reason=_why_unopened(path, error)) from error
-    # PyAV switches this on; it invents presentation times where a container stores none, and they run backwards.
-    container.flags &= ~cast(int, av.container.Flags.gen_pts.value)
+    # PyAV switches this on; it invents presentation times where a container stores none, and they run backwards. Those
+    # of an MPEG program stream, which stores every few of them, are right.
+    if container.format.name != "mpeg":
+        container.flags &= ~cast(int, av.container.Flags.gen_pts.value)
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams:
         container.close()

@@ -29,7 +29,7 @@ class Decoder(Protocol):
         display matrix is not mirrored, HDR is not tone-mapped). Memory does not grow with the length of the video.
 
         Args:
-            times_s: seconds since the first frame, ascending; read one at a time.
+            times_s: seconds of the file's clock, ascending; read one at a time.
 
         Yields:
             One Frame per time; consecutive times with the same picture get the same object. Ends early where frames

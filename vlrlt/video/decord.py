@@ -101,7 +101,7 @@ class DecordDecoder:
             raise CorruptVideoError(self._path, stage="probe", reason=reason)
 
     def _checked_starts(self) -> Float32Array:
-        """(N,) ascending seconds since the first frame."""
+        """(N,) ascending seconds of the file's clock."""
         try:
             starts_N: Float32Array = self._reader.get_frame_timestamp(range(len(self._reader)))[:, 0]
         except Exception as error:  # as above
@@ -110,7 +110,7 @@ class DecordDecoder:
         if not inside.all() or (np.diff(starts_N) <= 0).any():
             reason = f"decord's frame times make no sense ({starts_N.min():.3g} to {starts_N.max():.3g} s)"
             raise CorruptVideoError(self._path, stage="probe", reason=f"{reason}; try backend='pyav'")
-        starts_N -= starts_N[0]
+        starts_N += np.float32(self.info.start_s) - starts_N[0]
         return starts_N
 
 

@@ -28,7 +28,7 @@ def choose_frame_skipping(
     Key frames, if no more than half as much has to be decoded between them as otherwise.
 
     Args:
-        times_s: when the video is looked at, in seconds since its first frame.
+        times_s: when the video is looked at, in seconds of its clock.
         key_times_s: when its key frames come, ascending; empty: the container does not say.
         average_fps: frames a second.
         max_shift_s: >= 0; 0 is the frame on screen at each time.

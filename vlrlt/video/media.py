@@ -37,7 +37,7 @@ def thumbnail(path: Path, time_s: float, *, width_px: int = 320) -> bytes:
 
     Args:
         path: the video.
-        time_s: seconds since its first frame; beyond the end, the last frame.
+        time_s: seconds of its clock; beyond the end, the last frame.
         width_px: width of the picture, >= 1.
 
     Raises:
@@ -59,7 +59,7 @@ def strip(path: Path, times_s: Sequence[float], *, width_px: int = 320) -> bytes
 
     Args:
         path: the video.
-        times_s: seconds since its first frame; beyond the end, the last frame.
+        times_s: seconds of its clock; beyond the end, the last frame.
         width_px: of all of them together.
 
     Raises:
@@ -82,7 +82,7 @@ def images_at(path: Path, times_s: Iterable[float], *, width_px: int | None) -> 
 
     Args:
         path: the video.
-        times_s: seconds since its first frame, at least one.
+        times_s: seconds of its clock, at least one.
         width_px: of each picture; None: that of the video.
 
     Raises:
@@ -115,7 +115,7 @@ def cut_preview(path: Path, start_s: float, end_s: float, out: Path, *, height_p
 
     Args:
         path: the video.
-        start_s: seconds since its first frame.
+        start_s: seconds of its clock.
         end_s: > start_s; beyond the end of the video the preview ends with it.
         out: the mp4 to write, in an existing folder.
         height_px: height of the pictures, >= 2, rounded down to an even number; never more than the source's.

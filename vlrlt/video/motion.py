@@ -95,7 +95,7 @@ class MotionClips:
         path, sampling = self._decoder.info.path, cast(MotionSampling, self._request.sampling)
         packets = read_packets(path, first_ticks=self._decoder.first_ticks, on_packet=self._on_packet)
         plan = plan_looks(packets, sampling)
-        starts_s = plan.starts_s(packets)
+        starts_s = self._decoder.info.start_s + plan.starts_s(packets)
         wanted = [at for at, start_s in enumerate(starts_s.tolist()) if self._wants(start_s)]
         if not wanted:
             return

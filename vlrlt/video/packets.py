@@ -4,15 +4,15 @@ Legend: P pictures in the order in which they are shown, G groups of pictures in
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import av
 import numpy as np
 
 from vlrlt.errors import CorruptVideoError
 from vlrlt.types import BoolArray, Float64Array, Int64Array
-from vlrlt.video.container import one_line, open_container
+from vlrlt.video.container import open_container
+from vlrlt.video.packet_reader import PacketReader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,8 @@ class PacketTable:
     """Number of the key frame that decoding begins with, counted in the file."""
     first_number_G: Int64Array
     """Place in the file of each key frame."""
+    clock_restarts: bool = False
+    """Whether the file's own times are ambiguous; those of this table go on."""
 
     def __len__(self) -> int:
         return len(self.ticks_P)
@@ -53,19 +55,18 @@ def read_packets(path: Path, *, first_ticks: int, on_packet: Callable[[], None])
     ticks, sizes, keys = [], [], []
     with container:
         time_base = stream.time_base or 1
-        try:
-            for packet in container.demux(stream):
-                on_packet()
-                if packet.size:
-                    ticks.append(packet.pts if packet.pts is not None else packet.dts)
-                    sizes.append(packet.size)
-                    keys.append(packet.is_keyframe)
-        except av.FFmpegError as error:
-            if not ticks:
-                raise CorruptVideoError(path, stage="probe", reason=one_line(error)) from error
+        reader = PacketReader(container, stream, on_packet=on_packet)
+        for packet in reader:
+            if packet.size:
+                ticks.append(packet.pts if packet.pts is not None else packet.dts)
+                sizes.append(packet.size)
+                keys.append(packet.is_keyframe)
+        if not ticks and reader.first_error is not None:
+            raise CorruptVideoError(path, stage="probe", reason=reader.first_error)
     if all(tick is None or tick < first_ticks for tick in ticks):
         raise CorruptVideoError(path, stage="probe", reason="its packets carry no times")
-    return _table(ticks, sizes, keys, first_ticks=first_ticks, tick_s=float(time_base))
+    table = _table(ticks, sizes, keys, first_ticks=first_ticks, tick_s=float(time_base))
+    return replace(table, clock_restarts=len(reader.shifts_s) > 1)
 
 
 def _table(

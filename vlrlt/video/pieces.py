@@ -13,8 +13,9 @@ from pathlib import Path
 import av
 
 from vlrlt.video.container import one_line, open_container
+from vlrlt.video.frame_pass import SEEKABLE_CONTAINERS
+from vlrlt.video.packet_reader import PacketReader
 from vlrlt.video.packets import PacketTable
-from vlrlt.video.pyav import SEEKABLE_CONTAINERS
 
 _SEEK_PACKETS = 64
 """Reading so many packets, without decoding them, costs as much as a seek."""
@@ -53,12 +54,13 @@ class PieceDecoder:
         self._on_packet = on_packet
         self._ticks_of = dict(zip(packets.number_P.tolist(), packets.ticks_P.tolist(), strict=True))
         self._open()
-        self._can_seek = self._container.format.name.split(",")[0] in SEEKABLE_CONTAINERS
+        seekable = self._container.format.name.split(",")[0] in SEEKABLE_CONTAINERS
+        self._can_seek = seekable and not packets.clock_restarts
 
     def _open(self) -> None:
         self._container, self._stream = open_container(self._path)
         self._context = self._stream.codec_context
-        self._demuxed = self._container.demux(self._stream)
+        self._reader = PacketReader(self._container, self._stream, on_packet=self._on_packet)
         self._next_number = 0
         """Place in the file of the packet that comes next."""
         self._pending: av.Packet[av.VideoStream] | None = None
@@ -118,13 +120,10 @@ class PieceDecoder:
     def _next_packet(self) -> "av.Packet[av.VideoStream] | None":
         packet, self._pending = self._pending, None
         while packet is None:
-            try:
-                packet = next(self._demuxed, None)
-            except Exception as error:  # as in _decoded
-                self.first_error = self.first_error or one_line(error)
+            packet = next(iter(self._reader), None)
             if packet is None:
+                self.first_error = self.first_error or self._reader.first_error
                 return None
-            self._on_packet()
             packet = packet if packet.size else None
         self._next_number += 1
         return packet
@@ -148,7 +147,8 @@ class PieceDecoder:
             self._container.seek(ticks, stream=self._stream)
         except av.FFmpegError:
             ticks = None
-        self._demuxed, self._pending = self._container.demux(self._stream), None
+        self._reader.restart()
+        self._pending = None
         while ticks is not None and (packet := self._next_packet()) is not None:
             packet_ticks = packet.pts if packet.pts is not None else packet.dts
             if packet_ticks == ticks and packet.is_keyframe:

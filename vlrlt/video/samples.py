@@ -41,8 +41,8 @@ def read_samples(path: Path, span: ClipSpan) -> Samples:
 def _samples(path: Path, start_s: float, end_s: float) -> bytes:
     """A line of JSON, then 16-bit samples."""
     with PyAVDecoder(path) as decoder:
-        video_start_s = decoder.info.start_s
-    with Sound(path, ClipSpan(start_s, end_s), video_start_s=video_start_s) as sound:
+        clock = decoder.file_clock
+    with Sound(path, ClipSpan(start_s, end_s), clock=clock) as sound:
         if sound.rate_hz is not None:
             sound.rate_hz, sound.layout = RATE_HZ, "mono"
         parts = [_as_pcm(frame.to_ndarray()[0]) for frame in sound.frames()]

@@ -62,7 +62,10 @@ class UniformClips:
                     yield self._without_the_static(replace(clip, own=own))
 
     def _spans(self, duration_s: float) -> tuple[ClipSpan, ...]:
-        return clips_within(duration_s, self._sampling, self._request.within)
+        start_s, within = self._decoder.info.start_s, self._request.within
+        if within is None and 0 < start_s < duration_s:
+            within = ClipSpan(start_s, duration_s)
+        return clips_within(duration_s, self._sampling, within)
 
     def _without_the_static(self, clip: Clip) -> Clip:
         if self._request.static_255 is None:
