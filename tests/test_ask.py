@@ -126,7 +126,19 @@ def test_an_answer_cites_what_it_rests_on(answerer: RetrievalAnswerer) -> None:
     only = answerer.answer(parse_question("Is there blue?"), within=Filter(paths=("b.*",)))
     assert (only.searched_vectors, only.searched_videos, len(only.citations)) == (2, 1, 1)
     assert only.as_json().keys() == {
-        *("question", "kind", "answer", "found", "value", "citations", "closest", "candidates", "searched", "engine"),
+        *(
+            "question",
+            "kind",
+            "answer",
+            "found",
+            "value",
+            "citations",
+            "closest",
+            "candidates",
+            "searched",
+            "note",
+            "engine",
+        ),
     }
 
 

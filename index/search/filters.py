@@ -5,8 +5,8 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from vlrlt.index.vectors.protocol import Mask
 MAX_CHARS = 2000
 """Of one text of a filter; compiling a glob takes time by the square of its length."""
 RECORDED_AT = "recorded_at"
-"""Metadata key of when a video was recorded: ISO 8601, without an offset in UTC."""
+"""Metadata key of when a video was recorded: ISO 8601, without an offset in local time."""
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne,
@@ -51,7 +51,7 @@ class Filter:
     videos: tuple[str, ...] = ()
     """Ids of videos, one of which it must be."""
     recorded_after: str | None = None
-    """ISO 8601; a video whose recording time is unknown does not pass."""
+    """ISO 8601, without an offset in local time; a video whose recording time is unknown does not pass."""
     recorded_before: str | None = None
     min_duration_s: float | None = None
     """Of the video."""
@@ -90,6 +90,21 @@ class Filter:
         # a clip of unknown movement compares false with everything
         return clip_N & (clips.kept_share_N >= low) & (clips.kept_share_N <= high)
 
+    def recorded_between(self, after: str, before: str) -> "Filter":
+        """This filter, for videos recorded in both its own time and another."""
+        afters, befores = filter(None, (self.recorded_after, after)), filter(None, (self.recorded_before, before))
+        return replace(
+            self, recorded_after=max(afters, key=parse_instant), recorded_before=min(befores, key=parse_instant)
+        )
+
+    def undated(self, clips: FrameRunTable, metadata: Metadata) -> int:
+        """How many videos do not pass only because it is not known when they were recorded."""
+        if self.recorded_after is self.recorded_before is None:
+            return 0
+        others = replace(self, recorded_after=None, recorded_before=None)._video_mask(clips, metadata)
+        unknown = _where(math.isnan(recorded_s(metadata.get(video, {}))) for video in clips.video_ids)
+        return int(np.count_nonzero(others & unknown))
+
     def _video_mask(self, clips: FrameRunTable, metadata: Metadata) -> Mask:
         passes = np.ones(len(clips.videos), np.bool_)
         facts = [metadata.get(video, {}) for video in clips.video_ids]
@@ -114,7 +129,7 @@ class Filter:
 
 
 def parse_instant(text: str) -> float:
-    """Seconds since 1970 of an ISO 8601 date or time; without an offset it is UTC.
+    """Seconds since 1970 of an ISO 8601 date or time; without an offset it is in local time.
 
     Raises:
         ConfigError: it is none.
@@ -123,7 +138,21 @@ def parse_instant(text: str) -> float:
         instant = datetime.fromisoformat(text)
     except ValueError as error:
         raise ConfigError(f"a time must be ISO 8601 like 2024-05-01 or 2024-05-01T18:30, got {text!r}") from error
-    return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
+    try:
+        return instant.timestamp()
+    except (OverflowError, OSError) as error:  # the year 1 or 9999, moved to UTC
+        raise ConfigError(f"a time must lie in the years 2 to 9998, got {text!r}") from error
+
+
+def local_zone() -> str:
+    """Name of the time zone in which times without an offset are meant: CET."""
+    return datetime.now().astimezone().tzname() or "local time"
+
+
+def undated_text(num_videos: int) -> str:
+    """That videos were left out because nobody knows when they were recorded."""
+    out, when = ("1 video was", "it was") if num_videos == 1 else (f"{num_videos} videos were", "they were")
+    return f"{out} left out, because it is not known when {when} recorded; vlrlt import adds recorded_at"
 
 
 def recorded_s(known: Mapping[str, MetadataValue]) -> float:

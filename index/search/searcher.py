@@ -165,6 +165,10 @@ class Searcher:
         np.maximum.at(ends_s_V, kept.video_N, kept.end_s_N)
         return Coverage(vectors=len(kept.ids_N), videos=int(np.count_nonzero(ends_s_V)), video_s=float(ends_s_V.sum()))
 
+    def undated(self, within: Filter) -> int:
+        """How many videos do not pass a filter only because it is not known when they were recorded."""
+        return within.undated(self.frame_runs, self._metadata)
+
     def vectors(self, positions_K: Int64Array) -> Float32Array:
         """Vectors of clips, (K, D)."""
         return self._store.vectors(positions_K)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from vlrlt.errors import ConfigError, VlrltError
+from vlrlt.index.search.filters import undated_text
 from vlrlt.index.search.language import ClipQuery, ImageQuery
 from vlrlt.index.search.request import SOURCES, SearchRequest
 from vlrlt.service import Library, SearchResult
@@ -315,6 +316,7 @@ def _show_summary(result: SearchResult) -> None:
         st.caption(
             f"{len(result.hits)}{more} moments in {videos} video{'s' if videos != 1 else ''}, "
             f"{result.num_searched:,} vectors searched in {max(1, round(result.took_ms)):,} ms"
+            + (f"; {undated_text(result.num_undated)}" if result.num_undated else "")
         )
 
 
@@ -324,6 +326,8 @@ def _show_nothing(result: SearchResult, request: SearchRequest) -> None:
         if not result.num_searched:
             st.subheader("No clip passes the filters", anchor=False)
             st.write("Take a filter away to search more of the library.")
+            if result.num_undated:
+                st.write(f"{undated_text(result.num_undated)}.")
             return
         st.subheader("No confident match", anchor=False)
         if result.unknown_words:

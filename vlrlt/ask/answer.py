@@ -44,6 +44,8 @@ class Answer:
     """Of what was not found: the moments that come nearest to it. They are no evidence."""
     candidates: tuple[PossibleAnswer, ...] = field(default=())
     """The possible answers in order, where the question is a choice."""
+    note: str | None = None
+    """Which days were looked at, and that videos were left out whose recording time nobody knows."""
     searched_vectors: int
     searched_videos: int
     searched_video_s: float
@@ -66,6 +68,7 @@ class Answer:
         if self.closest:
             lines.append("closest moments:")
             lines += [f"  {where_and_when(moment)}" for moment in self.closest[:SHOWN_CITATIONS]]
+        lines += [self.note] if self.note else []
         length = format_time(self.searched_video_s)
         lines.append(f"searched {self.searched_vectors} vectors of {self.searched_videos} videos, {length}")
         return "\n".join(lines)
@@ -86,6 +89,7 @@ class Answer:
                 "videos": self.searched_videos,
                 "video_s": round(self.searched_video_s, 1),
             },
+            "note": self.note,
             "engine": self.engine,
         }
 

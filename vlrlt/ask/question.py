@@ -1,8 +1,10 @@
 """What a question asks for. A small grammar of English: what it does not cover is said to be so, never guessed."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 
+from vlrlt.ask.dates import Days, take_days
 from vlrlt.ask.grammar import GRAMMAR, Form, Kind
 from vlrlt.ask.phrases import AUXILIARY, FILMS, PARTICIPLE
 from vlrlt.ask.wording import caption, captions_of, with_noun
@@ -61,9 +63,11 @@ class Question:
     """Where the answer is looked for."""
     video: str | None = None
     """Name of the one video that the question names ("in video P01_01")."""
+    recorded: Days | None = None
+    """Days on which the videos were recorded that it asks about ("last Tuesday")."""
 
 
-def parse_question(text: str, *, options: tuple[str, ...] = ()) -> Question:
+def parse_question(text: str, *, options: tuple[str, ...] = (), today: date | None = None) -> Question:
     """Find out what a question asks for.
 
     >>> parse_question("How many times was the fridge opened in video P01_01?").event
@@ -72,6 +76,7 @@ def parse_question(text: str, *, options: tuple[str, ...] = ()) -> Question:
     Args:
         text: the question.
         options: answers to choose from; they make it a multiple choice whatever its words.
+        today: from which "last Tuesday" is counted; None: today, in local time.
 
     Raises:
         ConfigError: it is empty or too long, or there is one option only.
@@ -82,12 +87,17 @@ def parse_question(text: str, *, options: tuple[str, ...] = ()) -> Question:
         raise ConfigError(f"a question has 1 to {MAX_QUESTION_CHARS} characters, got {len(text.strip())}")
     if len(options) == 1:
         raise ConfigError("a choice needs two options or more, got one")
-    asked = _asked(text)
+    asked, recorded = take_days(_asked(text), today=today or date.today())
     named = _VIDEO.search(asked)
     video = named["video"] if named else None
+    found = _question(text, _plain(asked), options=options)
+    return replace(found, video=video, recorded=recorded)
+
+
+def _question(text: str, plain: str, *, options: tuple[str, ...]) -> Question:
+    """A question, from its words without courtesies and without the days and the video that it names."""
     if options:
-        return Question(text=text, kind="choice", options=options, video=video)
-    plain = _plain(asked)
+        return Question(text=text, kind="choice", options=options)
     form, found = _match(plain)
     kind = "open" if form is None else form.kind
     event, other = found.get("event", "") + found.get("rest", ""), found.get("other", "")
@@ -96,9 +106,9 @@ def parse_question(text: str, *, options: tuple[str, ...] = ()) -> Question:
     event, other = caption(event), caption(other)
     listed = _options(found["options"], verb=event) if kind == "choice" else ()
     if kind == "open" or (kind == "choice" and len(listed) < 2):
-        return Question(text=text, kind="open", event=caption(plain), video=video)
+        return Question(text=text, kind="open", event=caption(plain))
     sources = SOURCES if form is None else form.sources
-    return Question(text=text, kind=kind, event=event, other=other, options=listed, sources=sources, video=video)
+    return Question(text=text, kind=kind, event=event, other=other, options=listed, sources=sources)
 
 
 def form_of(text: str) -> Form | None:

@@ -18,7 +18,7 @@ from vlrlt.ask.question import Question
 from vlrlt.errors import ConfigError
 from vlrlt.index.library.words import content_words
 from vlrlt.index.search.confidence import CONFIDENT
-from vlrlt.index.search.filters import Filter
+from vlrlt.index.search.filters import Filter, local_zone, undated_text
 from vlrlt.index.search.language import TextQuery
 from vlrlt.index.search.request import SOURCES, SearchRequest, Source
 from vlrlt.index.search.searcher import Searcher, is_match
@@ -92,6 +92,8 @@ class RetrievalAnswerer:
         """
         if question.video is not None:
             within = replace(within, paths=(*within.paths, question.video, f"{question.video}.*"))
+        if question.recorded is not None:
+            within = within.recorded_between(str(question.recorded.first), str(question.recorded.after))
         return _Answering(self._archive, question, within, self._vocabulary).run()
 
 
@@ -362,11 +364,19 @@ class _Answering:
             citations=tuple(citations),
             closest=tuple(closest),
             candidates=candidates,
+            note=self._note(),
             searched_vectors=coverage.vectors,
             searched_videos=coverage.videos,
             searched_video_s=coverage.video_s,
             thumbnail=self._archive.thumbnail,
         )
+
+    def _note(self) -> str | None:
+        """Which days were looked at and what they leave out; None: none were named."""
+        days, undated = self._question.recorded, self._searcher.undated(self._within)
+        parts = [] if days is None else [f"recorded {days.wording} ({local_zone()})"]
+        parts += [undated_text(undated)] if undated else []
+        return "; ".join(parts) or None
 
 
 def _is_shown(best: Moment, sure: float, needed: float) -> bool:

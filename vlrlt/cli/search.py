@@ -196,7 +196,8 @@ def import_sidecars(
     A file belongs to the video of the same name: film.srt, film.en.vtt or film.json belongs to film.mp4. A CSV file
     names the video in its column video or video_id. If it has the columns start_timestamp, stop_timestamp and
     narration, it holds narrations as EPIC-KITCHENS does; otherwise each column is a metadata key. The options --after
-    and --before use the key recorded_at (2024-05-01T18:30). Other files are listed, and the exit code is 3.
+    and --before use the key recorded_at (2024-05-01T18:30), or what the camera says. Other files are listed, and the
+    exit code is 3.
 
     Example: vlrlt import ~/Videos --library lib
     """

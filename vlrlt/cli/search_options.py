@@ -63,7 +63,10 @@ SPELLINGS: dict[str, Any] = {
     "recorded_after": Annotated[
         str | None,
         typer.Option(
-            "--after", metavar="TIME", rich_help_panel=_FILTERS, help="Only videos recorded at or after: 2024-05-01."
+            "--after",
+            metavar="TIME",
+            rich_help_panel=_FILTERS,
+            help="Only videos recorded at or after: 2024-05-01, in local time.",
         ),
     ],
     "recorded_before": Annotated[

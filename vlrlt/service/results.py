@@ -10,6 +10,7 @@ from rich.filesize import decimal as format_bytes
 from vlrlt.formats import format_time
 from vlrlt.index.library.catalog import LibraryCounts, Video
 from vlrlt.index.run.control import RunView
+from vlrlt.index.search.filters import undated_text
 from vlrlt.index.search.request import GroupBy
 from vlrlt.index.vectors.protocol import StoreInfo
 from vlrlt.notebook import Thumbnail, moments_html
@@ -30,6 +31,8 @@ class SearchResult:
     """Words that the model does not know; with one of them nothing is a confident match."""
     num_searched: int
     """Clips that passed the filter."""
+    num_undated: int
+    """Videos that did not pass it only because it is not known when they were recorded."""
     hits: tuple[Moment, ...]
     next_page: str | None
     """Give it back as `page` to go on; None: this was the last page."""
@@ -66,7 +69,7 @@ class SearchResult:
             "took_ms": round(self.took_ms, 1),
             "found": self.found,
             "unknown_words": list(self.unknown_words),
-            "searched": {"vectors": self.num_searched},
+            "searched": {"vectors": self.num_searched, "undated_videos": self.num_undated},
             "videos" if self.group_by == "video" else "hits": hits,
             "next_page": self.next_page,
         }
@@ -90,6 +93,8 @@ class SearchResult:
                 lines += [video, *(f"  {hit}" for hit in hits)]
         else:
             lines += [f"{hit}  in {Path(hit.video).parent}" for hit in self.hits]
+        if self.num_undated:
+            lines.append(undated_text(self.num_undated))
         if self.next_page:
             lines.append(f"more: --page {self.next_page}")
         return "\n".join(lines)

@@ -76,6 +76,7 @@ class Searches:
             found=any(map(is_match, moments)),
             unknown_words=searcher.unknown_words(query),
             num_searched=ranking.num_searched,
+            num_undated=searcher.undated(request.filter),
             hits=moments[:k],
             next_page=f"{state}-{key}-{first + k}" if len(moments) > k else None,
             group_by=request.group_by,
