@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint types layers unit test-ui test-api test-crash test-attack test-network test-ray browser tracer docs package lock train-toy reproduce-toy clean help
+.PHONY: demo test test-all lint types layers unit test-ui test-api test-crash test-attack test-network test-ray test-gpu browser tracer docs package lock train-toy reproduce-toy clean help
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -51,6 +51,10 @@ test-network: $(VENV)/.dev tracer  ## commands and servers under strace: no pack
 test-ray: $(VENV)/.dev  ## indexing on a local Ray cluster while its workers are killed; installs Ray (240 MB)
 	$(BIN)/python -m pip install --quiet --editable '.[cpu,ray]'
 	$(BIN)/pytest -m ray -q tests/test_ray.py
+
+test-gpu: $(VENV)/.dev  ## on an NVIDIA GPU: kernels, vectors and FAISS against the CPU, then speed (10 minutes; a CPU runs what it can)
+	$(BIN)/pytest -q tests/test_gpu.py
+	$(BIN)/python benchmarks/gpu.py
 
 browser:  ## Chromium for the browser test; skipped with a reason where it cannot be installed
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \

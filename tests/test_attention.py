@@ -1,7 +1,8 @@
 """Every form of attention against a plain double loop over tokens, with gradients, in float64."""
 
 import math
-from typing import Literal, get_args
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 import pytest
 import torch
@@ -11,16 +12,28 @@ from vlrlt.models.attention import (
     FrameAttention,
     RowAttention,
     Sequences,
-    flex_frame_attention,
     frame_attention,
     joint_attention,
+    joint_packed,
+    joint_rows,
     overlap_rows,
     run_overlap_attention,
+)
+from vlrlt.models.kernels import (
+    CPU,
+    EFFICIENT,
+    FLASH,
+    PLAIN,
+    FrameKernel,
+    first_right,
+    frame_kernel,
+    plain_varlen,
+    varlen_attention,
 )
 from vlrlt.tokens.packing import Packing, pack
 
 H, E = 2, 8
-Form = Literal["frames", "rows", "flex"]
+Form = Literal["frames", "rows", "plain"]
 FORMS = pytest.mark.parametrize("form", get_args(Form))
 
 
@@ -80,21 +93,18 @@ def attend(form: Form, packing: Packing, tokens: list[Tensor], *, has_cls: bool)
     if form == "frames":
         return frames.attend(*tokens)
     q_MHE, k_MHE, v_MHE = tokens
-    return flex_frame_attention(q_MHE, k_MHE, v_MHE, frames, compiled=False)
+    return frames.attend_by(PLAIN, q_MHE, k_MHE, v_MHE)
 
 
 @FORMS
-@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("has_cls", [True, False], ids=["cls", "no-cls"])
 def test_run_overlap_equals_a_double_loop(form: Form, has_cls: bool) -> None:
     packing = pack(ragged_keep(0.0, 0.2, 0.6, 1.0))
     weight_MM = overlap_weights(packing, has_cls=has_cls)
-    tokens = [tokens.requires_grad_(form != "flex") for tokens in random_tokens(len(weight_MM))]
+    tokens = random_tokens(len(weight_MM))
     expected = plain_attend(tokens, weight_MM)
     actual = attend(form, packing, tokens, has_cls=has_cls)
     torch.testing.assert_close(actual, expected)
-    if form == "flex":
-        return  # torch has no backward of FlexAttention on a CPU
     probe = torch.randn_like(expected)
     expected_grads = torch.autograd.grad(expected, tokens, probe)
     actual_grads = torch.autograd.grad(actual, tokens, probe)
@@ -127,20 +137,116 @@ def test_joint_equals_a_double_loop(num_cls: int) -> None:
     weight_MM = (clip_M[:, None] == clip_M) * length_M
     tokens = random_tokens(len(clip_M))
     sequences = joint_attention(packing, num_cls=num_cls, dtype=torch.float64)
+    assert isinstance(sequences, RowAttention)
     assert torch.equal(sequences.clip_M, clip_M)
     assert len(sequences.rows) > 1, "clips of other lengths must not be padded to the longest"
     torch.testing.assert_close(sequences.attend(*tokens), plain_attend(tokens, weight_MM))
 
 
+@pytest.mark.parametrize("num_cls", [0, 1, 3])
+@pytest.mark.parametrize("log_run_length", [True, False])
+def test_packed_joint_equals_padded_joint(num_cls: int, log_run_length: bool) -> None:
+    """The form of CUDA, by a kernel of the CPU: order, ends and the log of run lengths as one more number of a key."""
+    packing = pack(ragged_keep(0.0, 0.3, 0.35, 1.0))
+    options: dict[str, Any] = {"num_cls": num_cls, "dtype": torch.float64, "log_run_length": log_run_length}
+    rows, packed = joint_rows(packing, **options), joint_packed(packing, **options)
+    assert torch.equal(packed.clip_M, rows.clip_M)
+    tokens = random_tokens(len(rows.clip_M))
+    expected, actual = rows.attend(*tokens), packed.attend_by(plain_varlen, *tokens)
+    torch.testing.assert_close(actual, expected)
+    probe = torch.randn_like(expected)
+    expected_grads, actual_grads = (torch.autograd.grad(out, tokens, probe) for out in (expected, actual))
+    torch.testing.assert_close(actual_grads, expected_grads)
+    assert packed.longest == int(rows.clip_M.bincount().max())
+    if log_run_length:  # without it the keys would weigh the same
+        assert not torch.allclose(replace(packed, log_length_M=None).attend_by(plain_varlen, *tokens), expected)
+
+
+def test_run_lengths_are_exact_in_bfloat16() -> None:
+    """One bfloat16 number would weigh a run of 15 with an error of 4 %."""
+    packing = pack(ragged_keep(0.05, num_steps=16))
+    assert packing.run_length_N.max() >= 15
+    packed = joint_packed(packing, num_cls=0, dtype=torch.float32)
+    num_tokens = len(packed.clip_M)
+    zeros = torch.zeros(num_tokens, 1, 64, dtype=torch.bfloat16)  # logits are run lengths alone
+    seen: list[Tensor] = []
+
+    def kernel(q_MHE: Tensor, k_MHE: Tensor, v_MHE: Tensor, ends: Tensor, longest: int, scale: float) -> Tensor:
+        logits_MM = (q_MHE.float() @ k_MHE.float().permute(1, 2, 0))[:, 0] * scale
+        seen.append(logits_MM.exp()[0])
+        return plain_varlen(q_MHE, k_MHE, v_MHE, ends, longest, scale)
+
+    packed.attend_by(kernel, zeros, zeros, zeros)
+    torch.testing.assert_close(seen[0], packing.run_length_N.float(), rtol=1e-4, atol=0)
+
+
+def test_without_a_kernel_packed_is_padded() -> None:
+    packing = pack(ragged_keep(0.3, 0.5))
+    packed = joint_packed(packing, num_cls=1, dtype=torch.float64)
+    tokens = random_tokens(len(packed.clip_M))
+    assert varlen_attention(torch.device("cpu"), torch.bfloat16, 64) is None
+    torch.testing.assert_close(packed.attend(*tokens), packed.rows.attend(*tokens))
+
+
+# Which kernel is taken
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_kernel_that_is_wrong_or_fails_is_passed_over(dtype: torch.dtype) -> None:
+    def fail(*_: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError("no such operator for this device")
+
+    def wrong_out(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+        out, lse = CPU.forward(*inputs)
+        return 1.3 * out, lse
+
+    def wrong_lse(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+        out, lse = CPU.forward(*inputs)
+        return out, lse / math.log(2)  # as a kernel that counts in powers of two
+
+    def wrong_backward(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        grad_q, grad_k, grad_v = CPU.backward(*inputs)
+        return grad_k, grad_q, grad_v
+
+    wrong = (
+        FrameKernel("fails", fail, CPU.backward),
+        FrameKernel("wrong output", wrong_out, CPU.backward),
+        FrameKernel("wrong logsumexp", wrong_lse, CPU.backward),
+        FrameKernel("wrong gradient", CPU.forward, wrong_backward),
+    )
+    where: dict[str, Any] = {"device": torch.device("cpu"), "dtype": dtype, "head_width": 64}
+    assert first_right(wrong, **where) is PLAIN
+    for kernel in wrong:
+        assert first_right((kernel, CPU), **where) is CPU, kernel.name
+
+
+def test_kernels_of_a_gpu_are_passed_over_without_one() -> None:
+    where: dict[str, Any] = {"device": torch.device("cpu"), "dtype": torch.float32, "head_width": 64}
+    assert first_right((FLASH, EFFICIENT), **where) is PLAIN
+    assert frame_kernel(torch.device("cpu"), torch.float32, 64) is CPU
+
+
+@pytest.mark.parametrize("kernel", [FLASH, EFFICIENT], ids=lambda kernel: kernel.name)
+def test_operators_of_a_gpu_take_what_they_are_given(kernel: FrameKernel) -> None:
+    """Their signatures and shapes, by tensors without contents: no GPU is needed, and no number is checked."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        q, k, v, grad = (torch.empty(3, 2, 197, 64, dtype=torch.bfloat16, device="cuda") for _ in range(4))
+        out, lse = kernel.forward(q, k, v)
+        assert (out.shape, lse.shape) == (q.shape, q.shape[:3])
+        assert all(one.shape == q.shape for one in kernel.backward(grad, q, k, v, out, lse))
+
+
 def test_rows_are_padded_by_at_most_a_tenth() -> None:
     lengths = (0.02 * share for share in range(51))
     packing = pack(ragged_keep(*lengths, num_steps=8, side=8))
-    for rows in joint_attention(packing, num_cls=1, dtype=torch.float64).rows:
+    for rows in joint_rows(packing, num_cls=1, dtype=torch.float64).rows:
         assert rows.index_RL.numel() <= 1.1 * len(rows.valid_N) + 1
 
 
 def test_nothing_dropped_needs_no_bias() -> None:
-    sequences = joint_attention(pack(torch.ones(3, 4, 2, 2, dtype=torch.bool)), num_cls=1, dtype=torch.float64)
+    sequences = joint_rows(pack(torch.ones(3, 4, 2, 2, dtype=torch.bool)), num_cls=1, dtype=torch.float64)
     assert [rows.bias for rows in sequences.rows] == [None]
 
 

@@ -382,7 +382,7 @@ def test_doctor_looks_at_everything() -> None:
     found = last_json(result)
     checks = {check["name"]: check for check in found["checks"]}
     assert list(checks) == [
-        *("python", "torch", "faiss", "ffmpeg", "codecs", "sqlite", "decord", "open_clip"),
+        *("python", "torch", "attention", "faiss", "ffmpeg", "codecs", "sqlite", "decord", "open_clip"),
         *("default_model", "model_cache", "free_disk"),
     ]
     assert checks["torch"]["found"].startswith(torch.__version__)

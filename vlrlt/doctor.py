@@ -22,6 +22,8 @@ _SAFE_SQLITE = (3, 51, 3)
 """Older ones can corrupt a WAL database when the log is reset."""
 _FREE_BYTES = 2 * 10**9
 _DECODERS = ("h264", "hevc", "av1", "vp9", "vp8", "mpeg4", "mpeg2video", "prores", "mjpeg")
+_HEAD_WIDTH = 64
+"""Of nearly all vision transformers."""
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -44,7 +46,7 @@ class Check:
 def run_checks() -> tuple[Check, ...]:
     """Look at everything; nothing is downloaded or changed."""
     checks = (
-        *(_python, _torch, _faiss, _ffmpeg, _codecs, _sqlite, _decord, _open_clip),
+        *(_python, _torch, _attention, _faiss, _ffmpeg, _codecs, _sqlite, _decord, _open_clip),
         *(_default_model, _model_cache, _free_disk),
     )
     return tuple(_guarded(check) for check in checks)
@@ -80,6 +82,24 @@ def _torch() -> Check:
         why = f"built for CUDA {torch.version.cuda}, but no NVIDIA driver is loaded"
         advice = "fine without a GPU; with one, nvidia-smi must list it (in a container: --gpus all)"
     return Check(name="torch", verdict="warning", found=f"{torch.__version__}, no CUDA: {why}", advice=advice)
+
+
+def _attention() -> Check:
+    """Which kernels the video encoder runs; on a GPU they are tried."""
+    torch = importlib.import_module("torch")
+    from vlrlt.models.kernels import PLAIN, frame_kernel, varlen_attention
+
+    device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    if device.type == "cpu":
+        kernel = frame_kernel(device, torch.float32, _HEAD_WIDTH)
+        return Check(name="attention", verdict="ok", found=kernel.name)
+    half, exact = (frame_kernel(device, dtype, _HEAD_WIDTH) for dtype in (torch.bfloat16, torch.float32))
+    packed = varlen_attention(device, torch.bfloat16, _HEAD_WIDTH) is not None
+    found = f"bfloat16 {half.name}, {'packed' if packed else 'padded'} clips; float32 {exact.name}"
+    if half is PLAIN or exact is PLAIN or not packed:
+        advice = "works, but slower than it could; update torch, or send in the output of: make test-gpu"
+        return Check(name="attention", verdict="warning", found=found, advice=advice)
+    return Check(name="attention", verdict="ok", found=found)
 
 
 def _faiss() -> Check:

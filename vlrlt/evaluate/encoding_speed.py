@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from vlrlt.embed import DualEncoderEmbedder, find_device
+from vlrlt.embed import DualEncoderEmbedder, find_device, find_precision
 from vlrlt.models.open_clip import untrained_open_clip
 from vlrlt.video.sampling import query_sampling
 
@@ -24,7 +24,9 @@ def measure_realtime(architecture: str, *, device: str = "auto", num_runs: int =
         CheckpointError: no such architecture, or its image tower is not supported.
     """
     dual = untrained_open_clip(architecture)
-    embedder = DualEncoderEmbedder(dual, name=architecture, device=find_device(device))
+    place = find_device(device)
+    precision = find_precision("auto", place)
+    embedder = DualEncoderEmbedder(dual, name=architecture, device=place, precision=precision)
     size_px, num_frames = embedder.preprocess.image_size_px, embedder.sampling.num_frames
     rgb_BTHWC = np.random.default_rng(0).integers(0, 256, (1, num_frames, size_px, size_px, 3), np.uint8)
     rgb_BTHWC[:, :, size_px // 2 :] = rgb_BTHWC[:, :1, size_px // 2 :]  # the lower half stands still

@@ -4,6 +4,8 @@ Every linear layer sees one packed batch of real tokens. Attention is the one pl
 one clip do. Two forms compute it; they agree to rounding, and tests hold them to a plain double loop.
 
 RowAttention    A clip is a row. Rows of similar length are padded together and attend with one additive bias.
+PackedAttention joint on CUDA in half precision: clips lie one after the other, without padding and without a bias. The
+                log of a run length is one more number of a key, which every query multiplies by one.
 FrameAttention  run_overlap only. In every frame exactly one token stands at each place of the patch grid, its own or
                 one that is still alive; with the frame's CLS that is A tokens, for every frame of every clip: a batch
                 without padding. A token of a run of r frames takes part in r of these small attentions, and its outputs
@@ -24,19 +26,20 @@ them, H heads, E width of a head.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
-from torch.nn.attention.flex_attention import AuxRequest, flex_attention
 
+from vlrlt.models.kernels import FrameKernel, VarlenAttention, frame_kernel, varlen_attention
 from vlrlt.tokens.packing import Packing
 
 _MAX_PADDING = 1.1
 """Rows are padded together when the longest is at most this many times the shortest."""
+_MORE_WIDTH = 8
+"""By which keys grow for the log of their run length: fused kernels want a multiple of it."""
 
 
 class Sequences(Protocol):
@@ -104,14 +107,84 @@ class FrameAttention:
 
     def attend(self, q_MHE: Tensor, k_MHE: Tensor, v_MHE: Tensor) -> Tensor:
         """See `Sequences.attend`."""
-        if q_MHE.device.type == "cpu":
-            attended: Tensor = _CpuFrameAttention.apply(q_MHE, k_MHE, v_MHE, self.alive_FA, self.length_F)
-            return attended
-        return flex_frame_attention(q_MHE, k_MHE, v_MHE, self, compiled=True)
+        return self.attend_by(frame_kernel(q_MHE.device, q_MHE.dtype, q_MHE.shape[-1]), q_MHE, k_MHE, v_MHE)
+
+    def attend_by(self, kernel: FrameKernel, q_MHE: Tensor, k_MHE: Tensor, v_MHE: Tensor) -> Tensor:
+        """The same by a kernel of one's own choice."""
+        attended: Tensor = _FrameAttention.apply(q_MHE, k_MHE, v_MHE, self.alive_FA, self.length_F, kernel)
+        return attended
 
 
-def joint_attention(packing: Packing, *, num_cls: int, dtype: torch.dtype, log_run_length: bool = True) -> RowAttention:
+@dataclass(frozen=True)
+class PackedAttention:
+    """All clips in one sequence of tokens; made by `joint_attention` on CUDA."""
+
+    clip_M: Tensor
+    num_clips: int
+    rows: RowAttention
+    """What is done where there is no kernel for packed sequences."""
+    order_M: Tensor
+    """Packed tokens clip by clip."""
+    ends: Tensor
+    """(B + 1,) int32: in that order, where each clip begins and the last one ends."""
+    longest: int
+    """Tokens of the longest clip."""
+    log_length_M: Tensor | None
+    """Logs of run lengths, float32, in that order; None: all are 1."""
+
+    def attend(self, q_MHE: Tensor, k_MHE: Tensor, v_MHE: Tensor) -> Tensor:
+        """See `Sequences.attend`."""
+        more_width = 0 if self.log_length_M is None else _MORE_WIDTH
+        kernel = varlen_attention(q_MHE.device, q_MHE.dtype, q_MHE.shape[-1] + more_width)
+        return self.rows.attend(q_MHE, k_MHE, v_MHE) if kernel is None else self.attend_by(kernel, q_MHE, k_MHE, v_MHE)
+
+    def attend_by(self, kernel: VarlenAttention, q_MHE: Tensor, k_MHE: Tensor, v_MHE: Tensor) -> Tensor:
+        """The same by a kernel of one's own choice."""
+        width, scale = q_MHE.shape[-1], q_MHE.shape[-1] ** -0.5
+        q_MHE, k_MHE, v_MHE = (x_MHE.index_select(0, self.order_M) for x_MHE in (q_MHE, k_MHE, v_MHE))
+        if self.log_length_M is not None:
+            q_MHE, k_MHE, v_MHE = (functional.pad(x_MHE, (0, _MORE_WIDTH)) for x_MHE in (q_MHE, k_MHE, v_MHE))
+            logit_M1 = self.log_length_M[:, None] / scale
+            high_M1 = logit_M1.to(k_MHE.dtype)  # two numbers hold it as exactly as float32 does
+            q_MHE[..., width : width + 2] = 1
+            k_MHE[..., width], k_MHE[..., width + 1] = high_M1, (logit_M1 - high_M1).to(k_MHE.dtype)
+        out_MHE = kernel(q_MHE, k_MHE, v_MHE, self.ends, self.longest, scale)[..., :width]
+        place_M = torch.empty_like(self.order_M).scatter_(
+            0, self.order_M, torch.arange(len(self.order_M), device=self.order_M.device)
+        )
+        return out_MHE.index_select(0, place_M)
+
+
+def joint_attention(
+    packing: Packing, *, num_cls: int, dtype: torch.dtype, log_run_length: bool = True
+) -> RowAttention | PackedAttention:
     """All tokens of a clip and its num_cls CLS meet; a key weighs as much as the run it stands for, or all the same."""
+    if packing.clip_N.device.type == "cuda":
+        return joint_packed(packing, num_cls=num_cls, dtype=dtype, log_run_length=log_run_length)
+    return joint_rows(packing, num_cls=num_cls, dtype=dtype, log_run_length=log_run_length)
+
+
+def joint_packed(packing: Packing, *, num_cls: int, dtype: torch.dtype, log_run_length: bool = True) -> PackedAttention:
+    """Joint without padding."""
+    rows = joint_rows(packing, num_cls=num_cls, dtype=dtype, log_run_length=log_run_length)
+    order_M = rows.clip_M.argsort(stable=True)
+    length_B = packing.num_tokens_B + num_cls
+    weight_M = torch.cat([torch.ones_like(rows.clip_M[: len(rows.clip_M) - len(packing.clip_N)]), packing.run_length_N])
+    log_length_M = weight_M[order_M].to(torch.promote_types(dtype, torch.float32)).log()
+    is_weighted = log_run_length and bool((weight_M > 1).any())
+    return PackedAttention(
+        clip_M=rows.clip_M,
+        num_clips=rows.num_clips,
+        rows=rows,
+        order_M=order_M,
+        ends=functional.pad(length_B.cumsum(0), (1, 0)).to(torch.int32),
+        longest=int(length_B.max()) if len(length_B) else 0,
+        log_length_M=log_length_M if is_weighted else None,
+    )
+
+
+def joint_rows(packing: Packing, *, num_cls: int, dtype: torch.dtype, log_run_length: bool = True) -> RowAttention:
+    """Joint clip by clip, with the bias log(run length); also the reference form for tests."""
     cls_clip = torch.arange(packing.num_clips, device=packing.clip_N.device).repeat_interleave(num_cls)
     num_cls_B = torch.full_like(packing.num_tokens_B, num_cls)
     weight_N = packing.run_length_N if log_run_length else torch.ones_like(packing.run_length_N)
@@ -183,19 +256,8 @@ def overlap_rows(packing: Packing, *, has_cls: bool, dtype: torch.dtype) -> RowA
     return RowAttention(clip_M, packing.num_clips, tuple(map(rows, _similar(lengths))))
 
 
-def flex_frame_attention(
-    q_MHE: Tensor, k_MHE: Tensor, v_MHE: Tensor, frames: FrameAttention, *, compiled: bool
-) -> Tensor:
-    """FrameAttention through FlexAttention, for CUDA; compiled except where results are to be compared."""
-    attend = _compiled_flex_attention() if compiled else flex_attention
-    out_FHAE, aux = attend(
-        *(_gather(x_MHE, frames.alive_FA) for x_MHE in (q_MHE, k_MHE, v_MHE)), return_aux=AuxRequest(lse=True)
-    )
-    return _merge(out_FHAE, aux.lse, frames.alive_FA, frames.length_F, num_tokens=len(q_MHE))[0]
-
-
-class _CpuFrameAttention(torch.autograd.Function):
-    """FrameAttention by torch's fused CPU kernel, which tells the logsumexp that merging needs.
+class _FrameAttention(torch.autograd.Function):
+    """FrameAttention by a kernel that tells the logsumexp, which merging needs.
 
     The backward kernel turns logits into probabilities with the logsumexp it is given. Given the merged one, and the
     merged output, its gradients are those of the merged attention, frame by frame; tokens then sum theirs (the same
@@ -210,9 +272,11 @@ class _CpuFrameAttention(torch.autograd.Function):
         v_MHE: Tensor,
         alive_FA: Tensor,
         length_F: Tensor,
+        kernel: FrameKernel,
     ) -> Tensor:
         q_FHAE, k_FHAE, v_FHAE = (_gather(x_MHE, alive_FA) for x_MHE in (q_MHE, k_MHE, v_MHE))
-        out_FHAE, lse_FHA = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q_FHAE, k_FHAE, v_FHAE)
+        out_FHAE, lse_FHA = kernel.forward(q_FHAE, k_FHAE, v_FHAE)
+        ctx.kernel = kernel
         out_MHE, lse_MH = _merge(out_FHAE, lse_FHA, alive_FA, length_F, num_tokens=len(q_MHE))
         ctx.save_for_backward(q_MHE, k_MHE, v_MHE, alive_FA, length_F, out_MHE, lse_MH)
         return out_MHE
@@ -225,9 +289,7 @@ class _CpuFrameAttention(torch.autograd.Function):
             _gather(x_MHE, alive_FA) for x_MHE in (grad_MHE, q_MHE, k_MHE, v_MHE, out_MHE)
         )
         lse_FHA = lse_MH.index_select(0, alive_FA.flatten()).view(*alive_FA.shape, -1).transpose(1, 2)
-        grads_FHAE = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            grad_FHAE, q_FHAE, k_FHAE, v_FHAE, out_FHAE, lse_FHA, 0.0, False
-        )
+        grads_FHAE = ctx.kernel.backward(grad_FHAE, q_FHAE, k_FHAE, v_FHAE, out_FHAE, lse_FHA)
         token_O = alive_FA.flatten()
         grads_MHE = (
             torch.zeros_like(q_MHE, memory_format=torch.contiguous_format).index_add_(
@@ -235,7 +297,7 @@ class _CpuFrameAttention(torch.autograd.Function):
             )
             for grad_FHAE in grads_FHAE
         )
-        return (*grads_MHE, None, None)
+        return (*grads_MHE, None, None, None)
 
 
 def _merge(
@@ -288,8 +350,3 @@ def _similar(lengths: Sequence[int]) -> list[list[int]]:
         else:
             groups.append([position])
     return groups
-
-
-@cache
-def _compiled_flex_attention() -> Any:  # noqa: ANN401
-    return torch.compile(flex_attention, dynamic=True)
