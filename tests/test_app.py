@@ -329,6 +329,30 @@ def test_visitors_do_not_see_each_others_searches_and_baskets(library: Path) -> 
     assert len(yours.get("video")) == 0
 
 
+def test_a_basket_with_a_name_is_a_collection_of_the_library(library: Path) -> None:
+    with Library(library) as service:
+        (hit, *_) = service.search("open the fridge", k=1, tail=True).hits
+        service.collections.keep("films to cut", hit, rating=2)
+        page = search(open_page(), "open the fridge", tail="1")
+        page.button(key="play-2").click()
+        run(page)
+        button(page, "Add to basket").click()
+        run(page)
+        page.selectbox(key="basket-name").set_value("films to cut")
+        run(page)
+        first, second = service.collections.moments("films to cut")
+        assert (first.rating, second.title) == (2, "open the fridge"), "what was in the basket went into it"
+        page.button(key=f"kept-up-{second.id}").click()
+        run(page)
+        page.text_input(key=f"kept-tags-{first.id}").set_value("fridge, door")
+        run(page)
+        page.button(key=f"kept-remove-{second.id}").click()
+        run(page)
+        (left,) = service.collections.moments("films to cut")
+        assert (left.id, left.tags) == (first.id, ("fridge", "door"))
+        service.collections.delete("films to cut")
+
+
 def basket_size(page: AppTest) -> int:
     return sum(element.label == "Remove" for element in page.button)
 

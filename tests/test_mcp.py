@@ -33,6 +33,10 @@ def test_an_assistant_searches_asks_and_looks(tmp_path: Path) -> None:
             answers["asked"] = await client.call_tool("ask", {"question": "Is there a flying elephant?"})
             with_clip = {"clip": answers_clip()}
             answers["picture"] = await client.call_tool("preview", with_clip)
+            kept = {"collection": "best", "tags": ["fire"], "rating": 5, "start_s": 1, "end_s": 2}
+            await client.call_tool("keep", with_clip | kept)
+            answers["kept"] = await client.call_tool("collection", {"name": "best"})
+            answers["names"] = await client.call_tool("collection", {})
             answers["wrong"] = await client.call_tool("preview", {"clip": "../../etc/passwd"})
             answers["many"] = await client.call_tool("search", {"query": "x", "k": 1000})
 
@@ -43,10 +47,20 @@ def test_an_assistant_searches_asks_and_looks(tmp_path: Path) -> None:
             return f"{int(catalog.snapshot().frame_runs.ids_N[0]):016x}"
 
     anyio.run(use)
-    assert [tool.name for tool in answers["tools"].tools] == ["search", "ask", "transcript", "preview"]
+    assert [tool.name for tool in answers["tools"].tools] == [
+        "search",
+        "ask",
+        "transcript",
+        "keep",
+        "collection",
+        "preview",
+    ]
     found = json.loads(answers["found"].content[0].text)
     assert (found["query"], found["model"], found["searched"]["vectors"]) == ("open fridge", "default", 1)
     assert json.loads(answers["asked"].content[0].text)["found"] is False
+    ((hit,),) = (json.loads(answers["kept"].content[0].text)["hits"],)
+    assert (hit["start_s"], hit["end_s"], hit["tags"], hit["rating"]) == (1, 2, ["fire"], 5)
+    assert json.loads(answers["names"].content[0].text) == {"collections": {"best": 1}}
     (content,) = answers["picture"].content
     picture = Image.open(io.BytesIO(base64.b64decode(content.data))).convert("RGB")
     red, green, _ = picture.getpixel((5, 5))  # type: ignore[misc]

@@ -136,6 +136,26 @@ MIGRATIONS: tuple[str, ...] = (
         facts TEXT NOT NULL                     -- JSON
     ) STRICT;
     """,
+    """
+    CREATE TABLE collections (
+        name TEXT PRIMARY KEY,
+        created_at TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE kept_moments (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,   -- people and links name moments by it
+        collection TEXT NOT NULL,
+        place INTEGER NOT NULL,                 -- in the collection, ascending
+        content_hash TEXT NOT NULL,             -- of the video: outlives its row, its path and its vectors
+        start_s REAL NOT NULL,
+        end_s REAL NOT NULL,
+        title TEXT NOT NULL,
+        rating INTEGER CHECK (rating BETWEEN 1 AND 5),
+        note TEXT NOT NULL,
+        tags TEXT NOT NULL,                     -- JSON
+        added_at TEXT NOT NULL,
+        UNIQUE (collection, content_hash, start_s, end_s)
+    ) STRICT;
+    """,
 )
 """Migration i leads to schema FIRST_SCHEMA + i. Append only: what a release has written must stay readable."""
 

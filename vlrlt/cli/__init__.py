@@ -5,7 +5,19 @@ import sys
 
 import typer
 
-from vlrlt.cli import application, ask, data, evaluate, export, index, library, models, models_hub, search  # noqa: F401
+from vlrlt.cli import (  # noqa: F401
+    application,
+    ask,
+    collection,
+    data,
+    evaluate,
+    export,
+    index,
+    library,
+    models,
+    models_hub,
+    search,
+)
 from vlrlt.cli.root import app
 
 __all__ = ["PANELS", "app", "main"]
@@ -14,7 +26,7 @@ PANELS = {
     "First steps": ("demo", "doctor"),
     "Index an archive": ("index", "status", "failures", "watch", "pause", "resume", "stop", "import"),
     "Find moments": ("search", "ask", "transcript", "similar", "duplicates", "searches"),
-    "Take results away": ("cut", "export"),
+    "Take results away": ("collection", "cut", "export"),
     "Serve a library": ("ui", "serve", "mcp"),
     "Maintain a library": ("use", "verify", "compact", "prune", "snapshot"),
     "Models": ("models", "train", "eval", "data", "convert", "explain", "toy"),

@@ -22,7 +22,7 @@ What = Annotated[
     list[str],
     typer.Argument(
         metavar="WHAT...",
-        help="FILE@START-END, the clip of a hit, or a result of search or ask --json: a file, or - for stdin.",
+        help="FILE@START-END, the clip of a hit, collection:NAME, or a result of search or ask --json: a file, or -.",
     ),
 ]
 OptionalLibrary = Annotated[
@@ -33,6 +33,7 @@ OptionalLibrary = Annotated[
         help="The library of the clips. It also finds videos by name and videos that were moved.",
     ),
 ]
+_COLLECTION = "collection:"
 Pad = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Add this much before and after each piece.")]
 
 
@@ -124,6 +125,7 @@ def export(  # noqa: PLR0913  one for each option
     and OTIO count by the timecode of the camera. OTIO needs pip install 'vlrlt[edit]'.
 
     Example: vlrlt search "open the fridge" --library lib --json | vlrlt export - --out fridge.m3u
+    Example: vlrlt export collection:best --library lib --out best.fcpxml
     Example: vlrlt export --query "open the fridge" --library lib -k 20 --out fridge.edl
     """
     from vlrlt.export.export import export_file
@@ -176,7 +178,13 @@ def _read_all(what: Sequence[str], service: "Library | None") -> "tuple[str, tup
     pieces: list[Piece] = []
     archive: set[Path] = set()
     for text in what:
-        if text == "-" or (text.lower().endswith(".json") and "@" not in Path(text).name):
+        if text.startswith(_COLLECTION):
+            name = text.removeprefix(_COLLECTION)
+            if service is None:
+                raise ConfigError(f"{text} is a collection of a library; say which with --library")
+            titles.append(name)
+            pieces += service.collections.pieces(name)
+        elif text == "-" or (text.lower().endswith(".json") and "@" not in Path(text).name):
             result = _load(text)
             titles.append(str(result.get("query") or result.get("question") or ""))
             found = [_moved(piece, service) for piece in read_result(result)]
@@ -185,6 +193,11 @@ def _read_all(what: Sequence[str], service: "Library | None") -> "tuple[str, tup
         else:
             pieces.append(_read(text, service))
     return ", ".join(filter(None, titles)), tuple(pieces), archive
+
+
+def read_pieces(what: Sequence[str], service: "Library") -> "tuple[Piece, ...]":
+    """The pieces of arguments as vlrlt cut takes them."""
+    return _read_all(what, service)[1]
 
 
 def _read(text: str, service: "Library | None") -> "Piece":

@@ -74,6 +74,11 @@ data_app = typer.Typer(
     no_args_is_help=True,
     help="Check a dataset on disk.\n\nExample: vlrlt data check epic --annotations toy --videos toy/videos",
 )
+collection_app = typer.Typer(
+    no_args_is_help=True,
+    help="Keep moments in collections, with tags, ratings and notes.\n\nExample: vlrlt collection list --library lib",
+)
+app.add_typer(collection_app, name="collection")
 app.add_typer(toy_app, name="toy")
 app.add_typer(eval_app, name="eval")
 app.add_typer(data_app, name="data")

@@ -95,6 +95,8 @@ def _read_hit(hit: object, title: str) -> Piece:
     try:
         if not isinstance(hit, Mapping):
             raise TypeError(f"it is no object but {type(hit).__name__}")
+        if hit["video"] is None:
+            raise ValueError("the library has forgotten its video")
         return Piece(
             video=Path(str(hit["video"])),
             span=ClipSpan(float(hit["start_s"]), float(hit["end_s"])),

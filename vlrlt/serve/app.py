@@ -24,6 +24,7 @@ from vlrlt.errors import ConfigError, EndpointError, NotFoundError, ServerBusyEr
 from vlrlt.export.transcript import TranscriptFormat, transcript_text
 from vlrlt.index.search.language import ClipQuery
 from vlrlt.index.search.request import SOURCES, Source
+from vlrlt.serve.collections import add_collections
 from vlrlt.serve.errors import RESPONSES, add_errors
 from vlrlt.serve.export import ClipIdPath, SecondsQuery, add_export, span_of
 from vlrlt.serve.guard import OPEN_PATHS, Guard
@@ -87,6 +88,7 @@ def create_app(
     _add_ask(app, service, endpoint, lanes)
     _add_media(app, service, lanes)
     add_export(app, service, lanes, show=_result_json)
+    add_collections(app, service, lanes)
     _add_jobs(app, jobs, lanes, stopping or threading.Event())
     _add_health(app, service, lanes)
     app.add_middleware(Guard, token=token, hosts=hosts, requests_per_s=requests_per_s)

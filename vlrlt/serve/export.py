@@ -28,7 +28,7 @@ MAX_DUPLICATE_VECTORS = 100_000
 """Finding repeated scenes takes seconds up to here; beyond, `vlrlt duplicates` does it."""
 MAX_UNFETCHED = 16
 """Films that lie on the disk until their clients have read them."""
-_KINDS = {
+KINDS = {
     "m3u": "audio/x-mpegurl",
     "csv": "text/csv",
     "json": "application/json",
@@ -151,7 +151,7 @@ def _add_films(app: FastAPI, service: Library, lanes: Lanes) -> None:
             (written,) = export_file(pieces, Path(folder) / f"export.{body.format}", title=body.title)
             content = written.read_bytes()
         disposition = {"Content-Disposition": f'attachment; filename="export.{body.format}"'}
-        return Response(content, media_type=_KINDS[body.format], headers=disposition)
+        return Response(content, media_type=KINDS[body.format], headers=disposition)
 
 
 def _add_searches(

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 INSTRUCTIONS = (
     "An archive of videos that can be searched by what they show and by what is said and written in them. search finds "
     "moments; found=false says that nothing is a confident match. ask answers questions with citations, or says that "
-    "it cannot. transcript gives the lines of a video. preview shows a clip."
+    "it cannot. transcript gives the lines of a video. preview shows a clip. keep puts a moment into a collection, "
+    "collection lists what was kept."
 )
 MAX_HITS = 50
 MAX_TRANSCRIPT_S = 1e7
@@ -87,6 +88,33 @@ def create_server(service: Library) -> "MCPServer":
         within = ClipSpan(start_s, end_s)
         lines = service.transcript(video_id, sources=tuple(sources) if sources else SOURCES, within=within)
         return {"lines": [line.as_json() for line in lines]}
+
+    @server.tool()
+    @told()
+    def keep(
+        collection: Annotated[str, Field(description="Name of the collection; made if there is none.")],
+        clip: Annotated[str, Field(description="The clip of a hit or a citation.")],
+        start_s: Annotated[float | None, Field(ge=0, description="Other seconds of its video.")] = None,
+        end_s: Annotated[float | None, Field(ge=0)] = None,
+        rating: Annotated[int | None, Field(ge=1, le=5)] = None,
+        note: Annotated[str, Field(description="What people should know of it.")] = "",
+        tags: Annotated[list[str] | None, Field(description="Short words to find it by.")] = None,
+    ) -> dict[str, Any]:
+        """Keep a moment in a collection of the library, which people see too."""
+        moment = service.clip(clip)
+        span = ClipSpan(moment.start_s if start_s is None else start_s, moment.end_s if end_s is None else end_s)
+        kept = service.collections.keep(collection, moment.within(span), rating=rating, note=note, tags=tags or ())
+        return kept.as_json()
+
+    @server.tool()
+    @told()
+    def collection(
+        name: Annotated[str | None, Field(description="Of the collection; all names if not given.")] = None,
+    ) -> dict[str, Any]:
+        """The moments that people have kept in a collection, or the names of all collections."""
+        if name is None:
+            return {"collections": service.collections.all()}
+        return {"query": name, "hits": [kept.as_json() for kept in service.collections.moments(name)]}
 
     @server.tool()
     @told()

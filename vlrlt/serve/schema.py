@@ -36,6 +36,9 @@ Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
+ExportFormat = Literal["m3u", "csv", "json", "vtt", "edl", "fcpxml", "otio", "png"]
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -127,10 +130,35 @@ class PieceBody(_Body):
     end_s: Seconds | None = None
 
 
+Tags = Annotated[list[Annotated[str, Field(min_length=1, max_length=100)]], Field(max_length=32)]
+Note = Annotated[str, Field(max_length=2000)]
+Rating = Annotated[int, Field(ge=1, le=5)]
+
+
+class KeepBody(PieceBody):
+    """A moment to keep."""
+
+    title: Note = ""
+    rating: Rating | None = None
+    note: Note = ""
+    tags: Tags = []
+
+
+class ChangeBody(_Body):
+    """What becomes different of a kept moment."""
+
+    rating: Rating | Literal["none"] | None = None
+    note: Note | None = None
+    tags: Tags | None = None
+    place: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    start_s: Seconds | None = None
+    end_s: Seconds | None = None
+
+
 class ExportBody(_Body):
     """What to write into a list, in this order."""
 
-    format: Literal["m3u", "csv", "json", "vtt", "edl", "fcpxml", "otio", "png"]
+    format: ExportFormat
     title: Annotated[str, Field(max_length=2000)] = ""
     pieces: Annotated[list[PieceBody], Field(min_length=1, max_length=200)]
 

@@ -30,6 +30,7 @@ from vlrlt.index.search.saved import SavedSearches
 from vlrlt.index.search.searcher import Searcher
 from vlrlt.index.vectors.choice import store_info
 from vlrlt.notebook import moments_html
+from vlrlt.service.collections import LibraryCollections
 from vlrlt.service.model import LibraryModel
 from vlrlt.service.pictures import Pictures
 from vlrlt.service.reader import LibraryReader
@@ -62,6 +63,8 @@ class Library:
         self.saved = SavedSearches(library_dir)
         """Searches that were given a name."""
         self._reader = LibraryReader(library_dir)
+        self.collections = LibraryCollections(library_dir, self._reader)
+        """Moments that were kept."""
         self._model = LibraryModel(library_dir, model=model, device=device)
         self._pictures = Pictures(library_dir)
         self._searches = Searches(self._reader, self._model, thumbnail=self.thumbnail)
@@ -271,6 +274,21 @@ class Library:
         clips = self._reader.now().snapshot.frame_runs
         return clips.moment(clips.position(parse_clip_id(clip)))
 
+    def moment_at(self, video_id: str, span: ClipSpan) -> Moment:
+        """Seconds of a searchable video as a moment.
+
+        Raises:
+            NotFoundError: there is no such video.
+        """
+        clips = self._reader.now().snapshot.frame_runs
+        self.path_of(video_id)
+        positions_K = np.flatnonzero(clips.video_N == clips.video_ids.index(video_id))
+        if not len(positions_K):
+            raise NotFoundError(f"nothing of the video {video_id!r} can be searched yet")
+        middle_s = (span.start_s + span.end_s) / 2
+        apart_s_K = np.maximum(clips.start_s_N[positions_K] - middle_s, middle_s - clips.end_s_N[positions_K])
+        return clips.moment(int(positions_K[apart_s_K.argmin()])).within(span)
+
     def settings(self) -> LibrarySettings:
         """How the library was indexed.
 
@@ -381,10 +399,7 @@ class Library:
 
     def informed(self, piece: Piece) -> Piece:
         """A piece with what sidecar files say of its video: their timecode and reel count in timelines."""
-        with self._reader.catalog() as catalog:
-            video = catalog.video_at(piece.video.absolute())
-            sidecar = {} if video is None else catalog.annotations.sidecar_of(video.content_hash)
-        return replace(piece, sidecar=sidecar)
+        return self._reader.informed(piece)
 
     def paths(self) -> tuple[Path, ...]:
         """Of the searchable videos."""

@@ -3,12 +3,13 @@
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import xxhash
 
 from vlrlt.errors import LibraryError
+from vlrlt.export.piece import Piece
 from vlrlt.index.library.catalog import Catalog, Snapshot, Video
 from vlrlt.index.library.timed_texts import TextHit
 from vlrlt.index.vectors.choice import open_store
@@ -82,6 +83,13 @@ class LibraryReader:
         if video is None or video.state == "failed":
             raise LibraryError(f"{moment.video} is not a video of {self._library_dir}")
         return video
+
+    def informed(self, piece: Piece) -> Piece:
+        """A piece with what sidecar files say of its video."""
+        with self.catalog() as catalog:
+            video = catalog.video_at(piece.video.absolute())
+            sidecar = {} if video is None else catalog.annotations.sidecar_of(video.content_hash)
+        return replace(piece, sidecar=sidecar)
 
     def close(self) -> None:
         """Close the catalog."""
