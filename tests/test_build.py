@@ -121,6 +121,25 @@ def test_a_folder_that_cannot_be_listed_is_reported(tmp_path: Path, monkeypatch:
     assert walk.unreadable == ((tmp_path / "closed", "Permission denied"),)
 
 
+def test_status_remembers_a_folder_that_cannot_be_listed(
+    index: Index, archive: Path, library_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir, closed = os.scandir, archive / "sub"
+
+    def refuse(folder: str) -> Any:
+        if str(folder) == str(closed):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        index(archive)
+    assert f"failed  {closed}: cannot open: Permission denied" in str(Library(library_dir).status())
+    assert problems(library_dir) == {"sub": ("failed", "open")}
+    index(archive)
+    assert problems(library_dir) == {}
+
+
 def test_a_path_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nowhere does not exist"):
         walk_videos([tmp_path / "nowhere"], library_dir=tmp_path)

@@ -1,14 +1,15 @@
 """Files as cameras, recorders and people who join files leave them; the kinds come from reports of other tools."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from media import picture, shown_index
+from media import Recipe, picture, shown_index, write_video
 
-from vlrlt.errors import ConfigError
+from vlrlt.errors import ConfigError, NotAVideoError
 from vlrlt.export.cut import cut_video
 from vlrlt.types import Clip, ClipSpan
 from vlrlt.video.clip_request import ClipRequest
@@ -222,3 +223,76 @@ def test_pictures_that_begin_late_have_the_time_of_the_file(tmp_path: Path, suff
     whole = cut_video(film, ClipSpan(0, 9), tmp_path / "whole.mp4")
     assert shown_at(whole.out, [5])[0] == pytest.approx(25, abs=3)
     assert beeps(whole.out, ClipSpan(0, 9)) == pytest.approx([6], abs=0.15)
+
+
+# Space that was reserved, and files that are cut short.
+
+
+def padded(path: Path, num_bytes: int) -> Path:
+    """With zeros behind it, which take no room on the disk."""
+    os.truncate(path, path.stat().st_size + num_bytes)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.mkv", "a.avi", "a.mpg", "a.flv", "a.mp4"])
+def test_a_recording_before_gigabytes_of_zeros(tmp_path: Path, name: str) -> None:
+    recipe = Recipe(codec="mpeg2video" if name == "a.mpg" else "libx264", fps=25, num_frames=50)
+    film = padded(write_video(tmp_path / name, recipe), 30 * 10**9)
+    with PyAVDecoder(film) as decoder:
+        assert decoder.info.duration_s == pytest.approx(2, abs=0.05)
+        assert [shown_index(frame.rgb_HWC) for frame in decoder.frames_at([0.5, 1.5])] == [12, 37]
+        assert ("it holds only zeros" in (decoder.partial_reason or "")) == (name != "a.mp4")
+
+
+def test_zeros_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(bytes(100_000))
+    with pytest.raises(NotAVideoError, match="it begins with zeros: it was never written, or not yet"):
+        PyAVDecoder(tmp_path / "a.mp4")
+
+
+def test_an_avi_that_is_cut_short_is_partial(tmp_path: Path) -> None:
+    film = write_video(tmp_path / "a.avi", Recipe(codec="mpeg4", num_frames=100))
+    with PyAVDecoder(film) as decoder:
+        assert decoder.partial_reason is None
+    os.truncate(film, film.stat().st_size * 6 // 10)
+    with PyAVDecoder(film) as decoder:
+        assert decoder.partial_reason is not None
+        assert decoder.partial_reason.startswith("the header promises 10.00 s, the file ends after 5")
+
+
+# More than one track of pictures.
+
+
+def write_tracks(path: Path, *codecs: str, lengths: Sequence[int]) -> Path:
+    """Tracks of so many pictures; the n-th shows 100 n and so on."""
+    with av.open(path, "w") as output:
+        streams = []
+        for codec in codecs:
+            stream = output.add_stream(codec, rate=10)
+            assert isinstance(stream, av.VideoStream)
+            stream.width, stream.height = (128, 96) if codec == "libx264" else (640, 480)
+            stream.pix_fmt = {"libx264": "yuv420p", "mjpeg": "yuvj420p", "png": "rgb24"}[codec]
+            streams.append(stream)
+        for track, (stream, length) in enumerate(zip(streams, lengths, strict=True)):
+            for number in range(length):
+                shown_HWC = picture(100 * track + number, width_px=stream.width, height_px=stream.height)
+                frame = av.VideoFrame.from_ndarray(shown_HWC, format="rgb24")
+                frame.pts = number
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "mjpeg"), (".mp4", "mjpeg"), (".mp4", "png")])
+@pytest.mark.parametrize("cover_first", [True, False])
+def test_a_cover_that_nobody_flagged_is_no_film(tmp_path: Path, suffix: str, codec: str, cover_first: bool) -> None:
+    codecs, lengths = [codec, "libx264"], [1, 30]
+    order = slice(None, None, 1 if cover_first else -1)
+    film = write_tracks(tmp_path / f"a{suffix}", *codecs[order], lengths=lengths[order])
+    assert shown_at(film, [0.05, 2.55]) == [100 * cover_first, 100 * cover_first + 25]
+
+
+def test_a_second_track_of_pictures_is_told(tmp_path: Path) -> None:
+    film = write_tracks(tmp_path / "dashcam.mp4", "libx264", "libx264", lengths=[30, 30])
+    with PyAVDecoder(film) as decoder:
+        assert decoder.partial_reason == "more than one track of pictures: it has 2"

@@ -6,7 +6,7 @@ by the writer (WAL); the one writer is a Ledger (ledger.py).
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ import xxhash
 
 from vlrlt.errors import IndexMismatchError, LibraryError, NotFoundError
 from vlrlt.index.library.annotations import Annotations
-from vlrlt.index.library.files import FileStamp
+from vlrlt.index.library.files import NO_STAMP, FileStamp, unread_hash
 from vlrlt.index.library.schema import Tables, check_written_here, connect_reader, mapped_errors, stamp_at_rest
 from vlrlt.index.library.timed_texts import TimedTexts
 from vlrlt.types import ClipSpan, Float64Array, Moment, Precision
@@ -295,9 +295,26 @@ class Catalog(Tables):
         return self._video("f.content_hash = ?", content_hash)
 
     def problems(self) -> tuple[Video, ...]:
-        """Files that are failed or partial, or unfinished because of an error, by path."""
+        """Files that are failed or partial, or unfinished because of an error, by path; then folders that are closed.
+
+        Those are what the last run could not list.
+        """
         where = "v.state <> 'indexed' AND v.reason IS NOT NULL ORDER BY f.path"
-        return tuple(map(_video, self._rows(f"{_SELECT_VIDEO} AND {where}", (self._fingerprint(),))))
+        files = map(_video, self._rows(f"{_SELECT_VIDEO} AND {where}", (self._fingerprint(),)))
+        return (*files, *self._unlisted())
+
+    def _unlisted(self) -> Iterator[Video]:
+        for problem in (self.last_run() or {}).get("failures", ()):
+            path = Path(problem["path"])
+            if not self._rows("SELECT 1 FROM files WHERE path = ?", (os.fsencode(path),)):
+                yield Video(
+                    path=path,
+                    stamp=NO_STAMP,
+                    content_hash=unread_hash(path),
+                    state="failed",
+                    stage=problem["stage"],
+                    reason=problem["reason"],
+                )
 
     def segments(self) -> tuple[Segment, ...]:
         """Committed segments of the model, in the order of their vectors."""

@@ -4,9 +4,11 @@ FFmpeg has hundreds of decoders, many of them hardly ever used and the source of
 must not make it open other files or network addresses.
 """
 
+import io
+import os
 import stat
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 import av
 import av.container
@@ -31,9 +33,15 @@ _SOUND_CODECS = (
 )
 """Those for sound, which run only where a film is cut."""
 
+_STILL_CODECS = ("png", "mjpeg")
+"""Of cover pictures; of films too, but not beside tracks of others."""
+
 _MAGIC_BYTES = 32
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 """Names, at byte 4, of what an MP4 or QuickTime file may begin with."""
+
+_ZEROS = 2**16
+"""So many zeros at the end of a file are no part of a picture."""
 
 MAX_PIXELS = 2**27
 """Of a frame: 16,384 x 8,192. A header that claims more is damaged, or a trap for memory."""
@@ -54,9 +62,10 @@ def open_container(path: Path, *, with_sound: bool = False) -> tuple[av.containe
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise NotAVideoError(path, stage="open", reason="it is not a regular file")
-        # An absolute path starts with "/", so that no part of a name is taken for a protocol or an option.
+        end = written_end(path)
         container = av.open(
-            str(path.absolute()),
+            # An absolute path starts with "/", so that no part of a name is taken for a protocol or an option.
+            str(path.absolute()) if end is None else _Beginning(path, end),
             mode="r",
             options={
                 "protocol_whitelist": "file",
@@ -76,7 +85,7 @@ def open_container(path: Path, *, with_sound: bool = False) -> tuple[av.containe
     # of an MPEG program stream, which stores every few of them, are right.
     if container.format.name != "mpeg":
         container.flags &= ~cast(int, av.container.Flags.gen_pts.value)
-    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    streams = picture_tracks(container)
     if not streams:
         container.close()
         raise NotAVideoError(path, stage="open", reason="it has no video stream")
@@ -100,6 +109,56 @@ def open_container(path: Path, *, with_sound: bool = False) -> tuple[av.containe
     return container, stream
 
 
+def picture_tracks(container: av.container.InputContainer) -> list[av.VideoStream]:
+    """The streams of pictures but covers, whether they are said to be covers or are stills beside a film."""
+    tracks = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    films = [stream for stream in tracks if stream.codec_context is None or stream.codec.name not in _STILL_CODECS]
+    return films or [stream for stream in tracks if stream.frames != 1] or tracks
+
+
+def written_end(path: Path) -> int | None:
+    """Bytes before the zeros that a file ends with, as recorders and downloads reserve space; None: there are few.
+
+    They are found by bisection, since FFmpeg looks for a packet at every byte of gigabytes of zeros. Zeros of an MP4
+    file may be sound or pictures, and its demuxer does not look for packets.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        beginning = file.read(_MAGIC_BYTES)
+        if beginning[4:8] in _MP4_BOXES or not beginning.strip(b"\0") or not _is_zero(file, size // _ZEROS - 1):
+            return None
+        filled, zero = 0, size // _ZEROS - 1
+        while zero - filled > 1:
+            middle = (filled + zero) // 2
+            filled, zero = (filled, middle) if _is_zero(file, middle) else (middle, zero)
+        file.seek(filled * _ZEROS)
+        return filled * _ZEROS + len(file.read(2 * _ZEROS).rstrip(b"\0"))
+
+
+def _is_zero(file: IO[bytes], block: int) -> bool:
+    file.seek(max(0, block) * _ZEROS)
+    return block >= 0 and not file.read(_ZEROS).strip(b"\0")
+
+
+class _Beginning(io.FileIO):
+    """A file that ends earlier than it does."""
+
+    def __init__(self, path: Path, end: int) -> None:
+        super().__init__(path)
+        self._end = end
+
+    def __del__(self) -> None:
+        self.close()  # PyAV does not
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(0, self._end - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left)) or b""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return super().seek(self._end + offset if whence == os.SEEK_END else offset, whence % os.SEEK_END)
+
+
 def _why_unopened(path: Path, error: Exception) -> str:
     """FFmpeg tries any contents as the container that the file's name promises, and misses the same things in all."""
     if not isinstance(error, av.error.InvalidDataError):
@@ -110,6 +169,8 @@ def _why_unopened(path: Path, error: Exception) -> str:
         return "it is empty"
     if beginning[4:8] in _MP4_BOXES:
         return f"it is cut short or was never finished: {one_line(error)}"
+    if not beginning.strip(b"\0"):
+        return "it begins with zeros: it was never written, or not yet"
     if beginning.isascii():
         return f"it is text, not a video: {one_line(error)}"
     return one_line(error)

@@ -13,7 +13,7 @@ import numpy as np
 
 from vlrlt.errors import CorruptVideoError
 from vlrlt.types import Float64Array
-from vlrlt.video.container import one_line, open_container
+from vlrlt.video.container import one_line, open_container, picture_tracks
 from vlrlt.video.frame_skipping import LONGEST_GAP_FRAMES, FrameSkipping
 from vlrlt.video.packet_reader import MOST_ERRORS, RESTARTING_CONTAINERS, FileClock, PacketReader
 
@@ -213,13 +213,21 @@ class FramePass:
         places = [entry.pos for entry in self.stream.index_entries]
         return ticks != sorted(ticks) or places != sorted(places)
 
+    @property
+    def num_tracks(self) -> int:
+        """Of pictures, covers aside."""
+        return len(picture_tracks(self._container))
+
     def promised_s(self) -> float | None:
         """The end of the video stream that the header claims, if it does."""
         stream, container = self.stream, self._container
         if container.format.name in RESTARTING_CONTAINERS:
             return None  # they have no header; FFmpeg estimates
+        late_s = self.clock.shown_s(self.clock.first_pts_ticks)
+        if container.format.name == "avi" and stream.frames:
+            return late_s + float(stream.frames * self._time_base)  # FFmpeg makes the duration fit the file
         if stream.duration:
-            return float(stream.duration * self._time_base)
+            return late_s + float(stream.duration * self._time_base)
         if tag := re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", "")):  # Matroska
             return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
         return container.duration / av.time_base if container.duration and len(container.streams) == 1 else None

@@ -20,7 +20,7 @@ import numpy as np
 
 from vlrlt.errors import ConfigError, CorruptVideoError
 from vlrlt.types import Frame, UInt8Array, VideoInfo
-from vlrlt.video.container import one_line
+from vlrlt.video.container import one_line, written_end
 from vlrlt.video.frame_pass import SEEK_MARGINS_S, FramePass, TimedFrame
 from vlrlt.video.frame_skipping import FrameSkipping
 
@@ -79,14 +79,20 @@ class PyAVDecoder:
             end_s, shifts_s = self._find_end(video, promised_s)
             self.file_clock = video.clock.file_clock(shifts_s)
             self.info = _video_info(path, video, first, duration_s=max(first.end_s, end_s))
+            num_tracks = video.num_tracks
             self.pixel_aspect = video.stream.sample_aspect_ratio
             self.key_times_s = np.zeros(0) if self.file_clock.restarts else video.key_times_s()
             self._clock = video.clock
         duration_s = self.info.duration_s
         if duration_s > _MAX_DURATION_S:
             raise CorruptVideoError(path, stage="probe", reason=f"its frame times span {duration_s:.0f} s")
-        if promised_s is not None and promised_s > duration_s * 1.05 + _PROMISE_TOLERANCE_S:
+        end = written_end(path)
+        if end is not None:
+            self.partial_reason = f"after {end} bytes it holds only zeros"
+        elif promised_s is not None and promised_s > duration_s * 1.05 + _PROMISE_TOLERANCE_S:
             self.partial_reason = f"the header promises {promised_s:.2f} s, the file ends after {duration_s:.2f} s"
+        elif num_tracks > 1:
+            self.partial_reason = f"more than one track of pictures: it has {num_tracks}"
 
     def _find_end(self, video: FramePass, promised_s: float | None) -> tuple[float, tuple[float, ...]]:
         """Where the last packet ends, and the shifts of the file's clock."""
