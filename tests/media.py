@@ -62,6 +62,8 @@ class Recipe:
     """Displayed width and height."""
     rotation_deg: int = 0
     """The pixels are stored turned, and a display matrix says to turn them clockwise by this."""
+    pixel_aspect: Fraction | None = None
+    """Width of a stored pixel by its height."""
     fps: int = 10
     num_frames: int = 30
     pts_ms: Sequence[int] = ()
@@ -91,6 +93,8 @@ def write_video(path: Path, recipe: Recipe | None = None) -> Path:
         stream.width, stream.height = (height_px, width_px) if turned else (width_px, height_px)
         stream.pix_fmt = recipe.pix_fmt
         stream.gop_size = recipe.gop
+        if recipe.pixel_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = recipe.pixel_aspect
         if recipe.rotation_deg:
             stream.set_display_rotation(-recipe.rotation_deg)
         for index, pts in enumerate(ticks):

@@ -5,7 +5,9 @@ import dataclasses
 import html
 import io
 import json
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -22,7 +24,7 @@ from typer.testing import CliRunner
 from vlrlt.cli import app
 from vlrlt.errors import ConfigError, LibraryError
 from vlrlt.export.cut import cut_video
-from vlrlt.export.export import export_file, export_text
+from vlrlt.export.export import TEXT_FORMATS, export_file, export_text
 from vlrlt.export.piece import Piece, read_result
 from vlrlt.index.run.build import index_paths
 from vlrlt.service import Library
@@ -316,3 +318,16 @@ def test_commands_say_what_is_wrong(
     assert result.exit_code == 2
     assert re.search(message, result.stderr)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [*TEXT_FORMATS, "png"])
+def test_a_name_that_is_no_utf8_harms_no_list(films: tuple[Path, Path], tmp_path: Path, kind: str) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    shutil.copy(films[1], odd)
+    pieces = pieces_of((odd, 0.0, 1.0), *([] if kind == "vtt" else [(films[0], 1.0, 2.0)]), (odd, 1, 2))
+    (out,) = export_file(pieces, tmp_path / f"list.{kind}", title="q")
+    assert out.stat().st_size > 0
+    if kind != "png":
+        text = out.read_text(encoding="utf-8")
+        assert kind == "vtt" or "P01" in text, "the other piece is there"
+        assert kind not in ("m3u", "edl", "fcpxml", "otio") or "caf%E9.mp4" in text, "editors find it by its bytes"

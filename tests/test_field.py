@@ -1,18 +1,22 @@
 """Files as cameras, recorders and people who join files leave them; the kinds come from reports of other tools."""
 
+import io
 import os
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from media import Recipe, picture, shown_index, write_video
+from PIL import Image
 
 from vlrlt.errors import ConfigError, NotAVideoError
 from vlrlt.export.cut import cut_video
 from vlrlt.types import Clip, ClipSpan
 from vlrlt.video.clip_request import ClipRequest
+from vlrlt.video.media import cut_preview, thumbnail
 from vlrlt.video.pyav import PyAVDecoder
 from vlrlt.video.samples import RATE_HZ, read_samples
 from vlrlt.video.sampling import ClipSampling, MotionSampling, Sampling
@@ -296,3 +300,46 @@ def test_a_second_track_of_pictures_is_told(tmp_path: Path) -> None:
     film = write_tracks(tmp_path / "dashcam.mp4", "libx264", "libx264", lengths=[30, 30])
     with PyAVDecoder(film) as decoder:
         assert decoder.partial_reason == "more than one track of pictures: it has 2"
+
+
+# Turned, mirrored and stretched.
+
+EIGHT = [(degrees, mirrored) for mirrored in (False, True) for degrees in (0, 90, 180, 270)]
+
+
+@pytest.mark.parametrize(("degrees", "mirrored"), EIGHT)
+def test_pictures_are_shown_as_the_display_matrix_says(tmp_path: Path, degrees: int, mirrored: bool) -> None:
+    film = tmp_path / "a.mp4"
+    with av.open(film, "w") as output:
+        stream = output.add_stream("libx264", rate=10)
+        assert isinstance(stream, av.VideoStream)
+        # Mirrored after it was turned, as cameras do it that look at who holds them.
+        stream.set_display_rotation(-degrees, hflip=mirrored)
+        stream.width, stream.height = (96, 128) if degrees % 180 else (128, 96)
+        stream.pix_fmt = "yuv420p"
+        for number in range(20):
+            upright_HWC = picture(number)
+            turned_HWC = np.rot90(upright_HWC[:, ::-1] if mirrored else upright_HWC, degrees // 90)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(turned_HWC), format="rgb24")
+            frame.pts = number
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    assert shown_at(film, [0.55, 1.25]) == [5, 12]
+    with PyAVDecoder(film) as decoder:
+        assert (decoder.info.width_px, decoder.info.height_px) == (128, 96)
+    for mode in ("exact", "copy"):
+        cut = cut_video(film, ClipSpan(0, 1.5), tmp_path / f"{mode}.mp4", mode=mode)
+        assert shown_at(cut.out, [0.55, 1.25]) == [5, 12]
+
+
+@pytest.mark.parametrize("degrees", [0, 90])
+def test_pixels_that_are_not_square_are_stretched_for_people(tmp_path: Path, degrees: int) -> None:
+    film = write_video(tmp_path / "a.mp4", Recipe(rotation_deg=degrees, pixel_aspect=Fraction(4, 3)))
+    width_px, height_px = 128 * (4 / 3 if degrees == 0 else 3 / 4), 96
+    image = Image.open(io.BytesIO(thumbnail(film, 0.5, width_px=64)))
+    assert image.width == 64
+    assert image.height == pytest.approx(64 * height_px / width_px, abs=1)
+    assert shown_index(np.asarray(image)) == 5
+    cut_preview(film, 0.0, 1.0, tmp_path / "preview.mp4")
+    with PyAVDecoder(tmp_path / "preview.mp4") as decoder:
+        assert decoder.info.width_px / decoder.info.height_px == pytest.approx(width_px / height_px, abs=0.05)

@@ -19,6 +19,7 @@ from vlrlt.types import ClipSpan
 from vlrlt.video.container import one_line, open_container
 from vlrlt.video.limited import Limits, call_limited
 from vlrlt.video.media import film_cpu_s
+from vlrlt.video.orientation import display_matrix
 from vlrlt.video.packet_reader import FileClock, PacketReader
 from vlrlt.video.pyav import PyAVDecoder
 from vlrlt.video.sound import Sound
@@ -172,7 +173,7 @@ def _encoded_pictures(decoder: PyAVDecoder, span: ClipSpan, output: OutputContai
             )
             stream.width, stream.height, stream.pix_fmt = _even(frame.width), _even(frame.height), "yuv420p"
             stream.codec_context.flags |= Flags.frame_duration
-            stream.set_display_rotation(frame.rotation)
+            stream.set_display_matrix(display_matrix(frame))
             if decoder.pixel_aspect:
                 stream.codec_context.sample_aspect_ratio = decoder.pixel_aspect
         picture = frame.reformat(stream.width, stream.height, "yuv420p", interpolation="BICUBIC")

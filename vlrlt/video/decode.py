@@ -25,8 +25,8 @@ class Decoder(Protocol):
     def frames_at(self, times_s: Iterable[float]) -> Iterator[Frame]:
         """The frame on screen at each time: the last with pts_s <= time, or the first frame before that.
 
-        Frames are RGB, upright, of the stream's own pixels (a sample aspect ratio other than 1 is ignored, a mirrored
-        display matrix is not mirrored, HDR is not tone-mapped). Memory does not grow with the length of the video.
+        Frames are RGB, upright, of the stream's own pixels (a sample aspect ratio other than 1 is ignored, HDR is not
+        tone-mapped). Memory does not grow with the length of the video.
 
         Args:
             times_s: seconds of the file's clock, ascending; read one at a time.

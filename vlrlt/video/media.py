@@ -94,8 +94,9 @@ def images_at(path: Path, times_s: Iterable[float], *, width_px: int | None) -> 
         for frame in decoder.frames_at(times_s):
             found = True
             image = Image.fromarray(frame.rgb_HWC)
-            width = width_px or image.width
-            yield image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.BICUBIC)
+            shown_width_px = image.width * decoder.shown_aspect
+            width = width_px or round(shown_width_px)
+            yield image.resize((width, max(1, round(image.height * width / shown_width_px))), Image.Resampling.BICUBIC)
         if not found:
             reason = decoder.partial_reason or f"there is no frame at {times_s[0]:.2f} s"
             raise CorruptVideoError(path, stage="decode", reason=reason)
@@ -140,7 +141,7 @@ def _write_preview(path: Path, start_s: float, end_s: float, out: Path, height_p
         end_s = min(end_s, decoder.info.duration_s)
         frames = decoder.frames_at(np.arange(start_s, end_s, 1 / _PREVIEW_FPS))
         height_px = min(height_px, decoder.info.height_px)
-        write_mp4(_timed(frames, start_s, end_s), out, height_px=height_px)
+        write_mp4(_timed(frames, start_s, end_s), out, height_px=height_px, pixel_aspect=decoder.shown_aspect)
         if not out.exists():
             reason = decoder.partial_reason or f"it ends at {end_s:.2f} s"
             raise CorruptVideoError(path, stage="decode", reason=f"no frame from {start_s:.2f} s on: {reason}")
@@ -160,8 +161,12 @@ def _timed(frames: Iterable[Frame], start_s: float, end_s: float) -> Iterator[tu
             yield frame, max(0.0, frame.pts_s - start_s), until_s - start_s
 
 
-def write_mp4(frames: Iterable[tuple[Frame, float, float]], out: Path, *, height_px: int) -> None:
+def write_mp4(
+    frames: Iterable[tuple[Frame, float, float]], out: Path, *, height_px: int, pixel_aspect: float = 1.0
+) -> None:
     """Encode pictures, each with the seconds at which it comes and goes, as H.264; no pictures, no file.
+
+    Pixels that are not square become square.
 
     Raises:
         OSError: the file cannot be written.
@@ -172,7 +177,7 @@ def write_mp4(frames: Iterable[tuple[Frame, float, float]], out: Path, *, height
         return
     source_height_px, source_width_px, _ = first[0].rgb_HWC.shape
     height_px = _even(height_px)
-    width_px = _even(source_width_px * height_px / source_height_px)
+    width_px = _even(source_width_px * pixel_aspect * height_px / source_height_px)
     try:
         _encode(chain([first], frames), out, size_px=(width_px, height_px))
     except av.FFmpegError as error:

@@ -23,6 +23,7 @@ from vlrlt.types import Frame, UInt8Array, VideoInfo
 from vlrlt.video.container import one_line, written_end
 from vlrlt.video.frame_pass import SEEK_MARGINS_S, FramePass, TimedFrame
 from vlrlt.video.frame_skipping import FrameSkipping
+from vlrlt.video.orientation import orientation, shown_aspect
 
 _SEEK_GAP_S = 5.0
 """Only a wanted time this far ahead is worth a seek; below it, decoding on costs about as much."""
@@ -53,7 +54,8 @@ class PyAVDecoder:
         partial_reason: why frames that the file promises are missing, or None; final once frames_at is exhausted.
         decoded_until_s: where the last frame decoded so far ends.
         file_clock: the clock of the info on that of the container.
-        pixel_aspect: width of a pixel by its height, as the file says; None: it does not.
+        pixel_aspect: width of a stored pixel by its height, as the file says; None: it does not.
+        shown_aspect: width of a pixel by its height, as it is shown.
         key_times_s: (K,) about when the key frames come, ascending; empty where the container has no index of them.
 
     Raises:
@@ -81,6 +83,7 @@ class PyAVDecoder:
             self.info = _video_info(path, video, first, duration_s=max(first.end_s, end_s))
             num_tracks = video.num_tracks
             self.pixel_aspect = video.stream.sample_aspect_ratio
+            self.shown_aspect = shown_aspect(self.pixel_aspect, orientation(first.frame))
             self.key_times_s = np.zeros(0) if self.file_clock.restarts else video.key_times_s()
             self._clock = video.clock
         duration_s = self.info.duration_s
@@ -240,10 +243,9 @@ class PyAVDecoder:
 
 
 def _video_info(path: Path, video: FramePass, first: TimedFrame, *, duration_s: float) -> VideoInfo:
-    turns = quarter_turns(first.frame)
-    height_px, width_px = first.frame.height, first.frame.width
-    if turns % 2:
-        height_px, width_px = width_px, height_px
+    shown = orientation(first.frame)
+    size_px = first.frame.width, first.frame.height
+    width_px, height_px = size_px[::-1] if shown.is_transposed else size_px
     return VideoInfo(
         path=path,
         duration_s=duration_s,
@@ -251,14 +253,9 @@ def _video_info(path: Path, video: FramePass, first: TimedFrame, *, duration_s: 
         average_fps=float(video.stream.average_rate or 0),
         width_px=width_px,
         height_px=height_px,
-        rotation_deg=-90 * turns % 360,
+        rotation_deg=shown.rotation_deg,
         codec=video.stream.codec.canonical_name,
     )
-
-
-def quarter_turns(frame: av.VideoFrame) -> int:
-    """Counterclockwise quarter turns that the display matrix asks for."""
-    return round(frame.rotation / 90) % 4
 
 
 def upright_rgb(frame: av.VideoFrame, path: Path) -> UInt8Array:
@@ -271,4 +268,4 @@ def upright_rgb(frame: av.VideoFrame, path: Path) -> UInt8Array:
         rgb_HWC = frame.to_ndarray(format="rgb24", threads=1)
     except Exception as error:  # as in FramePass
         raise CorruptVideoError(path, stage="decode", reason=one_line(error)) from error
-    return np.ascontiguousarray(np.rot90(rgb_HWC, quarter_turns(frame)), dtype=np.uint8)
+    return orientation(frame).upright(np.asarray(rgb_HWC, np.uint8))
