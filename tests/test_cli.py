@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -267,6 +268,29 @@ def test_search_prints_a_line_for_each_hit(indexed: Path) -> None:
     result = vlrlt("search", "fridge", "--library", indexed, "--top-k", 1, "--tail")
     line = result.stdout.splitlines()[-2]
     assert re.fullmatch(r"#1 +-?\d\.\d{3}  p\d+\.\d +\d+% sure  [ab]\.mp4  00:\d\d\.\d-00:\d\d\.\d  in /.*", line)
+
+
+def test_words_are_one_query_whether_quoted_or_not(indexed: Path) -> None:
+    def answer(*words: str) -> dict[str, Any]:
+        return last_json(vlrlt("search", *words, "--library", indexed, "--tail", "--json"))
+
+    quoted = answer("open the fridge")
+    for words in (("open", "the", "fridge"), ("open", "-k", "10", "the fridge")):
+        assert (answer(*words)["query"], answer(*words)["hits"]) == (quoted["query"], quoted["hits"])
+    two = answer("open the fridge", "--also", "wash a plate")
+    assert two["query"] == "open the fridge (+1), wash a plate (+1)"
+    assert two["hits"] != quoted["hits"]
+    only = answer("--also", "open the fridge")
+    assert only["hits"] == quoted["hits"]
+    asked = [vlrlt("ask", *words, "--library", indexed, "--json") for words in (("Is it red?",), ("Is", "it", "red?"))]
+    assert last_json(asked[0])["question"] == last_json(asked[1])["question"] == "Is it red?"
+
+
+def test_what_save_says_can_be_typed(indexed: Path) -> None:
+    saved = vlrlt("search", "open", "fridge", "--library", indexed, "--tail", "--save", "my fridge")
+    command = shlex.split(saved.stderr.splitlines()[-1].partition("again: ")[2])
+    assert command[0] == "vlrlt"
+    assert vlrlt(*command[1:]).stdout.splitlines()[0] == saved.stdout.splitlines()[0]
 
 
 def test_search_by_clip_and_by_image(indexed: Path, archive: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from vlrlt.errors import ConfigError
 
 @app.command()
 def ask(  # noqa: PLR0913  every option is one of the question's
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="A question in English.")],
+    words: Annotated[list[str], typer.Argument(metavar="QUESTION...", help="A question in English.")],
     library: LibraryDir,
     option: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="One of the answers to choose from. Give two or more.")
@@ -46,14 +46,14 @@ def ask(  # noqa: PLR0913  every option is one of the question's
     from vlrlt.index.search.filters import Filter
     from vlrlt.service import Library
 
-    within = Filter(paths=tuple(path or ()))
+    question, within = " ".join(words), Filter(paths=tuple(path or ()))
     if schema is not None and not vlm:
         raise ConfigError("--schema is for --vlm: without a language model every answer has the documented shape")
     endpoint = Endpoint.from_environment() if vlm else None
     with Library(library, model=model, device=device) as service:
         if endpoint is None:
-            words = _read(vocabulary).splitlines() if vocabulary else []
-            answer = service.ask(question, options=option or (), within=within, vocabulary=words)
+            actions = _read(vocabulary).splitlines() if vocabulary else []
+            answer = service.ask(question, options=option or (), within=within, vocabulary=actions)
         else:
             answerer = VlmAnswerer(service, endpoint)
             notify(answerer.notice())

@@ -1,6 +1,7 @@
 """Commands that look things up in a library: search, similar, duplicates, searches, import."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 def search(
     library: LibraryDir,
     options: dict[str, Any],
+    also: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="Find what fits this text as well; may be given several times."),
+    ] = None,
     save: Annotated[
         str | None,
         typer.Option(
@@ -30,6 +35,8 @@ def search(
 ) -> None:
     """Find the moments that fit words, pictures or pieces of video best.
 
+    The words of QUERY are one query, in quotation marks or not; --also adds others, and scores are their mean.
+
     Each hit shows a confidence and a percentile, the share of the searched clips that fit worse. Scores compare hits of
     one query only. If nothing matches confidently, search says so; --tail shows the nearest moments all the same.
 
@@ -41,14 +48,16 @@ def search(
     from vlrlt.index.search.request import SearchRequest
     from vlrlt.service import Library
 
-    request = SearchRequest.parse(options)
+    texts = [" ".join(options.pop("text", ())), *(also or ())]
+    request = SearchRequest.parse(options | {"text": [text for text in texts if text]})
     if save:
         request.as_json()  # what cannot be saved is said before the search
     with Library(library, model=model, device=device) as service:
         result = service.search(request)
         if save:
             service.saved.save(save, request)
-            notify(f"saved as {save!r}; to run it again: vlrlt searches --run")
+            again = shlex.join(["vlrlt", "searches", "--run", save, "--library", str(library)])
+            notify(f"saved; to run it again: {again}")
     _show(result, as_json=as_json)
 
 

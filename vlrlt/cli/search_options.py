@@ -25,7 +25,7 @@ def _share(text: str) -> Any:  # noqa: ANN401  Typer's own type for an option
 SPELLINGS: dict[str, Any] = {
     "text": Annotated[
         list[str] | None,
-        typer.Argument(metavar="[QUERY]...", help="Words to find. 'open the fridge^2' counts twice."),
+        typer.Argument(metavar="[QUERY]...", help="Words to find, all of them one query. ^2 behind it counts twice."),
     ],
     "clips": Annotated[
         list[str] | None,
