@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,11 +131,12 @@ def test_notebooks_show_pictures_and_no_markup_of_the_archive(
 ) -> None:
     with vlrlt.open_library(library_path, model=ColourEmbedder()) as library:
         result, answer = library.search("cyan"), library.ask("When is it cyan?")
-        for shown in (library, result, answer):
+        for shown in (library, result, result[0], answer):
             html = shown._repr_html_()
             assert "<b>" not in html
             assert "&lt;b&gt;sea.mp4" in html
-        (picture,) = pictures(result._repr_html_())
+        assert len(pictures(result._repr_html_())) == 1
+        (picture,) = pictures(result[0]._repr_html_())
         red, green, blue = picture.resize((1, 1)).getpixel((0, 0))  # type: ignore[misc]
         assert red < 80 < 200 < min(green, blue)
         assert len(pictures(library._repr_html_())) == 2
@@ -142,8 +144,9 @@ def test_notebooks_show_pictures_and_no_markup_of_the_archive(
         monkeypatch.setattr(notebook, "MAX_PICTURES", 0)
         assert pictures(result._repr_html_()) == []
     monkeypatch.setattr(notebook, "MAX_MOMENTS", 3)
-    many = notebook.moments_html("many", [result[0]] * 5, None)
+    many = notebook.moments_html("many", [replace(result[0], thumbnail=None)] * 5)
     assert many.count("sea.mp4") == 3
+    assert pictures(many) == []
     assert "and 2 more" in many
 
 

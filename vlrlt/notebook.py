@@ -1,48 +1,56 @@
-"""How results show themselves in a notebook: HTML with small pictures, bounded in number and size.
+"""Results as HTML for notebooks, with small pictures that are bounded in number and size.
 
-Everything that an archive or a model says is escaped. Pictures are data URLs: a notebook that is saved keeps them.
+All text of an archive or a model is escaped. Pictures are data URLs, so that a saved notebook keeps them.
 """
 
 import base64
 from collections.abc import Callable, Sequence
 from html import escape
 from itertools import islice
+from typing import Any, Protocol
 
 from vlrlt.errors import VlrltError
-from vlrlt.types import Moment
 
 MAX_PICTURES = 12
-"""In one output; what comes after is listed without."""
+"""Pictures in one output; further moments are shown without."""
 MAX_MOMENTS = 60
 MAX_PICTURE_BYTES = 100_000
 """Larger ones are left out."""
 _CARD = "display:inline-block;vertical-align:top;width:200px;margin:4px;font-size:12px;overflow-wrap:anywhere"
 
-Thumbnail = Callable[[Moment], bytes]
-"""A JPEG of a moment; raises VlrltError if its video cannot be read."""
+Thumbnail = Callable[[Any], bytes]
+"""Makes the JPEG of a moment; raises VlrltError if its video cannot be read."""
 
 
-def moments_html(title: str, moments: Sequence[Moment], thumbnail: Thumbnail | None) -> str:
+class Pictured(Protocol):
+    """A vlrlt.types.Moment, as far as a notebook needs it; its str is its caption."""
+
+    @property
+    def thumbnail(self) -> Thumbnail | None:
+        """None: no picture."""
+
+
+def moments_html(title: str, moments: Sequence[Pictured]) -> str:
     """A title and the moments as cards.
 
     Args:
         title: one line or several.
         moments: the first MAX_MOMENTS are shown.
-        thumbnail: None: without pictures.
     """
     shown = islice(moments, MAX_MOMENTS)
-    cards = [_card(moment, thumbnail if number < MAX_PICTURES else None) for number, moment in enumerate(shown)]
+    cards = [_card(moment, with_picture=number < MAX_PICTURES) for number, moment in enumerate(shown)]
     more = f"<div>and {len(moments) - MAX_MOMENTS} more</div>" if len(moments) > MAX_MOMENTS else ""
     return f'<div><div style="white-space:pre-wrap">{_text(title)}</div>{"".join(cards)}{more}</div>'
 
 
-def _card(moment: Moment, thumbnail: Thumbnail | None) -> str:
-    return f'<div style="{_CARD}">{_picture(moment, thumbnail)}<div>{_text(str(moment))}</div></div>'
+def _card(moment: Pictured, *, with_picture: bool) -> str:
+    picture = _picture(moment) if with_picture else ""
+    return f'<div style="{_CARD}">{picture}<div>{_text(str(moment))}</div></div>'
 
 
-def _picture(moment: Moment, thumbnail: Thumbnail | None) -> str:
+def _picture(moment: Pictured) -> str:
     try:
-        jpeg = b"" if thumbnail is None else thumbnail(moment)
+        jpeg = b"" if moment.thumbnail is None else moment.thumbnail(moment)
     except VlrltError as error:
         return f"<div>{_text(str(error))}</div>"
     if not 0 < len(jpeg) <= MAX_PICTURE_BYTES:

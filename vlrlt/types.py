@@ -4,7 +4,7 @@ Shape legend: T frames, H height_px, W width_px, C = 3 RGB channels, D embedding
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from vlrlt.errors import ConfigError
 from vlrlt.formats import format_span
+from vlrlt.notebook import Thumbnail, moments_html
 
 BoolArray = npt.NDArray[np.bool_]
 UInt8Array = npt.NDArray[np.uint8]
@@ -246,6 +247,8 @@ class Moment:
     """Where to begin playing: at the first of these words; at the line's start if it is unknown when it is said."""
     steps: tuple[ClipSpan, ...] = ()
     """Of a sequence: where each step was found."""
+    thumbnail: Thumbnail | None = field(default=None, repr=False, compare=False)
+    """Makes its picture for notebooks; None: it came without a library."""
 
     @property
     def clip(self) -> str:
@@ -266,6 +269,9 @@ class Moment:
             f"#{self.rank:<3} {self.score:6.3f}  p{self.percentile:<5.1f}{confidence}  {Path(self.video).name}  "
             f"{format_span(self.start_s, self.end_s)}{said}{f': {steps}' if steps else ''}"
         )
+
+    def _repr_html_(self) -> str:
+        return moments_html("", [self])
 
     def marked_text(self, before: str = "[", after: str = "]") -> str:
         """The line with the words of the query marked; empty: there is no line."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from vlrlt.ask.grammar import Kind
 from vlrlt.formats import format_span, format_time
-from vlrlt.notebook import Thumbnail, moments_html
+from vlrlt.notebook import moments_html
 from vlrlt.types import Moment
 
 SHOWN_CITATIONS = 5
@@ -50,15 +50,13 @@ class Answer:
     searched_videos: int
     searched_video_s: float
     engine: Engine = "retrieval"
-    thumbnail: Thumbnail | None = field(default=None, repr=False, compare=False)
-    """For notebooks."""
 
     def __str__(self) -> str:
         return self.as_text()
 
     def _repr_html_(self) -> str:
         title = f"{self.question}\n{self.text}" + ("\nclosest moments:" if self.closest else "")
-        return moments_html(title, self.citations or self.closest, self.thumbnail)
+        return moments_html(title, self.citations or self.closest)
 
     def as_text(self) -> str:
         """The answer, what it rests on, and how much was searched."""

@@ -361,14 +361,13 @@ class _Answering:
             text=text,
             found=found,
             value=value,
-            citations=tuple(citations),
-            closest=tuple(closest),
+            citations=tuple(replace(moment, thumbnail=self._archive.thumbnail) for moment in citations),
+            closest=tuple(replace(moment, thumbnail=self._archive.thumbnail) for moment in closest),
             candidates=candidates,
             note=self._note(),
             searched_vectors=coverage.vectors,
             searched_videos=coverage.videos,
             searched_video_s=coverage.video_s,
-            thumbnail=self._archive.thumbnail,
         )
 
     def _note(self) -> str | None:

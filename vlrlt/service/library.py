@@ -272,7 +272,7 @@ class Library:
             NotFoundError: there is no such clip.
         """
         clips = self._reader.now().snapshot.frame_runs
-        return clips.moment(clips.position(parse_clip_id(clip)))
+        return replace(clips.moment(clips.position(parse_clip_id(clip))), thumbnail=self.thumbnail)
 
     def moment_at(self, video_id: str, span: ClipSpan) -> Moment:
         """Seconds of a searchable video as a moment.
@@ -414,8 +414,11 @@ class Library:
         if self.counts().vectors:
             clips = self._reader.now().snapshot.frame_runs
             _, first_V = np.unique(clips.video_N, return_index=True)
-            shown = [replace(clips.moment(int(at)), rank=n) for n, at in enumerate(first_V[:SHOWN_VIDEOS], start=1)]
-        return moments_html(self.status().as_text(), shown, self.thumbnail)
+            shown = [
+                replace(clips.moment(int(at)), rank=rank, thumbnail=self.thumbnail)
+                for rank, at in enumerate(first_V[:SHOWN_VIDEOS], start=1)
+            ]
+        return moments_html(self.status().as_text(), shown)
 
     def close(self) -> None:
         """Close the library."""

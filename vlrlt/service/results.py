@@ -1,7 +1,7 @@
 """What a library answers: moments that fit a query, and what it holds."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from vlrlt.index.run.control import RunView
 from vlrlt.index.search.filters import undated_text
 from vlrlt.index.search.request import GroupBy
 from vlrlt.index.vectors.protocol import StoreInfo
-from vlrlt.notebook import Thumbnail, moments_html
+from vlrlt.notebook import moments_html
 from vlrlt.types import Channel, Moment
 
 
@@ -38,8 +38,6 @@ class SearchResult:
     """Give it back as `page` to go on; None: this was the last page."""
     group_by: GroupBy = "moment"
     """How the hits are written down."""
-    thumbnail: Thumbnail | None = field(default=None, repr=False, compare=False)
-    """For notebooks."""
 
     def __iter__(self) -> Iterator[Moment]:
         return iter(self.hits)
@@ -55,7 +53,7 @@ class SearchResult:
 
     def _repr_html_(self) -> str:
         about = replace(self, hits=(), next_page=None).as_text() if not self.found else ""
-        return moments_html(f"{self.query}\n{about}".rstrip(), self.hits, self.thumbnail)
+        return moments_html(f"{self.query}\n{about}".rstrip(), self.hits)
 
     def as_json(self, *, show: Callable[[Moment], dict[str, Any]] = Moment.as_json) -> dict[str, Any]:
         """The documented JSON shape of `vlrlt search --json`; `show` gives that of a hit."""

@@ -3,6 +3,7 @@
 import re
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 
 from vlrlt.errors import ConfigError, PageExpiredError
@@ -23,7 +24,7 @@ class Searches:
     Args:
         reader: of the library.
         model: likewise.
-        thumbnail: shows results in notebooks.
+        thumbnail: makes the pictures of hits in notebooks.
     """
 
     def __init__(self, reader: LibraryReader, model: LibraryModel, *, thumbnail: Thumbnail) -> None:
@@ -77,10 +78,9 @@ class Searches:
             unknown_words=searcher.unknown_words(query),
             num_searched=ranking.num_searched,
             num_undated=searcher.undated(request.filter),
-            hits=moments[:k],
+            hits=tuple(replace(moment, thumbnail=self._thumbnail) for moment in moments[:k]),
             next_page=f"{state}-{key}-{first + k}" if len(moments) > k else None,
             group_by=request.group_by,
-            thumbnail=self._thumbnail,
         )
 
     def _parse_page(self, page: str, key: str, state: str) -> tuple[str, int]:
