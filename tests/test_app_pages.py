@@ -122,7 +122,7 @@ def test_a_run_is_seen_from_outside_while_it_lasts(library: Path) -> None:
     control = RunControl(library)
     step = IndexProgress(
         path=library / "x.mp4",
-        looking=False,
+        scanning=False,
         files_done=1,
         files_total=4,
         bytes_done=25,

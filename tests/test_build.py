@@ -354,7 +354,7 @@ def test_names_need_not_be_utf8(tmp_path: Path, library_dir: Path, index: Index)
 
 def test_a_file_that_grows_while_it_is_read_is_left_for_the_next_run(archive: Path, index: Index) -> None:
     def grow(progress: IndexProgress) -> None:
-        if progress.path.name == "a.mp4" and not progress.looking:
+        if progress.path.name == "a.mp4" and not progress.scanning:
             with progress.path.open("ab") as file:
                 file.write(b"more")
 
@@ -458,9 +458,9 @@ def test_what_cannot_be_read_now_is_tried_again_later_by_itself(
 def test_progress_counts_bytes_and_seconds_of_video(archive: Path, index: Index) -> None:
     steps: list[IndexProgress] = []
     index(archive, on_progress=steps.append)
-    looking = [step for step in steps if step.looking]
-    indexing = [step for step in steps if not step.looking]
-    assert [(step.files_done, step.files_total) for step in looking] == [(0, 2), (1, 2)]
+    scanning = [step for step in steps if step.scanning]
+    indexing = [step for step in steps if not step.scanning]
+    assert [(step.files_done, step.files_total) for step in scanning] == [(0, 2), (1, 2)]
     assert [step.path.name for step in indexing] == ["a.mp4"] * 4 + ["b.MKV"] * 4
     assert [step.video_s_done for step in indexing] == pytest.approx([0, 1, 2, 3, 3, 4, 4.75, 5.5], abs=0.01)
     total = sum(file.stat().st_size for file in (archive / "a.mp4", archive / "sub" / "b.MKV"))
@@ -659,7 +659,7 @@ def test_patterns_choose_files(archive: Path, library_dir: Path, index: Index) -
 
 def test_a_run_can_be_stopped_from_outside(archive: Path, library_dir: Path, index: Index) -> None:
     def stop(progress: IndexProgress) -> None:
-        if progress.path.name == "b.MKV" and not progress.looking:
+        if progress.path.name == "b.MKV" and not progress.scanning:
             (library_dir / "stop").touch()
             time.sleep(0.6)
 
@@ -674,7 +674,7 @@ def test_a_paused_run_waits_until_it_may_go_on(archive: Path, library_dir: Path,
     paused_s: list[float] = []
 
     def pause(progress: IndexProgress) -> None:
-        if progress.path.name == "b.MKV" and not progress.looking:
+        if progress.path.name == "b.MKV" and not progress.scanning:
             if not paused_s:
                 (library_dir / "pause").touch()
                 threading.Timer(1.5, (library_dir / "pause").unlink).start()

@@ -439,8 +439,8 @@ def test_without_a_terminal_there_is_a_plain_line_now_and_then(
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
     lines = vlrlt("index", archive, "--library", library_dir, "--model", model).stderr.splitlines()
     assert lines[:3] == [
-        "looking at 0/2 files: a.mp4",
-        "looking at 1/2 files: b.mp4",
+        "scanning 0/2 files: a.mp4",
+        "scanning 1/2 files: b.mp4",
         "0/2 files, 00:00 of video: a.mp4",
     ]
     assert re.fullmatch(r"0/2 files, \d+%, 00:01 of video, \d+\.\dx realtime, 00:\d\d left: a\.mp4", lines[3])
@@ -452,10 +452,10 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
     step = IndexProgress(
-        path=Path("[red]a.mp4"), looking=False, files_done=1, files_total=2, bytes_done=3, bytes_total=7, video_s_done=3
+        path=Path("[red]a.mp4"), scanning=False, files_done=1, files_total=2, bytes_done=3, bytes_total=7, video_s_done=3
     )
     with progress.index_progress() as show:
-        show(dataclasses.replace(step, looking=True))
+        show(dataclasses.replace(step, scanning=True))
         show(step)
     shown = capsys.readouterr().err
     assert "━" in shown

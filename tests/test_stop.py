@@ -42,7 +42,7 @@ def test_a_run_that_looks_for_files_is_stopped(archive: Path, library_dir: Path,
     looked_at: list[Path] = []
 
     def on_progress(progress: IndexProgress) -> None:
-        assert progress.looking
+        assert progress.scanning
         if not looked_at:
             stop(library_dir)
             time.sleep(0.2)  # a run looks for a request to stop ten times a second
@@ -58,7 +58,7 @@ def test_a_run_over_files_that_fail_is_stopped(archive: Path, library_dir: Path,
     begun: list[Path] = []
 
     def on_progress(progress: IndexProgress) -> None:
-        if progress.looking:
+        if progress.scanning:
             return
         if not begun:
             stop(library_dir)

@@ -30,7 +30,7 @@ def count_progress(unit: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _extent(step: IndexProgress) -> tuple[float, float]:
-    if step.looking:
+    if step.scanning:
         return step.files_done, step.files_total
     return step.bytes_done, step.bytes_total
 
@@ -46,8 +46,8 @@ class _Speed:
         """Files, share of bytes, seconds of video, realtime factor, time left, current file."""
         files = f"{step.files_done}/{step.files_total} files"
         name = printable_line(step.path.name.encode(errors="replace").decode())
-        if step.looking:
-            return f"looking at {files}: {name}"
+        if step.scanning:
+            return f"scanning {files}: {name}"
         now_s = time.monotonic()
         if self._bytes_done is None or step.bytes_done < self._bytes_done:
             self._started_s = now_s

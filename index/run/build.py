@@ -189,7 +189,7 @@ class _Run:
                     self._tell(
                         IndexProgress(
                             path=candidate.path,
-                            looking=False,
+                            scanning=False,
                             files_done=self._files_done,
                             files_total=files_total,
                             bytes_done=self._bytes_done + round(part * candidate.stamp.size_bytes),

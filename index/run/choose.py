@@ -82,7 +82,7 @@ def choose(
     chosen: dict[str, Candidate] = {}
     begun: set[str] = set()
     for number, path in enumerate(files):
-        tell(_looking(path, number, len(files)))
+        tell(_scanning(path, number, len(files)))
         stamp = NO_STAMP
         try:
             stamp = file_stamp(path)
@@ -152,9 +152,9 @@ def sweep(roots: Sequence[Path], walk: Walk, ledger: Ledger, counters: Counters,
     counters.pruned += len(expired)
 
 
-def _looking(path: Path, number: int, total: int) -> IndexProgress:
+def _scanning(path: Path, number: int, total: int) -> IndexProgress:
     counts = {"files_done": number, "files_total": total, "bytes_done": 0, "bytes_total": 0}
-    return IndexProgress(path=path, looking=True, video_s_done=0, **counts)
+    return IndexProgress(path=path, scanning=True, video_s_done=0, **counts)
 
 
 def _content_hash(path: Path, stamp: FileStamp, known: File | None) -> str:

@@ -66,7 +66,7 @@ class RunControl:
 
     def tell(self, progress: IndexProgress) -> None:
         """Write down how far the run is, once a second; a disk that is full must not stop the work."""
-        if self._indexing_since is None and not progress.looking:
+        if self._indexing_since is None and not progress.scanning:
             self._indexing_since = time.time()
         if time.monotonic() - self._told_s < _TELL_EVERY_S:
             return
@@ -136,7 +136,7 @@ class RunView:
             return "stopping"
         if self.paused:
             return "paused"
-        return "looking" if self.progress.looking else "indexing"
+        return "scanning" if self.progress.scanning else "indexing"
 
     def as_json(self) -> dict[str, Any]:
         """The documented JSON shape of `run` in `vlrlt status --json`."""

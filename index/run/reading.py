@@ -122,7 +122,7 @@ class _Reading:
         self._tell(
             IndexProgress(
                 path=video.path,
-                looking=False,
+                scanning=False,
                 files_done=files_done,
                 files_total=files_total,
                 bytes_done=files_done,

@@ -15,12 +15,12 @@ class IndexProgress:
 
     path: Path
     """The file at hand."""
-    looking: bool
+    scanning: bool
     """True: files are being compared with the catalog; False: they are being indexed."""
     files_done: int
     files_total: int
     bytes_done: int
-    """Of files; 0 while looking, like the total."""
+    """Of files; 0 while scanning, like the total."""
     bytes_total: int
     video_s_done: float
     """Seconds of video behind us."""

@@ -35,7 +35,7 @@ def _add_runs(status: LibraryStatus, registry: CollectorRegistry) -> None:
     stages = Gauge(
         "vlrlt_last_run_stage_seconds", "Where the time of the last finished run went", ["stage"], registry=registry
     )
-    for stage, name in (("looking", "look_s"), ("decoder", "decode_s"), ("encoder", "encode_s"), ("disk", "write_s")):
+    for stage, name in (("scan", "look_s"), ("decoder", "decode_s"), ("encoder", "encode_s"), ("disk", "write_s")):
         stages.labels(stage).set(last[name])
     ended = Gauge("vlrlt_last_run_end_timestamp_seconds", "When the last finished run ended", registry=registry)
     ended.set(datetime.fromisoformat(last["ended_at"]).timestamp())
