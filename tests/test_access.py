@@ -65,7 +65,7 @@ def test_any_other_address_needs_login(host: str, auth_file: Path, tmp_path: Pat
 def test_variables_that_weaken_it_are_refused_with_the_reason(
     variable: str, value: str, host: str, auth_file: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=rf"{variable} sets server\.\w+ to .+: .+; take it out"):
+    with pytest.raises(ConfigError, match=rf"{variable} sets server\.\w+ to .+: .+; remove it"):
         check_access(host, auth_file, environment=environment(tmp_path, **{variable: value}))
 
 
@@ -95,7 +95,7 @@ def test_files_that_weaken_it_are_refused(folder: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("allowed =", "invited =", "allowed needs one address"),
+        ("allowed =", "invited =", "allowed needs at least one address"),
         ('"Ann@example.org", ', '"*", ', r"got '\*'"),
         ('"Ann@example.org", ', '"@org", ', "got '@org'"),
         ("client_id", "client", "needs client_id"),

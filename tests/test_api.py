@@ -112,7 +112,7 @@ def test_results_are_sequences_of_moments(library_path: Path) -> None:
         assert str(moment) in str(found)
         assert not library.search("magenta")
         assert library.search(vlrlt.SearchRequest(text=("red",)), k=1)[0] == moment
-        with pytest.raises(vlrlt.ConfigError, match="a search has no filters"):
+        with pytest.raises(vlrlt.ConfigError, match="a search does not have the option filters"):
             library.search("red", filters=())
         assert library.similar(moment, tail=True, k=1)[0].video_id != ""
         assert library.ask("When is it red?").value == 0

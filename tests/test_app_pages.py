@@ -155,7 +155,7 @@ def test_only_folders_below_a_root_are_indexed(tmp_path: Path) -> None:
     (root / "link").symlink_to(tmp_path)
     assert below(root, "inner") == root / "inner"
     for folder in ("..", "link", "/etc", "absent"):
-        with pytest.raises(ConfigError, match="is no folder below"):
+        with pytest.raises(ConfigError, match="is not a folder below"):
             below(root, folder)
         with pytest.raises(ConfigError):
             Jobs(tmp_path, {"root": root}).start("root", folder=folder, retry_failed=False)

@@ -47,7 +47,9 @@ def test_every_format_that_may_be_read_is_read(kind: str, tmp_path: Path) -> Non
 def test_other_formats_are_refused_whatever_the_file_is_called(kind: str, tmp_path: Path) -> None:
     file = tmp_path / "picture.jpg"
     file.write_bytes(picture_bytes(kind))
-    with pytest.raises(DecodeError, match="it is no picture of the formats JPEG, PNG, WEBP, GIF, BMP, AVIF, TIFF"):
+    with pytest.raises(
+        DecodeError, match="it is not a picture in one of the formats JPEG, PNG, WEBP, GIF, BMP, AVIF, TIFF"
+    ):
         read_picture(file, SQUARE)
 
 

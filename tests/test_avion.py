@@ -192,7 +192,7 @@ def test_other_files_are_refused_and_run_nothing(tmp_path: Path, capsys: pytest.
         ("absent.pt", "cannot be read as tensors"),
         ("more.pt", r"unexpected head\.weight"),
         ("stray.pt", r"AVION models have no decoder\.weight \(1 unknown keys\)"),
-        ("lavila.pt", "no AVION model: no textual. among 1 tensors; LaViLa's TimeSformer"),
+        ("lavila.pt", "not an AVION model: textual. is missing among 1 tensors; LaViLa's TimeSformer"),
     ):
         with pytest.raises(CheckpointError, match=message):
             load_avion(tmp_path / name)

@@ -242,7 +242,7 @@ def test_predictions_of_other_annotations_or_other_files_are_refused(tmp_path: P
         again.check(benchmark="y", rows=["a"], columns=["b", "c"])
     (tmp_path / "p.npz").write_bytes(b"PK\x03\x04 broken")
     for path in (tmp_path / "p.npz", tmp_path / "absent.npz"):
-        with pytest.raises(AnnotationError, match="no predictions that `vlrlt eval --save` wrote"):
+        with pytest.raises(AnnotationError, match="not a file that `vlrlt eval --save` has written"):
             Predictions.load(path)
     np.save(tmp_path / "ints.npy", np.zeros((2, 2), np.int64))
     np.savez(tmp_path / "many.npz", a=np.zeros(2))

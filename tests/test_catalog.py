@@ -239,7 +239,7 @@ def test_a_second_model_is_built_beside_the_first(catalog: Ledger) -> None:
     assert (catalog.settings(), [segment.uuid for segment in catalog.segments()]) == (SETTINGS, ["two"])
     catalog.use(other)
     assert catalog.models() == (other, SETTINGS)
-    with pytest.raises(ConfigError, match="answers searches; run vlrlt use with another one first"):
+    with pytest.raises(ConfigError, match="is used for searches; first choose another one with vlrlt use"):
         catalog.forget_model(other)
     catalog.forget_model(SETTINGS)
     assert [segment.uuid for segment in catalog.all_segments()] == ["two"]

@@ -218,7 +218,9 @@ def test_the_options_reach_the_model_and_stay_with_the_library(archive: Path, li
     assert vlrlt("search", "fridge", "--library", library_dir).exit_code == 0
     other = vlrlt("index", archive, "--library", library_dir, "--clip-seconds", 3)
     assert other.exit_code == 0
-    command = re.search(r"is searched with .*; let this model answer with: vlrlt (use \w{12}) --library", other.stderr)
+    command = re.search(
+        r"is searched with .*; to search with the new model, run: vlrlt (use \w{12}) --library", other.stderr
+    )
     assert command is not None
     assert vlrlt("search", "fridge", "--library", library_dir).exit_code == 0
     assert vlrlt(*command[1].split(), "--library", library_dir, "--forget-others").exit_code == 0
@@ -364,7 +366,7 @@ def test_a_dry_run_writes_nothing(archive: Path, library_dir: Path, model: str, 
 def test_options_of_ray_want_ray(tmp_path: Path, option: tuple[str, str]) -> None:
     result = vlrlt("index", tmp_path, "--library", tmp_path / "library", *option)
     assert result.exit_code == 2
-    assert "--ray-address and --shared are for --engine ray" in result.stderr
+    assert "--ray-address and --shared need --engine ray" in result.stderr
 
 
 @pytest.mark.parametrize("command", [("search", "x"), ("status",)])
@@ -428,7 +430,7 @@ def test_doctor_says_what_to_do_about_what_is_broken_or_old(monkeypatch: pytest.
     assert any(line.startswith("broken   faiss") for line in lines)
     assert any("-> faiss is not installed; run: pip install 'vlrlt[cpu]'" in line for line in lines)
     assert any(line.startswith("warning  decord") for line in lines)
-    assert any(re.match(r"warning  ffmpeg +\S+ in av \S+ has a known hole, fixed in 999", line) for line in lines)
+    assert any(re.match(r"warning  ffmpeg +\S+ in av \S+ has a known defect, fixed in 999", line) for line in lines)
     assert any(line.startswith("warning  free_disk") for line in lines)
     assert any(re.match("warning  codecs +missing: vvc-of-tomorrow$", line) for line in lines)
 
@@ -452,7 +454,13 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
     step = IndexProgress(
-        path=Path("[red]a.mp4"), scanning=False, files_done=1, files_total=2, bytes_done=3, bytes_total=7, video_s_done=3
+        path=Path("[red]a.mp4"),
+        scanning=False,
+        files_done=1,
+        files_total=2,
+        bytes_done=3,
+        bytes_total=7,
+        video_s_done=3,
     )
     with progress.index_progress() as show:
         show(dataclasses.replace(step, scanning=True))

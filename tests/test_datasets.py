@@ -144,7 +144,7 @@ def test_egomcq_questions(tmp_path: Path) -> None:
         ({"0": question(1, 1, *"aaaaa")}, "question 0 has types 1, but its clips are of 1 videos"),
         ({"0": question(1, 2, *"aabaa")}, "question 0 has types 2, but its clips are of 2 videos"),
         ({"0": question(1, 9, *"aaaaa")}, "question 0 has types 9"),
-        ({"0": {"answer": 1}}, "question 0 is not as published"),
+        ({"0": {"answer": 1}}, "question 0 does not have the published format"),
         ({}, "has no question"),
         ([], "must be a JSON object, got list"),
     ):
@@ -176,7 +176,7 @@ def test_charades_ego_videos_and_their_timed_actions(tmp_path: Path) -> None:
     odd = charades(tmp_path, "AEGO,S,K,6,7,Yes,t,a,x,c001 5 4;c000 1 2,30.5,Yes")
     assert odd.videos("test")[0].classes == frozenset((0, 1))
     assert texts(odd.spans("test")) == [("AEGO", 1.0, 2.0, "Holding some clothes")]
-    assert odd.repairs.counts == {"an action is no span, it must start at 0 s or later and end later": 1}
+    assert odd.repairs.counts == {"an action is not a span: it must start at 0 s or later and end after it starts": 1}
     for cell, message in (("c002 1 2", "classes c000 to c001"), ("x", "like 'c092")):
         with pytest.raises(AnnotationError, match=rf"only1st\.csv:2: actions is .*{message}"):
             charades(tmp_path, f"AEGO,S,K,6,7,Yes,t,a,x,{cell},30.5,Yes").videos("test")

@@ -152,7 +152,7 @@ def test_a_search_without_any_known_time_says_so(library: Path) -> None:
         result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
-        "nothing: no part of the library passes the filter",
+        "no part of the library passes the filter",
         "1 video was left out, because it is not known when it was recorded; vlrlt import adds recorded_at",
     ]
 

@@ -170,7 +170,7 @@ def test_running_it_again_renders_nothing_anew(printed: str, out_dir: Path, mode
     before = stamps()
     again = run(out_dir, model)
     assert stamps() == before
-    assert "The archive is there already" in again
+    assert "The archive already exists" in again
     for name in ("run-length tokens", "random"):
         assert row(again, name)[3:5] == row(printed, name)[3:5], "the same archive and model score the same"
 

@@ -172,7 +172,7 @@ def test_an_override_of_the_sampling_is_used_and_changes_the_fingerprint(load: L
 @pytest.mark.parametrize("device", ["teapot", "cuda:99", ""])
 def test_a_device_that_is_not_here_is_named(device: str, tmp_path: Path) -> None:
     save_checkpoint(tiny_dual(), tmp_path)
-    with pytest.raises(ConfigError, match=rf"^no device '{device}' here: .*; try --device cpu$"):
+    with pytest.raises(ConfigError, match=rf"^device '{device}' is not available: .*; try --device cpu$"):
         load_embedder(str(tmp_path), device=device)
 
 

@@ -124,7 +124,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mp4", duration_s=1)
     with pytest.raises(ConfigError, match="is the video itself"):
         cut_video(film, ClipSpan(0, 1), film, force=True)
-    with pytest.raises(ConfigError, match=r"lasts 00:01\.00, so nothing of it lies in 00:02"):
+    with pytest.raises(ConfigError, match=r"lasts 00:01\.00, so it has no frame in 00:02"):
         cut_video(film, ClipSpan(2, 3), tmp_path / "late.mp4")
     with pytest.raises(ConfigError, match=r"got 'x\.avi'; try x\.mp4"):
         cut_video(film, ClipSpan(0, 1), tmp_path / "x.avi")
@@ -221,7 +221,7 @@ def test_playlists_tables_and_json(films: tuple[Path, Path]) -> None:
 
 @pytest.mark.parametrize("result", [[], {"query": "x"}, {"hits": [{"video": "a"}]}, {"hits": [3]}])
 def test_json_that_is_no_result(result: object) -> None:
-    with pytest.raises(ConfigError, match=r"a result is a JSON object|has no hits|a hit needs video, start_s"):
+    with pytest.raises(ConfigError, match=r"a result must be a JSON object|has no hits|a hit needs video, start_s"):
         read_result(result)
 
 
@@ -302,8 +302,8 @@ def test_commands_take_a_result_a_file_and_a_clip(service: Library, library: Pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["cut", "a.mp4", "--out", "x.mp4"], "say which seconds"),
-        (["cut", "00000000000000ff", "--out", "x.mp4"], "say which with --library"),
+        (["cut", "a.mp4", "--out", "x.mp4"], "the seconds are missing"),
+        (["cut", "00000000000000ff", "--out", "x.mp4"], "name the library with --library"),
         (["cut", "a.mp4@0-1", "b.mp4@0-1", "--out", "x.mp4"], "2 pieces do not fit into one file"),
         (["cut", "a.mp4@0-1", "--out", "x.gif", "--copy"], "--copy copies films"),
         (["cut", "missing.json", "--out", "x"], r"missing\.json cannot be read"),

@@ -144,7 +144,7 @@ def test_cuts_behind_a_restart(joined: Path, tmp_path: Path) -> None:
     assert (exact.problem is None) == (joined.stem != "fragments")
     np.testing.assert_allclose(shown_at(exact.out, [0.1, 1.5]), [expected(9.2), expected(10.6)], atol=3)
     assert beeps(exact.out, ClipSpan(0, 1.9)) == pytest.approx([0.9], abs=0.15)
-    with pytest.raises(ConfigError, match="restarts, so players would lose what is copied; cut it exactly"):
+    with pytest.raises(ConfigError, match="restarts, so players would lose the copied part; cut it exactly"):
         cut_video(joined, ClipSpan(9.1, 11), tmp_path / "copied.mkv", mode="copy")
 
 

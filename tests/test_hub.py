@@ -79,7 +79,7 @@ def test_a_damaged_file_is_found_removed_and_fetched_again(hub: Hub, cache: Path
     weights = fetch_weights(NAME, cache_dir=cache).resolve()
     weights.write_bytes(b"x" + weights.read_bytes()[1:])
     with pytest.raises(
-        CheckpointError, match=rf"{WEIGHTS} has SHA-256 \w+, but \S+{LOCK_FILE} says \w+; it is removed"
+        CheckpointError, match=rf"{WEIGHTS} has SHA-256 \w+, but \S+{LOCK_FILE} says \w+; the file was removed"
     ):
         pull(NAME, cache_dir=cache)
     pull(NAME, cache_dir=cache)
@@ -119,12 +119,14 @@ def test_an_unreachable_hub_is_one_line(registered: None, cache: Path, monkeypat
 def test_a_damaged_lock_file_is_named(registered: None, cache: Path) -> None:
     cache.mkdir()
     (cache / LOCK_FILE).write_text("{")
-    with pytest.raises(CheckpointError, match=f"{LOCK_FILE} cannot be read: .*; mend or remove it"):
+    with pytest.raises(CheckpointError, match=f"{LOCK_FILE} cannot be read: .*; repair or remove it"):
         fetch_weights(NAME, cache_dir=cache)
 
 
 def test_an_unknown_name_lists_the_tags() -> None:
-    with pytest.raises(CheckpointError, match=r"open_clip knows no 'ViT-B-32/nonsense'; tags of 'ViT-B-32': openai, "):
+    with pytest.raises(
+        CheckpointError, match=r"open_clip does not know 'ViT-B-32/nonsense'; tags of 'ViT-B-32': openai, "
+    ):
         pull("ViT-B-32/nonsense")
 
 

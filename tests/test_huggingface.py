@@ -83,7 +83,7 @@ def test_a_checkpoint_folder_needs_nothing_else(pretrained: Path, tmp_path: Path
 
 def test_what_cannot_be_loaded_says_so(pretrained: Path, tmp_path: Path) -> None:
     config = HuggingFaceTextConfig(embed_dim=8)
-    with pytest.raises(CheckpointError, match="no Hugging Face text encoder in"):
+    with pytest.raises(CheckpointError, match="cannot load a Hugging Face text encoder from"):
         HuggingFaceText.from_pretrained(str(tmp_path / "absent"), config)
     with pytest.raises(ConfigError, match="without a projection embed_dim must be the encoder's width 16, got 8"):
         HuggingFaceText.from_pretrained(str(pretrained), HuggingFaceTextConfig(embed_dim=8, projection=False))

@@ -132,9 +132,9 @@ def test_ways_to_look_are_written_down_and_read_again() -> None:
     assert query_sampling(MotionSampling(num_frames=5)) == ClipSampling(clip_s=4.0, stride_s=4.0, num_frames=5)
     check_max_shift(uniform, 5.0)
     check_max_shift(MotionSampling(), 0.0)
-    with pytest.raises(ConfigError, match="max_shift_s = 5 goes with clips at equal distances"):
+    with pytest.raises(ConfigError, match="max_shift_s = 5 needs clips of equal length"):
         check_max_shift(MotionSampling(), 5.0)
-    with pytest.raises(ConfigError, match="closest_s must be positive and furthest_s no less, got 5 and 4"):
+    with pytest.raises(ConfigError, match="closest_s must be positive and at most furthest_s, got 5 and 4"):
         MotionSampling(closest_s=5, furthest_s=4)
     with pytest.raises(ConfigError, match="num_frames must be 1 to 1024, got 0"):
         MotionSampling(num_frames=0)

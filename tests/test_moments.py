@@ -162,7 +162,9 @@ def test_qvhighlights(tmp_path: Path) -> None:
     (query,) = read_qvhighlights(qvhighlights_file(tmp_path, "x_0.0_10.0"), tmp_path)
     assert (query.windows, query.salient) == (((2.0, 6.0),), frozenset({2}))
     (tmp_path / "q.jsonl").write_text('{"qid": 1}\n')
-    with pytest.raises(AnnotationError, match=r"q\.jsonl:1: is not as published: KeyError\('relevant_windows'\)"):
+    with pytest.raises(
+        AnnotationError, match=r"q\.jsonl:1: does not have the published format: KeyError\('relevant_windows'\)"
+    ):
         read_qvhighlights(tmp_path / "q.jsonl", tmp_path)
 
 

@@ -156,7 +156,7 @@ def test_an_entry_point_has_a_short_name(tmp_path: Path, monkeypatch: pytest.Mon
         ("sampling", "sampling must be ClipSampling or MotionSampling"),
         ("policy", "policy must be a TokenPolicy or None"),
         ("precision", "precision must be one of float32, bfloat16"),
-        ("unmade", "cannot be made: KeyError"),
+        ("unmade", "cannot be created: KeyError"),
     ],
 )
 def test_what_is_no_embedder_is_refused_by_name(change: str, said: str) -> None:
@@ -205,9 +205,9 @@ def test_what_is_asked_for_is_obeyed_or_refused() -> None:
     assert load_embedder(NAME, num_frames=4).sampling.num_frames == 4
     sampling = ClipSampling(clip_s=2, stride_s=1, num_frames=3)
     assert load_embedder(NAME, sampling=sampling).sampling == sampling
-    with pytest.raises(ConfigError, match="does not take another policy"):
+    with pytest.raises(ConfigError, match="ignores the policy"):
         load_embedder(NAME, policy=DENSE)
-    with pytest.raises(ConfigError, match="does not take another precision: asked for bfloat16"):
+    with pytest.raises(ConfigError, match="ignores the precision: requested bfloat16"):
         load_embedder(NAME, precision="bfloat16")
 
 
@@ -227,7 +227,7 @@ def test_other_names_mean_what_they_meant() -> None:
 def test_options_that_nobody_knows_are_refused() -> None:
     settings = EmbedderSettings(name="a:B?c=1", options={"c": "1"})
     settings.check_options("c", "d")
-    with pytest.raises(ConfigError, match="no option c; known are d"):
+    with pytest.raises(ConfigError, match="does not have the option c; it has d"):
         settings.check_options("d")
 
 

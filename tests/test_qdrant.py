@@ -191,7 +191,7 @@ def test_a_store_that_cannot_be_used_is_said_before_the_work(
     assert chosen_store(library_dir) == FAISS
     with Catalog.open_reader(library_dir) as catalog:
         assert catalog.counts().vectors == 0
-        with pytest.raises(ConfigError, match="has no server to take a snapshot; copy the folder"):
+        with pytest.raises(ConfigError, match="does not use a vector server; to back it up, copy the folder"):
             snapshot_store(library_dir, catalog.snapshot())
 
 

@@ -416,7 +416,7 @@ def test_pages_are_one_ranking(service: Library) -> None:
     assert (*first.hits, *second.hits, *third.hits)[: len(whole)] == whole
     assert [hit.rank for hit in second.hits] == [6, 7, 8, 9, 10]
     for words in ("green", "red"):
-        with pytest.raises(ConfigError, match="is not of this search"):
+        with pytest.raises(ConfigError, match="does not belong to this search"):
             service.search(words, k=5, page=first.next_page)
 
 

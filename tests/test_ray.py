@@ -117,7 +117,7 @@ def test_a_model_that_the_workers_do_not_have(
     embedder: Embedder, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     elsewhere = replace(settings_of(embedder), model=str(tmp_path / "elsewhere"))
-    with pytest.raises(ConfigError, match=r"^a Ray worker cannot begin: .*elsewhere' is neither a model folder"):
+    with pytest.raises(ConfigError, match=r"^a Ray worker cannot start: .*elsewhere' is neither a model folder"):
         RayEngine(elsewhere, num_cpus=2)
     assert "Traceback" not in capfd.readouterr().err
 

@@ -137,7 +137,7 @@ def test_what_is_saved_is_found_again_while_another_process_writes(service: Libr
     assert service.saved.get("blue in b").text == ("red",)
     service.saved.delete("blue in b")
     for use in (service.saved.get, service.saved.delete, service.search_saved):
-        with pytest.raises(ConfigError, match="no saved search 'blue in b'; there are: none"):
+        with pytest.raises(ConfigError, match="no saved search 'blue in b'; saved searches are: none"):
             use("blue in b")
 
 

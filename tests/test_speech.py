@@ -212,7 +212,7 @@ def test_files_of_a_repository_are_locked_and_then_offline(monkeypatch: pytest.M
 
 
 def test_a_speech_model_that_is_none_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"no folder with a CTranslate2 Whisper .*whisper/tiny"):
+    with pytest.raises(CheckpointError, match=r"neither a folder with a CTranslate2 Whisper .*whisper/tiny"):
         speech_model_folder(str(tmp_path))
     assert {"config.json", "model.bin"} <= set(SPEECH_MODELS["whisper/small"][1])
 

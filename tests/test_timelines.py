@@ -228,7 +228,7 @@ def test_reels_are_those_of_the_camera_or_each_video_has_its_own(tmp_path: Path)
 
 def test_what_begins_after_the_end_is_said(tmp_path: Path) -> None:
     film = write_camera(tmp_path / "a.mov")
-    with pytest.raises(ConfigError, match=r"a\.mov lasts 3\.20 s, so nothing of it begins at 4\.00 s"):
+    with pytest.raises(ConfigError, match=r"a\.mov lasts 3\.20 s, so it has no frame at 4\.00 s"):
         export_text(pieces((film, 4, 5)), title="q", kind="fcpxml")
 
 
@@ -316,5 +316,5 @@ def test_a_sidecar_says_it_better_than_the_camera(tmp_path: Path) -> None:
         (archive / "a.json").write_text(json.dumps({"timecode": "10:00:00:99"}))
         with Ledger.open(library) as ledger:
             ledger.annotations.import_files([archive])
-        with pytest.raises(ConfigError, match="a sidecar's timecode is one like 14:09:42:00 at"):
+        with pytest.raises(ConfigError, match="a sidecar's timecode must look like 14:09:42:00 at"):
             service.export(hits, tmp_path / "wrong.edl", title="blue")

@@ -64,7 +64,7 @@ def test_clips_are_embedded_and_texts_are_refused(weights: Path) -> None:
     assert vectors_BD.shape == (2, embedder.embed_dim)
     np.testing.assert_allclose(np.linalg.norm(vectors_BD, axis=1), 1, atol=1e-5)
     with pytest.raises(
-        ConfigError, match="an image tower alone and cannot read text; search with --clip or --image, or"
+        ConfigError, match="only an image tower and cannot embed text; search with --clip or --image, or"
     ):
         embedder.embed_texts(["a dog"])
 
@@ -169,7 +169,7 @@ def test_downloads_are_pinned_checked_and_then_offline(tmp_path: Path, monkeypat
         torch.testing.assert_close(got, expected(images), rtol=1e-5, atol=1e-5)
         (weights,) = cache.rglob("model.safetensors")
         weights.resolve().write_bytes(files["model.safetensors"][:-1] + b"x")
-        with pytest.raises(CheckpointError, match="is removed: pull again"):
+        with pytest.raises(CheckpointError, match="was removed: pull again"):
             pull(NAME, cache_dir=cache)
 
 

@@ -190,7 +190,7 @@ def test_a_library_is_searched_while_it_is_indexed(address: str) -> None:
         browser = Visitor(driver, size=DESKTOP)
         page = browser.page
         browser.open(f"{address}/library")
-        page.get_by_text("Add videos, or go on").click()
+        page.get_by_text("Add videos or continue").click()
         page.get_by_role("button", name="Index", exact=True).click()
         page.get_by_text(re.compile("Starting|Looking|Indexing")).first.wait_for()
         browser.picture("desktop-indexing")

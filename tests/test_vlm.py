@@ -95,10 +95,10 @@ def test_what_is_said_in_a_moment_goes_out_with_it(library: Path, server: ChatSe
     ("reply", "text", "found"),
     [
         ("It is blue [1]. It is green [7]. It is nice.", "It is blue [1].", True),
-        ("It is blue [1][9].", "the model said nothing that cites a moment", False),
-        ("Certainly! It is blue.", "the model said nothing that cites a moment", False),
-        ("NOT FOUND", "not found in what was looked at", False),
-        ("", "the model said nothing that cites a moment", False),
+        ("It is blue [1][9].", "the model's reply does not cite a moment", False),
+        ("Certainly! It is blue.", "the model's reply does not cite a moment", False),
+        ("NOT FOUND", "not found in the moments that the model saw", False),
+        ("", "the model's reply does not cite a moment", False),
     ],
 )
 def test_what_cites_nothing_is_left_out(
@@ -134,8 +134,8 @@ def test_a_json_schema_is_asked_for_and_held(answerer: VlmAnswerer, server: Chat
         ((b"data: {not json\n\n", DONE), "does not speak the chat completions protocol"),
         ((b'data: {"error": "out of memory"}\n\n', DONE), "does not speak the chat completions protocol"),
         ((b'data: {"choices": 7}\n\n', DONE), "does not speak the chat completions protocol"),
-        ((chunk("It is"),), "broke off its reply"),
-        ((b"<html>hello</html>",), "broke off its reply"),
+        ((chunk("It is"),), "closed the connection before its reply was complete"),
+        ((b"<html>hello</html>",), "closed the connection before its reply was complete"),
         ((chunk("x" * (MAX_REPLY_CHARS + 1)), DONE), "sent more than"),
         ((b"data: " + b"x" * (5 * MAX_REPLY_CHARS),), "a line that does not end"),
         ((b"data: " + b"[" * 100_000 + b"\n\n", DONE), "does not speak the chat completions protocol"),

@@ -114,7 +114,7 @@ def test_a_part_of_a_video(process: DecodeProcess, video: Path) -> None:
     assert [clip.span.start_s for clip in clips] == pytest.approx([1.2, 1.6])
     assert clips[-1].span.end_s == pytest.approx(2.6)
     check_clips(clips, video)
-    with pytest.raises(ConfigError, match=r"3_s.mp4 lasts 3.00 s, so nothing of it lies in 3.50-4.00 s"):
+    with pytest.raises(ConfigError, match=r"3_s.mp4 lasts 3.00 s, so it has no frame in 3.50-4.00 s"):
         process.clips(video, sampling=SAMPLING, preprocess=PREPROCESS, within=ClipSpan(3.5, 4.0))
 
 

@@ -61,7 +61,7 @@ class BatchSampler(Sampler[list[Draw]], ABC):
     ) -> None:
         if batch_size % share.num_processes:
             raise ConfigError(
-                f"batch_size is that of all processes together and must be a multiple of their number, "
+                f"batch_size counts the clips of all processes and must be a multiple of their number, "
                 f"got {batch_size} and {share.num_processes}"
             )
         self.batch_size = batch_size

@@ -41,7 +41,7 @@ class UnreadableClips:
         for clip in found:
             if clip.index not in self._reasons:
                 self._reasons[clip.index] = clip.reason
-                _LOG.warning("another clip takes the place of one that cannot be read: %s", clip.reason)
+                _LOG.warning("replaced a clip that cannot be read: %s", clip.reason)
 
     def check(self, num_all: int) -> None:
         """End the run if there are too many.

@@ -71,7 +71,7 @@ def check_access(host: str, auth_file: Path | None, *, environment: Mapping[str,
     for name, value, source in _settings(environment):
         allowed, reason = _WEAKENING[name]
         if value != allowed:
-            raise ConfigError(f"{source} sets {name} to {value!r}: {reason}; take it out, or set it to {allowed!r}")
+            raise ConfigError(f"{source} sets {name} to {value!r}: {reason}; remove it, or set it to {allowed!r}")
     if auth_file is not None:
         read_allow_list(auth_file)
         require("authlib", extra="ui")
@@ -114,7 +114,7 @@ def public_host(auth_file: Path) -> str:
 
 def _entries(auth_file: Path, allowed: object) -> tuple[str, ...]:
     if not isinstance(allowed, list) or not allowed or not all(isinstance(entry, str) for entry in allowed):
-        raise ConfigError(f'{auth_file}: allowed needs one address or domain or more: allowed = ["ann@example.org"]')
+        raise ConfigError(f'{auth_file}: allowed needs at least one address or domain: allowed = ["ann@example.org"]')
     for entry in allowed:
         name, at, domain = entry.rpartition("@")
         if not at or "." not in domain or "*" in entry or "@" in name or entry != entry.strip():

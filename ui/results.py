@@ -62,7 +62,7 @@ def show_pictures(service: Library, moment: Moment, *, key: str) -> None:
     try:
         with st.container(key=f"thumbnail-{key}", gap=None):
             st.image(service.thumbnail(moment), width="stretch", alt=f"Moment {page.time_range(moment)}")
-        st.image(service.strip(moment), width="stretch", alt="Four frames of it, in order")
+        st.image(service.strip(moment), width="stretch", alt="Four frames of the moment, in order")
     except VlrltError as error:
         page.show_error(error, title="No picture")
 

@@ -139,7 +139,7 @@ def _at_least(name: str, version: str, safe: tuple[int, ...], where: str, advice
     if tuple(int(part) for part in re.findall(r"\d+", version)[:3]) >= safe:
         return Check(name=name, verdict="ok", found=found)
     since = ".".join(map(str, safe))
-    return Check(name=name, verdict="warning", found=f"{found} has a known hole, fixed in {since}", advice=advice)
+    return Check(name=name, verdict="warning", found=f"{found} has a known defect, fixed in {since}", advice=advice)
 
 
 def _decord() -> Check:

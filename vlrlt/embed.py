@@ -230,7 +230,7 @@ def find_device(device: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, ImportError) as error:  # torch has one for each kind of device
         reason = str(error).splitlines()[0].split(". ")[0]
-        raise ConfigError(f"no device {device!r} here: {reason}; try --device cpu") from error
+        raise ConfigError(f"device {device!r} is not available: {reason}; try --device cpu") from error
     return torch.device(device)
 
 

@@ -98,7 +98,9 @@ class EmbedderSettings:
         """
         unknown = sorted(self.options.keys() - set(known))
         if unknown:
-            raise ConfigError(f"{self.name}: no option {', '.join(unknown)}; known are {', '.join(known) or 'none'}")
+            raise ConfigError(
+                f"{self.name} does not have the option {', '.join(unknown)}; it has {', '.join(known) or 'none'}"
+            )
 
 
 def fingerprint_of(*parts: object) -> str:
@@ -134,7 +136,7 @@ def _content(part: object) -> tuple[str, bytes]:
         return kind, json.dumps(plain, sort_keys=True).encode()
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"a fingerprint is made of bytes, arrays, dataclasses and what JSON can hold, got a {type(part).__name__}"
+            f"fingerprint_of takes bytes, arrays, dataclasses and JSON values, got a {type(part).__name__}"
         ) from error
 
 

@@ -106,7 +106,7 @@ class ChangingFileError(VlrltError):
     """A video is still being written: it waits for the next run."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} changes while it is read; index it when it is complete")
+        super().__init__(f"{path} changed while vlrlt read it; index it when it is complete")
 
 
 class UnreadableClipsError(VlrltError):
@@ -117,7 +117,7 @@ class UnreadableClipsError(VlrltError):
     def __init__(self, what: str, reasons: Iterable[str]) -> None:
         listed = list(reasons)
         more = [f"... and {len(listed) - self.SHOWN} more"] if len(listed) > self.SHOWN else []
-        advice = f"{what}; `vlrlt data check --decode 1000` lists all that cannot"
+        advice = f"{what}; `vlrlt data check --decode 1000` lists all of them"
         super().__init__("\n  ".join([advice, *listed[: self.SHOWN], *more]))
 
 
@@ -141,7 +141,7 @@ class StoppedError(VlrltError):
     """An index run was asked to stop; what is committed stays, the next run goes on."""
 
     def __init__(self) -> None:
-        super().__init__("the run was stopped; what is committed is kept, run the same command again to go on")
+        super().__init__("the run was stopped; all committed work is kept; run the same command again to continue")
 
 
 class LibraryError(VlrltError):
@@ -162,7 +162,7 @@ class DamagedSegmentError(LibraryError):
     def __init__(self, folder: Path, reason: str) -> None:
         super().__init__(
             f"segment {folder} is damaged ({reason}); run: vlrlt verify --library {folder.parents[1]}, then vlrlt "
-            "index PATH: it indexes the videos of the segment anew"
+            "index PATH, which indexes the videos of the segment again"
         )
         self.uuid = folder.name
 

@@ -129,7 +129,7 @@ def read_tokens(path: Path, *, embedder: Embedder, span: ClipSpan) -> Generator[
         DecodeError: the video cannot be read there.
     """
     if not isinstance(embedder, DualEncoderEmbedder):
-        raise ConfigError(f"{embedder.name} does not say which tokens it keeps")
+        raise ConfigError(f"{embedder.name} does not report which tokens it keeps")
     with DecodeProcess() as decoder:
         decoded = decoder.clips(
             path, sampling=query_sampling(embedder.sampling), preprocess=embedder.preprocess, within=span

@@ -267,6 +267,6 @@ def _check(similarity_QN: npt.NDArray[Any], relevancy_QN: npt.NDArray[Any]) -> N
             f"got {similarity_QN.shape} and {relevancy_QN.shape}"
         )
     if not np.isfinite(similarity_QN).all():
-        raise ConfigError("similarity has values that are not finite; do the embeddings?")
+        raise ConfigError("similarity has values that are not finite; check the embeddings")
     if relevancy_QN.min() < 0 or relevancy_QN.max() > 1:
         raise ConfigError(f"relevancy must be in [0, 1], got [{relevancy_QN.min()}, {relevancy_QN.max()}]")

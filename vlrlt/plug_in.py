@@ -85,7 +85,7 @@ def load_plug_in(settings: EmbedderSettings) -> "PluggedEmbedder":
     except VlrltError:
         raise
     except (Exception, SystemExit) as error:  # whatever somebody else's code raises
-        raise CheckpointError(f"{settings.name} cannot be made: {_one_line(error)}") from error
+        raise CheckpointError(f"{settings.name} cannot be created: {_one_line(error)}") from error
     return PluggedEmbedder(made, settings=settings)
 
 
@@ -98,13 +98,13 @@ def _import(name: str, *, model: str) -> Callable[[EmbedderSettings], Any]:
         elif found is not None:
             factory = getattr(importlib.import_module(found["module"]), found["factory"])
         else:
-            raise ConfigError(f"{model!r} names no code; try {_KNOWN_FORMS}")
+            raise ConfigError(f"{model!r} is not the name of a model's code; try {_KNOWN_FORMS}")
     except VlrltError:
         raise
     except (Exception, SystemExit) as error:
         raise CheckpointError(
-            f"{model!r} cannot be imported: {_one_line(error)}; install its package beside vlrlt, or set PYTHONPATH to "
-            "its folder"
+            f"{model!r} cannot be imported: {_one_line(error)}; install its package in the environment "
+            "of vlrlt, or set PYTHONPATH to its folder"
         ) from error
     if not callable(factory):
         raise CheckpointError(f"{model!r} is a {type(factory).__name__}; it must be a class or a function")
@@ -148,7 +148,7 @@ class PluggedEmbedder(EmbedsVideos):
         for name, wanted in asked:
             got = getattr(self, name)
             if wanted is not None and wanted != got:
-                raise ConfigError(f"{self.name} does not take another {name}: asked for {wanted}, it has {got}")
+                raise ConfigError(f"{self.name} ignores the {name}: requested {wanted}, it has {got}")
 
     def embed_clips(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:
         """As the protocol has it.
@@ -224,7 +224,7 @@ def _check_protocol(embedder: object, name: str) -> None:
         except (Exception, SystemExit) as error:  # a property of somebody else's
             wrong.append(f"{part} must be {wanted}: {_one_line(error)}")
     if wrong:
-        raise CheckpointError(f"{name} is no embedder: {'; '.join(wrong)}")
+        raise CheckpointError(f"{name} is not an embedder: {'; '.join(wrong)}")
 
 
 def _is_fingerprint(value: object) -> bool:

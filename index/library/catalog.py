@@ -141,7 +141,7 @@ class FrameRunTable:
         sorted_ids_N, order_N = self._sorted_ids
         at = int(np.searchsorted(sorted_ids_N, clip_id))
         if at == len(sorted_ids_N) or sorted_ids_N[at] != clip_id:
-            raise NotFoundError(f"no clip {clip_id:016x} in this library; every hit of a search has one")
+            raise NotFoundError(f"no clip {clip_id:016x} in this library; every hit of a search names its clip")
         return int(order_N[at])
 
     def moment(self, position: int) -> Moment:
@@ -223,13 +223,13 @@ def mismatch(library_dir: Path, bound: LibrarySettings, *, model: str, fingerpri
     """The error for a model whose vectors cannot be compared with those of the library."""
     if model == bound.model:
         return IndexMismatchError(
-            f"{library_dir} was indexed with another {model!r} ({bound.fingerprint[:12]}) than the one here "
+            f"{library_dir} was indexed with a version of {model!r} ({bound.fingerprint[:12]}) other than this one "
             f"({fingerprint[:12]}): index its videos again, then run: "
             f"vlrlt use {fingerprint[:12]} --library {library_dir}"
         )
     return IndexMismatchError(
         f"{library_dir} is searched with model {bound.model!r} ({bound.fingerprint[:12]}), not with {model!r} "
-        f"({fingerprint[:12]}): leave the model out, or index with that one and then run vlrlt use"
+        f"({fingerprint[:12]}): leave out the model, or index with {model!r} and then run vlrlt use"
     )
 
 

@@ -186,7 +186,7 @@ class Ledger(Catalog):
             ConfigError: it is the one that answers searches.
         """
         if self.settings() == settings:
-            raise ConfigError(f"model {settings.model!r} answers searches; run vlrlt use with another one first")
+            raise ConfigError(f"model {settings.model!r} is used for searches; first choose another one with vlrlt use")
         with self._transaction():
             self._delete_model(settings)
 

@@ -185,7 +185,7 @@ def is_library(library_dir: Path) -> bool:
     try:
         return (library_dir / "catalog.db").is_file()
     except PermissionError as error:
-        raise LibraryError(f"{library_dir} cannot be looked into: {error.strerror}") from error
+        raise LibraryError(f"{library_dir} cannot be read: {error.strerror}") from error
 
 
 def check_is_library(library_dir: Path) -> None:
@@ -449,6 +449,6 @@ def mapped_errors(path: Path) -> Iterator[None]:
 def damaged(path: Path, problem: str) -> LibraryError:
     """The error for a catalog that cannot be believed."""
     return LibraryError(
-        f"{path}: {problem}; run: vlrlt verify --repair --library {path.parent} (it takes the catalog's copy, and what "
-        "the vectors' folders say), or restore the library's folder from a backup"
+        f"{path}: {problem}; run: vlrlt verify --repair --library {path.parent} (it rebuilds the catalog from its copy "
+        "and from the segments), or restore the library folder from a backup"
     )

@@ -64,7 +64,7 @@ def read_sidecar(path: Path) -> Sidecar:
     except OSError as error:
         raise AnnotationError(f"{path}: cannot be read: {error.strerror}") from error
     if content is None:
-        raise AnnotationError(f"{path}: is no text in an encoding that is known; save it as UTF-8")
+        raise AnnotationError(f"{path}: is not text in a known encoding; save it as UTF-8")
     return reader(path, content)
 
 
@@ -94,7 +94,7 @@ def _read_cues(path: Path, content: str) -> Sidecar:
         try:
             cues = webvtt.from_buffer(from_first, format="vtt" if is_web else "srt").captions
         except webvtt.errors.MalformedFileError as error:
-            raise AnnotationError(f"{path}: is no subtitle: {error}") from error
+            raise AnnotationError(f"{path}: is not a subtitle file: {error}") from error
         for cue in cues:
             text = " ".join(_unescaped(_MARKUP.sub("", cue.text)).split())
             start_s, end_s = parse_time(cue.start), parse_time(cue.end)

@@ -145,7 +145,7 @@ class RayEngine:
             self._ray.get([encoder.ready.remote() for encoder in self._encoders])
         except self._ray.exceptions.RayError as error:
             self.close()
-            raise ConfigError(f"a Ray worker cannot begin: {str(error).strip().splitlines()[-1]}") from error
+            raise ConfigError(f"a Ray worker cannot start: {str(error).strip().splitlines()[-1]}") from error
 
     def encoder(self, embedder: "Embedder", counters: Counters, *, max_tokens: int) -> "RayEncoder":
         """The encoding stage as VideoIndexer wants it."""
@@ -366,7 +366,7 @@ class EncodeActor:
             precision=settings.precision,
         )
         if embedder.fingerprint != settings.fingerprint:
-            raise ConfigError(f"a Ray worker has another model {settings.model!r}: {embedder.fingerprint[:12]}")
+            raise ConfigError(f"a Ray worker has a different model {settings.model!r}: {embedder.fingerprint[:12]}")
         self._counters = Counters()
         self._encoder = Encoder(embedder, self._counters)
 

@@ -88,12 +88,12 @@ def use_model(library_dir: Path, model: str, *, forget_others: bool = False) -> 
         if len(fitting) != 1:
             known = "; ".join(map(str, models)) or "none"
             raise ConfigError(
-                f"{model!r} fits {len(fitting)} models of {library_dir}; give the start of a fingerprint: {known}"
+                f"{model!r} matches {len(fitting)} models of {library_dir}; give the start of a fingerprint: {known}"
             )
         lacking = ledger.num_videos_missing_from(fitting[0])
         if lacking:
             raise ConfigError(
-                f"{lacking} videos are not indexed with {fitting[0]} yet; give the vlrlt index command of it once more"
+                f"{lacking} videos are not indexed with {fitting[0]} yet; run vlrlt index with this model again"
             )
         ledger.use(fitting[0])
         for other in models if forget_others else ():

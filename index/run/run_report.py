@@ -53,7 +53,7 @@ class ReadingReport:
 
     def as_text(self) -> str:
         """The same for people."""
-        share = f", {self.busy_s / self.video_s:.0%} of it read closely" if self.video_s else ""
+        share = f", {self.busy_s / self.video_s:.0%} of it read in detail" if self.video_s else ""
         speed = f", {self.video_s / self.wall_s:.1f}x realtime" if self.video_s else ""
         head = (
             f"{self.channel} by {self.reader}: {self.read} videos read, {self.skipped} skipped, "
@@ -138,7 +138,7 @@ class IndexReport:
             f"{format_time(self.video_s)} of video in {self.wall_s:.1f} s{speed}"
         ]
         if not (self.indexed or self.skipped or self.failures or self.waiting or self.missing or self.pruned):
-            lines.append("no videos found: in folders, vlrlt knows videos by their suffix (.mp4, .mkv, ...)")
+            lines.append("no videos found: vlrlt recognises videos in folders by their suffix (.mp4, .mkv, ...)")
         if self.dense_tokens:
             lines += [self._savings(), self._where_time_went()]
         if self.failed_before:
@@ -148,7 +148,7 @@ class IndexReport:
         if self.waiting:
             lines.append(f"{self.waiting} files are still being written and wait for the next run")
         if self.moved:
-            lines.append(f"{self.moved} files have moved or been renamed: hits name them where they are now")
+            lines.append(f"{self.moved} files have moved or been renamed: hits show their new paths")
         if self.missing or self.pruned:
             lines.append(f"{self.missing} files are missing (vlrlt prune forgets them), {self.pruned} were forgotten")
         lines += [f"{folder} seems to be unplugged: the library keeps its videos" for folder in self.away]
@@ -156,7 +156,7 @@ class IndexReport:
             lines.append(f"{self.ignored} other files were ignored because of their suffix or a pattern")
         if self.failures:
             lines += [video.problem_text() for video in self.failures]
-            lines.append("the next run tries files again that have changed; --retry-failed tries all of them")
+            lines.append("the next run retries files that have changed; --retry-failed retries all of them")
         lines += [reading.as_text() for reading in self.readings]
         return "\n".join(lines)
 

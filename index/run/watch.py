@@ -73,7 +73,7 @@ def _listening(paths: Sequence[Path], library_dir: Path) -> Iterator[_Changes]:
         observer.start()
     except OSError as error:
         raise ConfigError(
-            f"changes cannot be listened to: {error}; try fewer folders, or a larger fs.inotify.max_user_watches"
+            f"cannot watch for changes: {error}; try fewer folders, or a larger fs.inotify.max_user_watches"
         ) from error
     try:
         yield heard

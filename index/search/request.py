@@ -92,7 +92,8 @@ class SearchRequest:
         for text in words:
             if not isinstance(text, str) or not is_unicode(text) or len(text) > MAX_TEXT_CHARS:
                 raise ConfigError(
-                    f"what to find or leave out is UTF-8 text of {MAX_TEXT_CHARS} characters at most, got {text!r:.100}"
+                    f"what to find or leave out must be UTF-8 text of at most {MAX_TEXT_CHARS} characters, "
+                    f"got {text!r:.100}"
                 )
         for clip in (*self.like, *self.unlike, *self.hidden):
             parse_clip_id(clip)
@@ -135,14 +136,14 @@ class SearchRequest:
             options, chosen = {**chosen, **options}, Filter()
         unknown = sorted(options.keys() - DEFAULTS.keys())
         if unknown:
-            raise ConfigError(f"a search has no {', '.join(unknown)}; it has {', '.join(DEFAULTS)}")
+            raise ConfigError(f"a search does not have the option {', '.join(unknown)}; it has {', '.join(DEFAULTS)}")
         try:
             values = {name: _value(name, value) for name, value in options.items()}
             narrowed = {name: value for name, value in values.items() if name in _FILTER_FIELDS}
             own = {name: value for name, value in values.items() if name not in _FILTER_FIELDS}
             return replace(self, filter=replace(chosen, **narrowed), **own)
         except TypeError as error:
-            raise ConfigError(f"this is no search: {error}") from error
+            raise ConfigError(f"not a valid search: {error}") from error
 
     def options(self) -> dict[str, Any]:
         """What differs from the defaults, as `replaced` takes it."""
@@ -193,7 +194,9 @@ class SearchRequest:
             ConfigError: it looks for files, or for nothing.
         """
         if self.images or self.clips:
-            raise ConfigError("a saved search has words and clips of the library, not files; name hits by like instead")
+            raise ConfigError(
+                "a saved search takes words and clips of the library, not files; name a hit with like instead"
+            )
         self.query()
         values = asdict(self)
         return {name: value for name, value in values.items() if name not in ("images", "clips", "page")}

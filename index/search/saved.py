@@ -39,7 +39,7 @@ class SavedSearches:
         """
         searches = self.all()
         if name not in searches:
-            raise NotFoundError(f"no saved search {name!r}; there are: {', '.join(searches) or 'none'}")
+            raise NotFoundError(f"no saved search {name!r}; saved searches are: {', '.join(searches) or 'none'}")
         return searches[name]
 
     def save(self, name: str, request: SearchRequest) -> None:
@@ -50,7 +50,7 @@ class SavedSearches:
                 blanks, ".", "_" and "-".
         """
         if not re.fullmatch(_NAME, name):
-            raise ConfigError(f"a saved search needs a name of letters, digits, blanks, . and -, got {name!r}")
+            raise ConfigError(f"a saved search needs a name of letters, digits, spaces, . and -, got {name!r}")
         self._execute("INSERT OR REPLACE INTO saved_searches VALUES (?, ?)", name, json.dumps(request.as_json()))
 
     def delete(self, name: str) -> None:

@@ -76,7 +76,7 @@ def snapshot_store(library_dir: Path, snapshot: Snapshot) -> str:
         LibraryError: a segment is damaged, or the server cannot be reached or cannot take one.
     """
     if chosen_store(library_dir) == FAISS:
-        raise ConfigError(f"{library_dir} has no server to take a snapshot; copy the folder")
+        raise ConfigError(f"{library_dir} does not use a vector server; to back it up, copy the folder")
     store = QdrantStore(chosen_store(library_dir), library_dir, snapshot)
     try:
         return store.snapshot()

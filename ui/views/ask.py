@@ -58,7 +58,9 @@ def _choose_answerer(service: Library) -> VlmAnswerer | RetrievalAnswerer:
 def _show_examples(service: Library) -> None:
     """Questions about what this library is narrated with."""
     st.title("Ask the archive", anchor=False)
-    st.write("When, where, whether, how often, how long, what before and after: answers cite the moments they rest on.")
+    st.write(
+        "Ask when, where, whether, how often, how long, or what came before or after. Answers cite their evidence."
+    )
     actions = service.narrations(limit=len(FORMS)) or ("open the fridge", "pour milk", "wash the plate")
     examples = [form.format(action) for form, action in zip(FORMS, actions, strict=False)]
     chosen = st.pills("Try", examples, key="example question", format_func=page.plain)
@@ -104,7 +106,7 @@ def _show_turn(service: Library, answer: Answer, number: int) -> None:
         for candidate in answer.candidates:
             st.progress(candidate.confidence, text=page.plain(candidate.text))
         if answer.citations:
-            st.caption("This is what it rests on")
+            st.caption("Evidence")
         elif answer.closest:
             st.caption("Closest moments")
         moments = _moments(answer)

@@ -68,7 +68,7 @@ def _show_tokens(service: Library) -> None:
         with st.spinner("Encoding the clip twice, with and without dropping; the first time loads the model"):
             tokens = _read_tokens(service, path, start_s)
     except VlrltError as error:
-        page.show_error(error, title="This clip cannot be looked at")
+        page.show_error(error, title="This clip cannot be shown")
         return
     _show_costs(tokens)
     _show_step(tokens)
@@ -183,7 +183,7 @@ def _show_map(service: Library) -> None:
     positions = evenly(len(clips.ids_N), most=MAP_CLIPS)
     shown = f"{len(positions):,}" + (f" of {len(clips.ids_N):,}" if len(positions) < len(clips.ids_N) else "")
     st.write(f"{shown} clips where their vectors lie, seen along the two directions in which they differ most.")
-    st.caption("Point at one to see it; click it, or draw a box around some, to keep them.")
+    st.caption("Point at a clip to see it. Click a clip, or draw a box around several, to keep them.")
     xy_N2 = _project(searcher.vectors(positions))
     points = [
         {

@@ -104,7 +104,9 @@ def _show_progress(run: RunView) -> None:
             pause = "Go on" if run.paused else "Pause"
             st.button(pause, icon=":material/pause:", on_click=_ask, args=("pause", not run.paused))
             st.button("Stop", icon=":material/stop:", on_click=_ask, args=("stop", True), disabled=run.stopping)
-        st.caption("What is done is searchable already. A stopped run goes on where it was when it is started again.")
+        st.caption(
+            "Finished videos can be searched already. A stopped run continues where it stopped when you start it again."
+        )
 
 
 def _ask(what: Literal["pause", "stop"], wanted: bool) -> None:
@@ -118,15 +120,15 @@ def _ask(what: Literal["pause", "stop"], wanted: bool) -> None:
 def _show_add() -> None:
     """Start or resume a run on a folder that the server's owner has registered."""
     jobs = _open_jobs()
-    with st.expander("Add videos, or go on", icon=":material/create_new_folder:"):
+    with st.expander("Add videos or continue", icon=":material/create_new_folder:"):
         if not jobs.roots:
-            st.write("Folders that may be indexed from here are named when the application is started:")
+            st.write("To index from this page, name the folders when you start the application:")
             st.code(f"vlrlt ui --library {page.library_dir()} --root videos=DIR", language=None)
             return
         root = st.selectbox("Folder", jobs.roots, format_func=page.readable, key="root")
         parts = _folders(Path(dict(map(parse_root, os.environ[ROOTS_VARIABLE].splitlines()))[root]))
-        folder = st.selectbox("Part of it", ("", *parts), format_func=lambda f: page.readable(f) or "all of it")
-        again = st.toggle("Also try failed files again", key="retry")
+        folder = st.selectbox("Subfolder", ("", *parts), format_func=lambda f: page.readable(f) or "the whole folder")
+        again = st.toggle("Retry failed files", key="retry")
         if st.button("Index", type="primary", icon=":material/play_arrow:"):
             try:
                 jobs.start(root, folder=folder, retry_failed=again)
@@ -149,7 +151,7 @@ def _show_failures(status: LibraryStatus) -> None:
             for v in status.failures[:MAX_FAILURES]
         ]
         st.dataframe(rows, hide_index=True, alt="Files that cannot be searched to their end, with reasons")
-        st.caption("A changed file is tried again by the next run; an unchanged one by a run that is told to.")
+        st.caption('The next run retries changed files. To retry unchanged files too, turn on "Retry failed files".')
         if len(status.failures) > MAX_FAILURES:
             st.caption(f"and {len(status.failures) - MAX_FAILURES} more; `vlrlt failures` lists all")
 

@@ -149,7 +149,10 @@ def _show_upload() -> ImageQuery | ClipQuery | None:
             key="upload",
             max_upload_size=MAX_UPLOAD_MB,
         )
-        st.caption(f"Of a film, its first {MAX_FILM_S:g} seconds. Kept while this page is open; no link carries it.")
+        st.caption(
+            f"Only the first {MAX_FILM_S:g} seconds of a film count. Links do not contain the file; it is kept while "
+            "this page is open."
+        )
     known = st.session_state.get("uploaded")
     if upload is None or known is None or known[0] != upload.file_id:
         st.session_state["uploaded"] = None if upload is None else (upload.file_id, _example(upload))
@@ -228,7 +231,7 @@ def _show_saved(service: Library, request: SearchRequest) -> None:
                 st.space("stretch")
                 st.button("Delete", key=f"unsave-{number}", type="tertiary", on_click=_delete_saved, args=args)
         if not kept:
-            st.caption("A search that is kept under a name is there for everybody who uses this library.")
+            st.caption("Everyone who uses this library can run a saved search.")
         with st.form("save", border=False, clear_on_submit=True):
             name = st.text_input("Name of this search", max_chars=100, placeholder="plates", key="saved-name")
             if st.form_submit_button("Save", icon=":material/bookmark_add:"):
@@ -325,7 +328,7 @@ def _show_nothing(result: SearchResult, request: SearchRequest) -> None:
     with st.container(key="no-match", border=True):
         if not result.num_searched:
             st.subheader("No clip passes the filters", anchor=False)
-            st.write("Take a filter away to search more of the library.")
+            st.write("Remove a filter to search more of the library.")
             if result.num_undated:
                 st.write(f"{undated_text(result.num_undated)}.")
             return

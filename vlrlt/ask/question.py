@@ -84,9 +84,9 @@ def parse_question(text: str, *, options: tuple[str, ...] = (), today: date | No
     if not all(map(is_unicode, (text, *options))):
         raise ConfigError(f"a question and its options must be UTF-8, got {text!r:.100}")
     if not text.strip() or len(text) > MAX_QUESTION_CHARS:
-        raise ConfigError(f"a question has 1 to {MAX_QUESTION_CHARS} characters, got {len(text.strip())}")
+        raise ConfigError(f"a question must have 1 to {MAX_QUESTION_CHARS} characters, got {len(text.strip())}")
     if len(options) == 1:
-        raise ConfigError("a choice needs two options or more, got one")
+        raise ConfigError("a choice needs at least two options, got one")
     asked, recorded = take_days(_asked(text), today=today or date.today())
     named = _VIDEO.search(asked)
     video = named["video"] if named else None

@@ -55,8 +55,8 @@ class Endpoint:
         url, model = environment.get("VLRLT_VLM_URL", ""), environment.get("VLRLT_VLM_MODEL", "")
         if not re.match(r"https?://[^/\s]+", url) or not model:
             raise ConfigError(
-                "no vision-language model is set; set VLRLT_VLM_URL (such as http://127.0.0.1:8000/v1) and "
-                "VLRLT_VLM_MODEL, and VLRLT_VLM_KEY if the server wants one"
+                "no vision-language model is configured; set VLRLT_VLM_URL (such as http://127.0.0.1:8000/v1) and "
+                "VLRLT_VLM_MODEL, and VLRLT_VLM_KEY if the server requires a key"
             )
         return cls(url=url.rstrip("/"), model=model, key=environment.get("VLRLT_VLM_KEY"))
 
@@ -105,7 +105,9 @@ class VlmAnswerer:
         evidence = self._retrieval.answer(question, within=within)
         moments = (evidence.citations or evidence.closest)[:NUM_MOMENTS]
         if not moments:
-            yield replace(evidence, engine="vlm", found=False, text="there is nothing to look at", value=None)
+            yield replace(
+                evidence, engine="vlm", found=False, text="there is no moment to show to the model", value=None
+            )
             return
         pieces = []
         for piece in self._complete(self._messages(question, moments, schema), schema):
@@ -223,7 +225,7 @@ def _pieces(lines: Iterator[str], url: str) -> Iterator[str]:
         if isinstance(piece, str):
             yield piece
     if not ended:
-        raise EndpointError(f"{url} broke off its reply")
+        raise EndpointError(f"{url} closed the connection before its reply was complete")
 
 
 def _excerpt(response: Any) -> str:  # noqa: ANN401  an httpx.Response
@@ -248,7 +250,7 @@ def _cited_answer(evidence: Answer, reply: str, moments: Sequence[Moment]) -> An
             cited += valid
     if not kept:
         refused = reply.strip().rstrip(".").upper() == _NOT_FOUND
-        text = "not found in what was looked at" if refused else "the model said nothing that cites a moment"
+        text = "not found in the moments that the model saw" if refused else "the model's reply does not cite a moment"
         return replace(evidence, engine="vlm", found=False, text=text, value=None, citations=(), closest=tuple(moments))
     order = list(dict.fromkeys(cited))
     text = re.sub(r"\[(\d{1,3})\]", lambda match: f"[{order.index(int(match[1])) + 1}]", " ".join(kept))
@@ -267,15 +269,17 @@ def _structured_answer(evidence: Answer, reply: str, moments: Sequence[Moment], 
         cited = [moments[number - 1] for number in dict.fromkeys(numbers) if 1 <= number <= len(moments)]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, jsonschema.ValidationError) as error:
         reason = str(error).splitlines()[0]
-        raise EndpointError(f"the model's reply does not fit the JSON schema: {reason}; try a stronger one") from error
+        raise EndpointError(
+            f"the model's reply does not fit the JSON schema: {reason}; try a more capable model"
+        ) from error
     except jsonschema.SchemaError as error:
-        raise ConfigError(f"that is no JSON schema: {error.message}") from error
+        raise ConfigError(f"not a valid JSON schema: {error.message}") from error
     shown = value is not None and bool(cited)
     return replace(
         evidence,
         engine="vlm",
         found=shown,
-        text=json.dumps(value) if shown else "not found in what was looked at",
+        text=json.dumps(value) if shown else "not found in the moments that the model saw",
         value=value if shown else None,
         citations=tuple(cited) if shown else (),
         closest=() if shown else tuple(moments),

@@ -21,7 +21,7 @@ def ask(  # noqa: PLR0913  every option is one of the question's
         Path | None, typer.Option(metavar="FILE", help="Actions that answers may name, one on each line.")
     ] = None,
     path: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="Ask about videos with such a path or name only.")
+        list[str] | None, typer.Option(metavar="GLOB", help="Use only videos whose path or name matches.")
     ] = None,
     vlm: Annotated[
         bool, typer.Option("--vlm", help="Send frames of the moments to the vision-language model at VLRLT_VLM_URL.")
@@ -48,7 +48,7 @@ def ask(  # noqa: PLR0913  every option is one of the question's
 
     question, within = " ".join(words), Filter(paths=tuple(path or ()))
     if schema is not None and not vlm:
-        raise ConfigError("--schema is for --vlm: without a language model every answer has the documented shape")
+        raise ConfigError("--schema needs --vlm: without a language model, every answer has the documented form")
     endpoint = Endpoint.from_environment() if vlm else None
     with Library(library, model=model, device=device) as service:
         if endpoint is None:
@@ -78,5 +78,5 @@ def _read_json(path: Path) -> dict[str, object]:
     except ValueError as error:
         raise ConfigError(f"{path}: not JSON: {error}") from error
     if not isinstance(schema, dict):
-        raise ConfigError(f"{path}: a JSON schema is an object")
+        raise ConfigError(f"{path}: a JSON schema must be an object, got {type(schema).__name__}")
     return schema

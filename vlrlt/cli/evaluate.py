@@ -94,7 +94,7 @@ class Run:
 
         if self.predictions is not None:
             if self.model is not None:
-                raise ConfigError("--model and --predictions cannot be given together: who answers?")
+                raise ConfigError("--model and --predictions cannot be combined; give one of them")
             return Predictions.load(self.predictions)
         threads = {} if self.threads is None else {"num_threads": self.threads}
         with count_progress("clips") as show:
@@ -173,7 +173,7 @@ def _epic_mir(
 
     benchmark = EpicMir(data=EpicData(data, videos), split=split, cache_dir=cache)
     if similarity is not None and (run.model is not None or run.predictions is not None):
-        raise ConfigError("--similarity cannot be given with --model or --predictions: who answers?")
+        raise ConfigError("--similarity cannot be combined with --model or --predictions; give one of them")
     given = None if similarity is None else benchmark.given(read_similarity(similarity), name=similarity.stem)
     found = run(benchmark, given)
     if submission is not None:

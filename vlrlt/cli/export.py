@@ -30,7 +30,7 @@ OptionalLibrary = Annotated[
     typer.Option(
         "--library",
         metavar="DIR",
-        help="The library of the clips. It also finds videos by name and videos that were moved.",
+        help="Library that holds the clips. It also finds videos by name, and moved videos.",
     ),
 ]
 _COLLECTION = "collection:"
@@ -51,11 +51,11 @@ def cut(
     ],
     library: OptionalLibrary = None,
     copy: Annotated[
-        bool, typer.Option("--copy", help="Copy without encoding, from the key frame before: fast and lossless.")
+        bool, typer.Option("--copy", help="Copy without encoding, from the preceding key frame: fast and lossless.")
     ] = False,
     as_: Annotated[
         Literal["film", "animation", "picture"],
-        typer.Option("--as", help="What to write into a folder for each piece."),
+        typer.Option("--as", help="Kind of file for each piece if --out is a folder."),
     ] = "film",
     pad: Pad = 0.0,
     force: Force = False,
@@ -79,7 +79,9 @@ def cut(
         suffix = path.suffix.lower()
         if suffix in (*ANIMATION_SUFFIXES, *STILL_SUFFIXES):
             if copy:
-                raise ConfigError(f"--copy copies films, but {path.name} is a picture; leave one of them out")
+                raise ConfigError(
+                    f"--copy works for films only, but {path.name} is a picture; leave out --copy or write a film"
+                )
             write = write_animation if suffix in ANIMATION_SUFFIXES else write_still
             write(piece.video, piece.span, path, force=force)
             written.append({"video": str(piece.video), "out": str(path)})
@@ -207,11 +209,11 @@ def _read(text: str, service: "Library | None") -> "Piece":
 
     if re.fullmatch(r"[0-9a-f]{16}", text):
         if service is None:
-            raise ConfigError(f"{text} is a clip of a library; say which with --library")
+            raise ConfigError(f"{text} is a clip of a library; name the library with --library")
         return piece_of(service.clip(text), title="")
     clip = parse_clip(text)
     if clip.span is None:
-        raise ConfigError(f"{text}: say which seconds, e.g. {text}@01:10-01:14")
+        raise ConfigError(f"{text}: the seconds are missing; give, for example, {text}@01:10-01:14")
     return Piece(video=_by_name(clip.path, service), span=clip.span, title="")
 
 
@@ -221,7 +223,9 @@ def _by_name(path: Path, service: "Library | None") -> Path:
         return path
     known = [video for video in sorted(service.paths()) if video.parts[-len(path.parts) :] == path.parts]
     if len(known) > 1:
-        raise ConfigError(f"the library has {len(known)} videos {path}; say which, e.g. {known[0]}")
+        raise ConfigError(
+            f"the library has {len(known)} videos named {path}; give the path of one, for example {known[0]}"
+        )
     return known[0] if known else path
 
 
@@ -240,7 +244,7 @@ def _load(text: str) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"{'stdin' if text == '-' else text} is not JSON: {error}") from error
     if not isinstance(result, dict):
-        raise ConfigError("a result is a JSON object as vlrlt search --json prints it")
+        raise ConfigError("a result must be a JSON object as vlrlt search --json prints it")
     return result
 
 
@@ -258,7 +262,7 @@ def _outputs(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{out} cannot be made: {error.strerror}") from error
+        raise ConfigError(f"{out} cannot be created: {error.strerror}") from error
     endings = {"film": ".mp4", "animation": ".webp", "picture": ".jpg"}
     return [
         (

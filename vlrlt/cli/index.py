@@ -58,9 +58,12 @@ def index(  # noqa: PLR0913  one for each option
     ] = None,
     include: Include = None,
     exclude: Exclude = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try files again that failed earlier.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Retry files that failed earlier.")] = False,
     max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Most tokens in a batch before any are dropped. Lower it to save memory.")
+        int | None,
+        typer.Option(
+            min=1, help="Maximum number of tokens in a batch, before any are dropped. Lower it to save memory."
+        ),
     ] = None,
     max_shift_seconds: MaxShift = 0.0,
     speech: Speech = None,
@@ -156,8 +159,8 @@ def _tell_who_answers(library: Path, embedder: "Embedder") -> None:
     active = library_models(library)[0]
     if active.fingerprint != embedder.fingerprint:
         say(
-            f"{library} is searched with {active.model!r} ({active.fingerprint[:12]}); let this model answer with: "
-            f"vlrlt use {embedder.fingerprint[:12]} --library {library}",
+            f"{library} is searched with {active.model!r} ({active.fingerprint[:12]}); to search with the new model, "
+            f"run: vlrlt use {embedder.fingerprint[:12]} --library {library}",
             err=True,
         )
 
@@ -175,7 +178,7 @@ def _engine(
 
     if name == "local":
         if address is not None or shared is not None:
-            raise ConfigError("--ray-address and --shared are for --engine ray")
+            raise ConfigError("--ray-address and --shared need --engine ray")
         return nullcontext(LocalEngine(workers))
     from vlrlt.index.run.engine_ray import RayEngine
 

@@ -43,7 +43,7 @@ def watch(  # noqa: PLR0913  one for each option
     max_shift_seconds: MaxShift = 0.0,
     speech: Speech = None,
     screen_text: ScreenText = False,
-    settle_seconds: Annotated[float, typer.Option(min=0, help="Index after this long without a change.")] = 30.0,
+    settle_seconds: Annotated[float, typer.Option(min=0, help="Index when nothing has changed for this long.")] = 30.0,
 ) -> None:
     """Index PATH now and again whenever something below it changes, until Ctrl-C.
 
@@ -128,7 +128,7 @@ def verify(
     library: LibraryDir,
     read_archive: Annotated[bool, typer.Option("--read-archive", help="Also read and hash every video.")] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Restore a damaged catalog, take back vectors that it does not know.")
+        bool, typer.Option("--repair", help="Restore a damaged catalog and recover vectors that it does not list.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -178,7 +178,8 @@ def snapshot(library: LibraryDir) -> None:
 def prune(
     library: LibraryDir,
     grace_days: Annotated[
-        float | None, typer.Option(min=0, show_default="7.0", help="Forget only files that have been gone for longer.")
+        float | None,
+        typer.Option(min=0, show_default="7.0", help="Forget only files that have been missing for longer."),
     ] = None,
 ) -> None:
     """Forget files that no longer exist, with their clips. Files on an unplugged disk are kept.
@@ -200,7 +201,7 @@ def pause(library: LibraryDir) -> None:
     from vlrlt.index.run.control import ask_run
 
     ask_run(library, "pause")
-    say(f"index runs of {library} are paused, new ones too; to continue, run: vlrlt resume --library {library}")
+    say(f"index runs of {library} are paused, including new ones; to continue, run: vlrlt resume --library {library}")
 
 
 @app.command()

@@ -49,7 +49,7 @@ def models_list(measure: Measure = False, device: Device = "auto", as_json: Json
         f"\nRecommended for real videos: {RECOMMENDED_MODEL}.\n"
         "COCO, VTT: published zero-shot R@1 of MSCOCO and MSR-VTT, captions as queries; `vlrlt models info` names the\n"
         "source. realtime: seconds of video encoded in one second with half of the tokens kept, decoding not counted;\n"
-        "--measure finds it out."
+        "--measure measures it."
     )
 
 
@@ -63,7 +63,7 @@ def models_info(name: Name, measure: Measure = False, device: Device = "auto", a
 
     known = {model.name: model for model in KNOWN_MODELS}
     if name not in known:
-        raise ConfigError(f"{name!r} is not in the list of vlrlt models list; vlrlt index may take it all the same")
+        raise ConfigError(f"{name!r} is not in vlrlt models list; vlrlt index may still accept it")
     described = _describe(known[name], measure=measure, device=device)
     if as_json:
         say(json.dumps(described))

@@ -93,7 +93,7 @@ Model = Annotated[
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="Processor: auto, cpu, cuda, cuda:1 or mps.")]
 Precision = Annotated[
     Literal["auto", "float32", "bfloat16"] | None,
-    typer.Option(help="Precision of the video encoder. auto takes bfloat16 where the processor computes it faster."),
+    typer.Option(help="Precision of the video encoder. auto uses bfloat16 where the processor computes it faster."),
 ]
 Policy = Annotated[
     Literal["threshold", "budget", "random", "none"] | None,
@@ -116,7 +116,7 @@ Exclude = Annotated[list[str] | None, typer.Option(help="Skip matching files and
 MaxShift = Annotated[
     float,
     typer.Option(
-        min=0, help="With --clip-seconds: let frames be off by this many seconds, so that key frames suffice."
+        min=0, help="With --clip-seconds: shift frames by up to this many seconds, so that key frames suffice."
     ),
 ]
 ScreenText = Annotated[bool, typer.Option("--screen-text", help="Also read text in the picture, where it is new.")]
@@ -194,6 +194,6 @@ def token_policy(
     from vlrlt.tokens.run_length import TokenPolicy
 
     if threshold_255 is not None and kind not in (None, "threshold"):
-        raise ConfigError(f"--threshold-255 is for the policy 'threshold', not {kind!r}")
+        raise ConfigError(f"--threshold-255 needs the policy 'threshold', got {kind!r}")
     policy = TokenPolicy(kind=kind or "threshold", budget_tokens=budget_tokens)
     return policy if threshold_255 is None else replace(policy, threshold_255=threshold_255)

@@ -96,11 +96,11 @@ def duplicates(
             min=0,
             max=1,
             show_default="0.98",
-            help="Least similarity of two clips that show the same.",
+            help="Minimum similarity of two clips that show the same scene.",
         ),
     ] = None,
     min_seconds: Annotated[
-        float | None, typer.Option(metavar="SECONDS", min=0, help="Leave out scenes that are shorter.")
+        float | None, typer.Option(metavar="SECONDS", min=0, help="Leave out scenes shorter than this.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -164,7 +164,7 @@ def transcript(
         typer.Option(
             "--in",
             metavar="subtitles|speech|screen",
-            help="Lines of this source only; may be given several times. Default: all.",
+            help="Only lines of this source. Repeatable. Default: all.",
         ),
     ] = None,
     out: Annotated[

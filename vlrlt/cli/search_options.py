@@ -41,20 +41,25 @@ SPELLINGS: dict[str, Any] = {
     "without": Annotated[
         list[str] | None, typer.Option("--not", metavar="TEXT", help="Leave out moments that fit this text.")
     ],
-    "then": Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Then this must follow in the same video.")],
+    "then": Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Text that must follow in the same video.")],
     "within_s": Annotated[
         float | None,
-        typer.Option("--within", metavar="SECONDS", min=0, show_default="30.0", help="Longest time between two steps."),
+        typer.Option("--within", metavar="SECONDS", min=0, show_default="30.0", help="Maximum time between two steps."),
     ],
     "paths": Annotated[
         list[str] | None,
         typer.Option(
-            "--path", metavar="GLOB", rich_help_panel=_FILTERS, help="Only videos with such a path or name: '*/2024/*'."
+            "--path",
+            metavar="GLOB",
+            rich_help_panel=_FILTERS,
+            help="Only videos whose path or name matches: '*/2024/*'.",
         ),
     ],
     "not_paths": Annotated[
         list[str] | None,
-        typer.Option("--not-path", metavar="GLOB", rich_help_panel=_FILTERS, help="No videos with such a path."),
+        typer.Option(
+            "--not-path", metavar="GLOB", rich_help_panel=_FILTERS, help="Skip videos whose path or name matches."
+        ),
     ],
     "videos": Annotated[
         list[str] | None,
@@ -90,7 +95,7 @@ SPELLINGS: dict[str, Any] = {
         typer.Option(
             metavar="CONDITION",
             rich_help_panel=_FILTERS,
-            help="Only videos with such metadata: camera=gopro, 'rating>=3'.",
+            help="Only videos whose metadata match: camera=gopro, 'rating>=3'.",
         ),
     ],
     "moving": Annotated[float | None, _share("Only clips in which at least this share of the tokens is kept.")],
@@ -101,7 +106,7 @@ SPELLINGS: dict[str, Any] = {
             "--in",
             metavar="picture|subtitles|speech|screen",
             rich_help_panel=_FILTERS,
-            help="Search only here; may be given several times. Default: everywhere.",
+            help="Search only this source. Repeatable. Default: all.",
         ),
     ],
     "k": Annotated[
@@ -111,7 +116,10 @@ SPELLINGS: dict[str, Any] = {
     "per_video": Annotated[
         int | None,
         typer.Option(
-            min=0, rich_help_panel=_SHOW, show_default="5", help="Most moments from one video; 0 for no limit."
+            min=0,
+            rich_help_panel=_SHOW,
+            show_default="5",
+            help="Maximum number of moments from one video; 0 for no limit.",
         ),
     ],
     "diversity": Annotated[
@@ -135,13 +143,13 @@ SPELLINGS: dict[str, Any] = {
     "tail": Annotated[
         bool | None,
         typer.Option(
-            "--tail", rich_help_panel=_SHOW, help="Also show the nearest moments that are no confident match."
+            "--tail", rich_help_panel=_SHOW, help="Also show the nearest moments that are not a confident match."
         ),
     ],
     "page": Annotated[
         str | None,
         typer.Option(
-            metavar="TOKEN", rich_help_panel=_SHOW, help="Show the next page: the next_page of the last result."
+            metavar="TOKEN", rich_help_panel=_SHOW, help="Show another page: the next_page of the previous result."
         ),
     ],
 }

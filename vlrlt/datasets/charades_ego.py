@@ -95,7 +95,9 @@ class CharadesEgo(CaptionedVideos):
         actions = _actions(row, num_classes)
         timed = tuple(action for action in actions if 0 <= action[1] < action[2])
         for _ in range(len(actions) - len(timed)):
-            self._repairs.add(row.path, row.line, "an action is no span, it must start at 0 s or later and end later")
+            self._repairs.add(
+                row.path, row.line, "an action is not a span: it must start at 0 s or later and end after it starts"
+            )
         return LabelledVideo(
             video_id=row.text("id"),
             duration_s=row.number("length"),

@@ -199,7 +199,9 @@ class EgoMCQ(CaptionedVideos):
             question = McqQuestion(query=str(item["query"]["clip_text"]), choices=choices, answer=int(item["answer"]))
             types = int(item["types"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise AnnotationError(f"{self.questions_file}: question {name} is not as published: {error!r}") from error
+            raise AnnotationError(
+                f"{self.questions_file}: question {name} does not have the published format: {error!r}"
+            ) from error
         if not 0 <= question.answer < len(choices):
             raise AnnotationError(
                 f"{self.questions_file}: question {name} has answer {question.answer} of {len(choices)} choices"

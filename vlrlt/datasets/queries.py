@@ -119,7 +119,7 @@ def read_qvhighlights(file: Path, videos_dir: Path) -> tuple[MomentQuery, ...]:
             keys = {"qid": item["qid"], "query": item["query"], "vid": item["vid"]}
             text, video_id = str(item["query"]), str(item["vid"])
         except (ValueError, KeyError, TypeError) as error:
-            raise AnnotationError(f"{file}:{number}: is not as published: {error!r}") from error
+            raise AnnotationError(f"{file}:{number}: does not have the published format: {error!r}") from error
         path = find_video(video_id, (videos_dir,))
         queries.append(MomentQuery(keys=keys, path=path, text=text, windows=windows, salient=salient))
     return _some(file, queries)

@@ -119,7 +119,7 @@ def _render_archive(out_dir: Path, *, num_videos: int, seed: int, console: Conso
     if not marker.exists() and out_dir.exists() and any(out_dir.iterdir()):
         raise ConfigError(f"{out_dir} is not empty and not from an earlier demo; give another folder to --out")
     if marker.exists() and marker.read_text(encoding="utf-8") == made_of:
-        console.print(f"1. The archive is there already: {num_videos} videos of seed {seed}")
+        console.print(f"1. The archive already exists: {num_videos} videos of seed {seed}")
         return WholeArchive(archive_dir)
     console.print(f"1. Rendering an archive: {num_videos} cooking videos of seed {seed}")
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -287,7 +287,7 @@ def _show_scores(variants: Sequence[Variant], console: Console) -> None:
     table.add_row("random", "-", "-", "-", f"{full.random.mAP.avg:.3f}", f"{full.random.nDCG.avg:.3f}", chance)
     console.print(table)
     console.print(
-        f"   {full.num_clips} actions, {full.num_sentences} sentences, of all videos: this archive is in no training.\n"
+        f"   {full.num_clips} actions, {full.num_sentences} sentences, of all videos, in no model's training data.\n"
         "   The same weights in every row. They were trained with run-length tokens only, so dense does worse:\n"
         "   how a model trained dense would do is another question. verb right: verb with the noun given.\n",
         soft_wrap=True,

@@ -90,7 +90,9 @@ class EgoMCQBenchmark:
         questions = self.data.questions()
         counts = {len(question.choices) for question in questions}
         if len(counts) > 1:
-            raise AnnotationError(f"{self.data.questions_file}: questions with {sorted(counts)} choices; must be equal")
+            raise AnnotationError(
+                f"{self.data.questions_file}: questions have {sorted(counts)} choices; all must have the same number"
+            )
         return questions
 
 

@@ -74,7 +74,7 @@ class Predictions:
                     extra={name[6:]: arrays[name] for name in arrays.files if name.startswith("extra_")},
                 )
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise AnnotationError(f"{path}: no predictions that `vlrlt eval --save` wrote: {error}") from error
+            raise AnnotationError(f"{path}: not a file that `vlrlt eval --save` has written: {error}") from error
 
     def check(self, *, benchmark: str, rows: Sequence[str], columns: Sequence[str]) -> None:
         """Refuse predictions that were made for other annotations.

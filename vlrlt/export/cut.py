@@ -108,9 +108,9 @@ def cut_video(path: Path, span: ClipSpan, out: Path, *, mode: CutMode = "exact",
         DecodeError: the video cannot be read there.
     """
     if os.path.exists(out) and out.samefile(path):  # noqa: PTH110  Path raises for names that are too long
-        raise ConfigError(f"{out} is the video itself, which is only read; write to another file")
+        raise ConfigError(f"{out} is the video itself, which vlrlt only reads; write to another file")
     if mode == "exact" and out.suffix.lower() not in EXACT_SUFFIXES:
-        raise ConfigError(f"a cut is written as {', '.join(EXACT_SUFFIXES)}, got {out.name!r}; try {out.stem}.mp4")
+        raise ConfigError(f"a cut must end in one of {', '.join(EXACT_SUFFIXES)}, got {out.name!r}; try {out.stem}.mp4")
     limits = Limits(path=path, cpu_s=film_cpu_s(span.duration_s), max_file_bytes=_largest_bytes(path))
     with new_file(out, force=force) as unfinished:
         wanted = (span.start_s, span.end_s)
@@ -133,7 +133,7 @@ def _write_cut(
     with PyAVDecoder(path) as decoder:
         if span.start_s >= decoder.info.duration_s:
             lasts = f"{path} lasts {format_time(decoder.info.duration_s, decimals=2)}"
-            raise ConfigError(f"{lasts}, so nothing of it lies in {format_span(span.start_s, span.end_s, decimals=2)}")
+            raise ConfigError(f"{lasts}, so it has no frame in {format_span(span.start_s, span.end_s, decimals=2)}")
         wanted = ClipSpan(span.start_s, min(span.end_s, decoder.info.duration_s))
         try:
             with av.open(str(unfinished), "w", container_options=_options(unfinished)) as output:
@@ -223,7 +223,7 @@ def _copy(decoder: PyAVDecoder, span: ClipSpan, output: OutputContainer) -> tupl
     """Copy packets from the key frame at or before the start to the last that is shown before the end."""
     path, clock = decoder.info.path, decoder.file_clock
     if clock.restarts:
-        raise ConfigError(f"the clock of {path} restarts, so players would lose what is copied; cut it exactly")
+        raise ConfigError(f"the clock of {path} restarts, so players would lose the copied part; cut it exactly")
     origin_s = clock.zero_s
     key_s, aim_s = _key_frame(path, max(span.start_s, decoder.info.start_s) + origin_s, clock)
     container, pictures = open_container(path, with_sound=True)
@@ -294,7 +294,7 @@ def _seek(container: av.container.InputContainer, aim_s: float | None) -> None:
 
 def _shown(packet: "av.Packet[Any]", path: Path) -> int:
     if packet.pts is None:
-        raise ConfigError(f"{path} stores no times of its pictures, so it cannot be copied from; cut it exactly")
+        raise ConfigError(f"{path} does not store the times of its frames, so it cannot be copied; cut it exactly")
     return packet.pts
 
 

@@ -39,7 +39,7 @@ def export_text(pieces: Sequence[Piece], *, title: str, kind: str) -> str:
         DecodeError: a timeline needs to know a video that cannot be read.
     """
     if kind not in TEXT_FORMATS:
-        raise ConfigError(f"a list is written as one of {', '.join(FORMATS)}, got {kind!r}")
+        raise ConfigError(f"a list must be one of {', '.join(FORMATS)}, got {kind!r}")
     return TEXT_FORMATS[kind](pieces, title)
 
 

@@ -43,4 +43,4 @@ def check_outside(out: Path, archive: Iterable[Path]) -> None:
     place = out.resolve()
     for folder in {video.resolve().parent for video in archive}:
         if place == folder or folder in place.parents:
-            raise ConfigError(f"{out} lies in the archive ({folder}), which is only read; write to another folder")
+            raise ConfigError(f"{out} lies in the archive ({folder}), which vlrlt only reads; write to another folder")

@@ -42,7 +42,7 @@ def write_animation(path: Path, span: ClipSpan, out: Path, *, width_px: int = 32
         DecodeError: the video cannot be read there.
     """
     if out.suffix.lower() not in ANIMATION_SUFFIXES:
-        raise ConfigError(f"an animation is written as {' or '.join(ANIMATION_SUFFIXES)}, got {out.name!r}")
+        raise ConfigError(f"an animation must end in {' or '.join(ANIMATION_SUFFIXES)}, got {out.name!r}")
     end_s = min(span.end_s, span.start_s + ANIMATION_MAX_S)
     limits = Limits(path=path, cpu_s=film_cpu_s(end_s - span.start_s), max_file_bytes=PICTURE_BYTES)
     with new_file(out, force=force) as unfinished:
@@ -70,7 +70,7 @@ def write_still(path: Path, span: ClipSpan, out: Path, *, width_px: int | None =
         DecodeError: the video cannot be read there.
     """
     if out.suffix.lower() not in STILL_SUFFIXES:
-        raise ConfigError(f"a picture is written as {' or '.join(STILL_SUFFIXES)}, got {out.name!r}")
+        raise ConfigError(f"a picture must end in {' or '.join(STILL_SUFFIXES)}, got {out.name!r}")
     limits = Limits(path=path, cpu_s=PICTURE_CPU_S, max_file_bytes=PICTURE_BYTES)
     with new_file(out, force=force) as unfinished:
         call_limited(_draw_still, limits, path, (span.start_s + span.end_s) / 2, unfinished, width_px)

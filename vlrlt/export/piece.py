@@ -75,7 +75,9 @@ def read_result(result: object) -> tuple[Piece, ...]:
         ConfigError: it is neither.
     """
     if not isinstance(result, Mapping):
-        raise ConfigError(f"a result is a JSON object as `vlrlt search --json` prints it, got {type(result).__name__}")
+        raise ConfigError(
+            f"a result must be a JSON object as `vlrlt search --json` prints it, got {type(result).__name__}"
+        )
     title = str(result.get("query") or result.get("question") or "")
     return tuple(_read_hit(hit, title) for hit in _hits(result))
 
@@ -94,7 +96,7 @@ def _hits(result: Mapping[str, Any]) -> Iterator[object]:
 def _read_hit(hit: object, title: str) -> Piece:
     try:
         if not isinstance(hit, Mapping):
-            raise TypeError(f"it is no object but {type(hit).__name__}")
+            raise TypeError(f"it must be an object, not {type(hit).__name__}")
         if hit["video"] is None:
             raise ValueError("the library has forgotten its video")
         return Piece(

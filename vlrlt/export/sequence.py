@@ -140,7 +140,7 @@ def _event(piece: Piece, source: Source, *, rate: Fraction, record_frame: int) -
     until = math.ceil(Fraction(piece.span.end_s) * source.rate - Fraction(_SAME_FRAME))
     if first >= source.num_frames:
         lasts = f"lasts {float(source.duration):.2f} s"
-        raise ConfigError(f"{piece.video} {lasts}, so nothing of it begins at {piece.span.start_s:.2f} s")
+        raise ConfigError(f"{piece.video} {lasts}, so it has no frame at {piece.span.start_s:.2f} s")
     num_frames = max(1, min(until, source.num_frames) - first)
     return Event(
         source=source,
@@ -167,8 +167,8 @@ def with_sidecar(facts: CameraFacts, sidecar: Mapping[str, Any]) -> CameraFacts:
     given: dict[str, Any] = {key: str(sidecar[key]) for key in ("timecode", "reel") if key in sidecar}
     if "timecode" in given and frame_of(given["timecode"], facts.rate or _UNKNOWN_RATE) is None:
         raise ConfigError(
-            f"a sidecar's timecode is one like 14:09:42:00 at {float(facts.rate or _UNKNOWN_RATE):g} frames a second, "
-            f"got {given['timecode']!r:.50}"
+            f"a sidecar's timecode must look like 14:09:42:00 at {float(facts.rate or _UNKNOWN_RATE):g} frames a "
+            f"second, got {given['timecode']!r:.50}"
         )
     return replace(facts, **given)
 

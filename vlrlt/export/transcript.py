@@ -27,7 +27,7 @@ def transcript_text(lines: Sequence[TimedText], *, kind: str) -> str:
         ConfigError: kind is none of these.
     """
     if kind not in get_args(TranscriptFormat):
-        raise ConfigError(f"a transcript is written as one of {', '.join(get_args(TranscriptFormat))}, got {kind!r}")
+        raise ConfigError(f"a transcript must be one of {', '.join(get_args(TranscriptFormat))}, got {kind!r}")
     if kind == "json":
         return json.dumps({"lines": [line.as_json() for line in lines]}) + "\n"
     if kind == "txt":

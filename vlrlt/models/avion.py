@@ -99,8 +99,8 @@ def convert_avion(weights: dict[str, Tensor], *, source: str, norm_style: str = 
     missing = [f"{tower}." for tower in ("visual", "textual") if not any(name.startswith(tower) for name in weights)]
     if missing or "visual.conv1.weight" not in weights:
         raise CheckpointError(
-            f"{source}: no AVION model: no {' and '.join(missing) or 'visual.conv1'} among {len(weights)} tensors; "
-            f"LaViLa's TimeSformer checkpoints are not supported"
+            f"{source}: not an AVION model: {' and '.join(missing) or 'visual.conv1'} is missing among {len(weights)} "
+            f"tensors; LaViLa's TimeSformer checkpoints are not supported"
         )
     strays = sorted(name for name in weights if not name.startswith(("visual.", "textual.")) and name != "logit_scale")
     if strays:
@@ -115,7 +115,7 @@ def convert_avion(weights: dict[str, Tensor], *, source: str, norm_style: str = 
     textual = {name.removeprefix("textual."): tensor for name, tensor in weights.items() if name.startswith("textual.")}
     width, embed_dim = textual["text_projection"].shape
     if width not in _TEXT_ARCHITECTURES:
-        raise CheckpointError(f"{source}: text towers of width 512 and 768 are known, got {width}")
+        raise CheckpointError(f"{source}: a text tower must have width 512 or 768, got {width}")
     text = build_open_clip_text(OpenClipTextConfig(architecture=_TEXT_ARCHITECTURES[width], embed_dim=embed_dim))
     scale = weights["logit_scale"]
     load_weights(text.model, {**textual, "logit_scale": scale}, source=source)

@@ -175,8 +175,8 @@ def _check(path: Path, expected: str | None, *, says: str) -> str:
         path.resolve().unlink()
         path.unlink(missing_ok=True)
         raise CheckpointError(
-            f"{path.name} has SHA-256 {found}, but {says} {expected}; it is removed: pull again, and if this "
-            f"happens twice, do not trust the source"
+            f"{path.name} has SHA-256 {found}, but {says} {expected}; the file was removed: pull "
+            f"again, and if this happens twice, do not trust the source"
         )
     return found
 
@@ -195,7 +195,9 @@ def _repository(name: str) -> str:
     config = open_clip.get_pretrained_cfg(architecture, pretrained)
     if not config:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
-        raise CheckpointError(f"open_clip knows no {name!r}; tags of {architecture!r}: {tags}; see: vlrlt models list")
+        raise CheckpointError(
+            f"open_clip does not know {name!r}; tags of {architecture!r}: {tags}; see: vlrlt models list"
+        )
     return str(os.path.split(config["hf_hub"])[0])
 
 
@@ -229,7 +231,7 @@ def _read_lock(cache_dir: Path) -> dict[str, LockedModel]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error!r}; mend or remove it, and pull again") from error
+        raise CheckpointError(f"{path} cannot be read: {error!r}; repair or remove it, then pull again") from error
 
 
 def _write_lock(cache_dir: Path, lock: dict[str, LockedModel]) -> None:
@@ -239,4 +241,6 @@ def _write_lock(cache_dir: Path, lock: dict[str, LockedModel]) -> None:
             text = json.dumps({"models": [asdict(model) for model in lock.values()]}, indent=1)
             unfinished.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error.strerror}; pull as a user who may write it") from error
+        raise CheckpointError(
+            f"{path} cannot be written: {error.strerror}; pull as a user with permission to write it"
+        ) from error

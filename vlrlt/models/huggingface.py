@@ -73,7 +73,7 @@ class HuggingFaceText(nn.Module):
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, **_NO_CODE)
         except Exception as error:  # transformers and the hub raise many types
             reason = " ".join(str(error).split())[:300]
-            raise CheckpointError(f"no Hugging Face text encoder in {source!r}: {reason}") from error
+            raise CheckpointError(f"cannot load a Hugging Face text encoder from {source!r}: {reason}") from error
         return cls(config, encoder=encoder, tokenizer=tokenizer)
 
     @classmethod

@@ -18,7 +18,7 @@ def speech_model_folder(model: str) -> Path:
         return fetch_files(*SPEECH_MODELS[model])
     if not (folder / "model.bin").is_file():
         raise CheckpointError(
-            f"{model!r} is no folder with a CTranslate2 Whisper (model.bin), and no speech model that is known: "
+            f"{model!r} is neither a folder with a CTranslate2 Whisper model (model.bin) nor a known speech model: "
             f"{', '.join(SPEECH_MODELS)}"
         )
     return folder.resolve()

@@ -136,7 +136,7 @@ class NoText(nn.Module):
             ConfigError: always.
         """
         raise ConfigError(
-            "this model is an image tower alone and cannot read text; search with --clip or --image, "
+            "this model has only an image tower and cannot embed text; search with --clip or --image, "
             "or index with a model that has a text tower, such as ViT-B-16/datacomp_xl_s13b_b90k"
         )
 

@@ -81,11 +81,11 @@ def _vocabulary_of(text: "TextTower") -> dict[str, Any]:
     byte_pairs = text.byte_pairs() if isinstance(text, OpenClipText) else None
     if byte_pairs is None:
         raise ConfigError(
-            "only text towers with a SentencePiece vocabulary or with CLIP's byte pairs run without torch; this one is "
-            "searched with it"
+            "only text towers with a SentencePiece vocabulary or with CLIP's byte pairs run without torch; this one "
+            "needs torch"
         )
     if sum(parameter.numel() for parameter in text.parameters()) > _MAX_PARAMETERS:
-        raise ConfigError(f"a text tower of more than {_MAX_PARAMETERS:,} parameters is searched with torch")
+        raise ConfigError(f"a text tower of more than {_MAX_PARAMETERS:,} parameters needs torch")
     return {
         "byte_pairs": byte_pair_vocabulary(byte_pairs),
         "word_pattern": byte_pairs.pat.pattern,

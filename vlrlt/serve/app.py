@@ -193,7 +193,7 @@ def _add_ask(app: FastAPI, service: Library, endpoint: Endpoint | None, lanes: L
         parts: Iterator[str | Answer]
         if body.vlm:
             if endpoint is None:
-                raise ConfigError("this server is not set up with a vision-language model; leave vlm out")
+                raise ConfigError("this server has no vision-language model; leave out vlm")
             parts = VlmAnswerer(service, endpoint).stream(question, within=within, schema=body.json_schema)
         else:
             parts = _retrieved(service, question, body)
@@ -290,7 +290,7 @@ def _add_jobs(app: FastAPI, jobs: Jobs, lanes: Lanes, stopping: threading.Event)
         """Server-sent events until the job has ended."""
         job = job_of(job_id)
         if len(open_streams) >= MAX_STREAMS:
-            raise ServerBusyError(f"{MAX_STREAMS} streams of events are open already; ask for the job itself")
+            raise ServerBusyError(f"{MAX_STREAMS} event streams are open already; poll the job instead")
         return StreamingResponse(_job_events(job, open_streams, stopping), media_type="text/event-stream")
 
     @app.post("/v1/jobs/{job_id}/cancel", tags=["jobs"])

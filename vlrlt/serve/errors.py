@@ -78,7 +78,7 @@ def add_errors(app: FastAPI) -> None:
 def _problem(problem: Mapping[str, Any]) -> str:
     what = problem["msg"]
     if problem["type"] == "extra_forbidden":
-        what = "there is no such field; /docs and /openapi.json list those that there are"
+        what = "unknown field; /docs and /openapi.json list the known fields"
     return f"{'.'.join(map(str, problem['loc']))}: {what}"
 
 

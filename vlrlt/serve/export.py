@@ -119,7 +119,7 @@ def _add_films(app: FastAPI, service: Library, lanes: Lanes) -> None:
             raise ConfigError(f"a cut may last {MAX_CUT_S:g} s, got {span.duration_s:.1f} s; ask for less")
         suffix = Path(moment.video).suffix if mode == "copy" else ".mp4"
         if len(unfetched) >= MAX_UNFETCHED:
-            raise ServerBusyError(f"{MAX_UNFETCHED} films wait for their clients to read them; try again later")
+            raise ServerBusyError(f"{MAX_UNFETCHED} films wait to be downloaded; try again later")
         folder = Path(tempfile.mkdtemp(prefix="vlrlt-"))
         unfetched.add(folder)
         try:
@@ -171,7 +171,9 @@ def _add_searches(
     def save(name: NamePath, body: SearchBody) -> dict[str, Any]:
         """Keep a search; an older one of that name is replaced."""
         if body.image is not None or body.clip is not None:
-            raise ConfigError("a saved search has words and clips of the library (like), no picture and no seconds")
+            raise ConfigError(
+                "a saved search takes words and clips of the library (like), not a picture or seconds of a video"
+            )
         request = body.as_request()
         service.saved.save(name, request)
         return request.as_json()

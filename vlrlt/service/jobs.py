@@ -98,12 +98,12 @@ class Jobs:
                 return self._keys[key]
             if root not in self._roots:
                 known = f"this server has {', '.join(self._roots)}" if self._roots else "start it with --root NAME=DIR"
-                raise ConfigError(f"no root {root!r}; {known}")
+                raise ConfigError(f"there is no root {root!r}; {known}")
             if any(job.state == "running" for job in self._jobs.values()):
                 raise LibraryError("an index job is running already; wait for it or cancel it")
             path = below(self._roots[root], folder)
             if speech is not None and speech not in SPEECH_MODELS:
-                raise ConfigError(f"no speech model {speech!r}; known are {', '.join(SPEECH_MODELS)}")
+                raise ConfigError(f"unknown speech model {speech!r}; known models are {', '.join(SPEECH_MODELS)}")
             job = Job(id=uuid.uuid4().hex, root=root)
             command = [sys.executable, "-m", "vlrlt", "index", str(path), "--json"]
             command += ["--library", str(self._library_dir), *(["--retry-failed"] if retry_failed else [])]
@@ -210,5 +210,5 @@ def below(root: Path, folder: str) -> Path:
     """
     path = (root / folder).resolve()
     if not path.is_relative_to(root.resolve()) or not path.is_dir():
-        raise ConfigError(f"{folder!r} is no folder below {root}")
+        raise ConfigError(f"{folder!r} is not a folder below {root}")
     return path

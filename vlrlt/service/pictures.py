@@ -90,7 +90,7 @@ class Pictures:
             raise LibraryError(f"{self._library_dir / 'cache'} cannot be written: {error.strerror}") from error
         path = find_cached(self._library_dir, name)
         if path is None:
-            raise LibraryError(f"{self._library_dir / 'cache'} does not keep what is written; is its disk failing?")
+            raise LibraryError(f"a file written to {self._library_dir / 'cache'} is lost; is its disk failing?")
         self._forget_oldest(kept=path)
         return path
 

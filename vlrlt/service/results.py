@@ -81,7 +81,7 @@ class SearchResult:
         """One line for each hit."""
         lines = []
         if not self.num_searched:
-            lines.append("nothing: no part of the library passes the filter")
+            lines.append("no part of the library passes the filter")
         elif not self.found:
             unknown = f"; {self.model} does not know: {', '.join(self.unknown_words)}" if self.unknown_words else ""
             closest = "" if self.hits else "; --tail shows the closest"
@@ -206,6 +206,6 @@ class LibraryStatus(LibraryCounts):
         if self.run is not None:
             yield f"run      {self.run.as_text()}"
         if self.paused:
-            yield f"paused   index runs wait; go on with: vlrlt resume --library {self.library_dir}"
+            yield f"paused   index runs wait; to continue, run: vlrlt resume --library {self.library_dir}"
         if self.last_run is not None:
             yield f"last run ended {self.last_run['ended_at']}, took {format_time(self.last_run['wall_s'])}"

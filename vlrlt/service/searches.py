@@ -87,7 +87,9 @@ class Searches:
         """State and first rank of a page token."""
         match = re.fullmatch(r"([0-9a-f]{16})-([0-9a-f]{16})-(\d{1,9})", page)
         if match is None or match[2] != key:
-            raise ConfigError(f"page {page!r} is not of this search; give next_page of a result of the same options")
+            raise ConfigError(
+                f"page {page!r} does not belong to this search; give the next_page of a result with the same options"
+            )
         if match[1] != state and (match[1], key) not in self._rankings:
             raise PageExpiredError("the library has changed since that page was made; search again from the first page")
         return match[1], int(match[3])

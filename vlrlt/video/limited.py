@@ -159,7 +159,7 @@ class _Answer:
 
     def _check_time(self) -> None:
         if self._given_up is not None and self._given_up.is_set():
-            raise self._ended("nobody waits for it any more")
+            raise self._ended("the request was cancelled")
         if time.monotonic() > self._ends_s:
             raise self._ended(f"it took longer than {self._deadline_s:g} s")
 
@@ -202,7 +202,7 @@ class _Pool:
         given_up = nobody_waits.get()
         while not self._places.acquire(timeout=_TICK_S):
             if given_up is not None and given_up.is_set():
-                raise DecodeTimeoutError(path, stage="open", reason="nobody waits for it any more")
+                raise DecodeTimeoutError(path, stage="open", reason="the request was cancelled")
         try:
             child = self._take()
             try:

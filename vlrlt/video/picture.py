@@ -43,7 +43,7 @@ def _read(path: Path, preprocess: dict[str, Any]) -> bytes:
                 )
             rgb_HWC = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except UnidentifiedImageError as error:
-        reason = f"it is no picture of the formats {', '.join(FORMATS)}, or damaged"
+        reason = f"it is not a picture in one of the formats {', '.join(FORMATS)}, or damaged"
         raise DecodeError(path, stage="open", reason=reason) from error
     except OSError as error:
         raise DecodeError(path, stage="open", reason=error.strerror or str(error)) from error

@@ -69,7 +69,7 @@ class MotionSampling:
     def __post_init__(self) -> None:
         if not 0 < self.closest_s <= self.furthest_s < math.inf:
             raise ConfigError(
-                f"closest_s must be positive and furthest_s no less, got {self.closest_s} and {self.furthest_s}; "
+                f"closest_s must be positive and at most furthest_s, got {self.closest_s} and {self.furthest_s}; "
                 "try 2 and 20"
             )
         if not 1 <= self.num_frames <= MAX_FRAMES:
@@ -107,8 +107,8 @@ def check_max_shift(sampling: Sampling, max_shift_s: float) -> None:
     """
     if max_shift_s and isinstance(sampling, MotionSampling):
         raise ConfigError(
-            f"max_shift_s = {max_shift_s:g} goes with clips at equal distances, but looks follow motion here and take "
-            "key frames by themselves; leave it out, or give the length of a clip (--clip-seconds)"
+            f"max_shift_s = {max_shift_s:g} needs clips of equal length, but looks follow motion here and use "
+            "key frames anyway; leave it out, or set the length of a clip (--clip-seconds)"
         )
 
 

@@ -102,7 +102,7 @@ class DecodeProcess:
         info = answers.receive_info()
         if request.within is not None and request.within.start_s >= info.duration_s:
             raise ConfigError(
-                f"{request.path} lasts {info.duration_s:.2f} s, so nothing of it lies in "
+                f"{request.path} lasts {info.duration_s:.2f} s, so it has no frame in "
                 f"{request.within.start_s:.2f}-{request.within.end_s:.2f} s"
             )
         return DecodedVideo(info, answers)

@@ -57,7 +57,7 @@ class WhisperReader:
                 str(folder), device=device, compute_type="auto", local_files_only=True
             )
         except Exception as error:  # CTranslate2 raises RuntimeError and ValueError for all that it cannot load
-            raise CheckpointError(f"{folder}: no speech model that can be loaded here: {error}") from error
+            raise CheckpointError(f"{folder}: cannot load a speech model: {error}") from error
 
     def read(self, path: Path, *, start_s: float, duration_s: float) -> Iterator[ReadPart]:
         """As ChannelReader; parts end in a pause where there is one."""
