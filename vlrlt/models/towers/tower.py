@@ -13,7 +13,7 @@ from vlrlt.models.config import VideoEncoderConfig
 from vlrlt.video.sampling import MotionSampling
 
 IMAGE_TOWER_SAMPLING = MotionSampling()
-"""For image towers: 2 frames a second, clips end to end."""
+"""The default of image towers: looks follow motion."""
 
 SUPPORTED = (
     "supported are open_clip's VisionTransformer (OpenAI, LAION, DataComp, MetaCLIP, TinyCLIP, CLIPA: ViT-B-16, ...), "
