@@ -199,7 +199,7 @@ def test_models_list_and_info(monkeypatch: pytest.MonkeyPatch, cache: Path) -> N
     unknown = CliRunner().invoke(app, ["models", "info", "nonsense"])
     assert (
         unknown.exit_code,
-        unknown.stderr.startswith("vlrlt: 'nonsense' is not in the list of vlrlt models list"),
+        unknown.stderr.startswith("vlrlt: 'nonsense' is not in vlrlt models list"),
     ) == (2, True)
 
 

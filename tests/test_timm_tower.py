@@ -77,7 +77,7 @@ def test_a_library_without_words_is_searched_by_clips_and_pictures(weights: Path
     with Library(tmp_path / "library", model=embedder) as service:
         hit = service.search(clips=ClipQuery(film, ClipSpan(0, 2))).hits[0]
         assert (hit.video, hit.confidence) == (str(film), None)
-        with pytest.raises(ConfigError, match="cannot read text; search with --clip or --image"):
+        with pytest.raises(ConfigError, match="cannot embed text; search with --clip or --image"):
             service.search("red")
 
 
