@@ -192,7 +192,7 @@ def test_chapters_are_read_back(films: tuple[Path, Path], tmp_path: Path) -> Non
     ]
     with av.open(tmp_path / "chapters.vtt") as container:
         assert [packet.pts for packet in container.demux() if packet.size] == [1000, 2000, 4000]
-    with pytest.raises(ConfigError, match="these are of 2; export into a folder"):
+    with pytest.raises(ConfigError, match="these moments come from 2 videos; export into a folder"):
         export_text(pieces_of((first, 0, 1), (second, 0, 1)), title="", kind="vtt")
     (tmp_path / "existing.2026").mkdir()
     for folder in (tmp_path / "existing.2026", tmp_path / "new"):

@@ -77,7 +77,8 @@ def as_chapters(pieces: Sequence[Piece]) -> str:
     videos = by_video(pieces)
     if len(videos) != 1:
         raise ConfigError(
-            f"chapters belong to one video, but these moments come from {len(videos)}; export into a folder, or filter"
+            f"chapters belong to one video, but these moments come from {len(videos)} videos; export into a "
+            "folder, or filter by video"
         )
     ((chapters),) = videos.values()
     ends_s = [following.span.start_s for following in chapters[1:]] + [chapters[-1].span.end_s]
