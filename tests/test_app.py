@@ -398,7 +398,7 @@ def test_a_video_that_is_gone_costs_its_pictures_only(library: Path) -> None:
     assert all("cannot open" in detail for detail in details)
     page.button(key=f"play-{without_film[0]}").click()
     run(page)
-    assert "The video cannot be read any more" in errors(page)[0]
+    assert "The video can no longer be read" in errors(page)[0]
 
 
 def test_a_question_is_answered_with_citations(library: Path) -> None:

@@ -183,7 +183,7 @@ def test_the_map_lays_clips_out_by_their_two_main_directions(library: Path) -> N
     page = AppTest.from_function(inside_page, default_timeout=120)
     page.session_state["inside"] = "A map of the clips"
     run(page)
-    assert any("clips where their vectors lie" in element.value for element in page.markdown)
+    assert any("clips, placed by their vectors" in element.value for element in page.markdown)
 
 
 def test_finished_runs_are_found_and_compared(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -286,7 +286,7 @@ def test_commands_take_a_result_a_file_and_a_clip(service: Library, library: Pat
     assert [(Path(piece["out"]).name, piece["mode"]) for piece in cut] == [("001-a-2.00-5.00.mp4", "exact")]
     (tmp_path / "result.json").write_text(saved)
     said = run("cut", tmp_path / "result.json", "--out", tmp_path / "copies", "--copy")
-    assert "(copied, asked for 00:02.00-00:05.00), silent" in said
+    assert "(copied, requested 00:02.00-00:05.00), silent" in said
     clip = result["hits"][0]["clip"]
     run("cut", clip, "--library", library, "--as", "animation", "--out", tmp_path / "moving")
     assert [path.suffix for path in (tmp_path / "moving").iterdir()] == [".webp"]

@@ -250,7 +250,7 @@ def test_a_recording_before_gigabytes_of_zeros(tmp_path: Path, name: str) -> Non
 
 def test_zeros_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(bytes(100_000))
-    with pytest.raises(NotAVideoError, match="it begins with zeros: it was never written, or not yet"):
+    with pytest.raises(NotAVideoError, match="it begins with zeros: it was never written, or is not written yet"):
         PyAVDecoder(tmp_path / "a.mp4")
 
 

@@ -76,14 +76,14 @@ def test_order_change_and_removal(service: Library) -> None:
     assert collections.change(ids[2], rating="none").rating is None
     assert collections.keep("mine", red, tags=("again",)).id == ids[0], "the same seconds are one moment"
     assert [one.id for one in collections.moments("mine", tag="again")] == [ids[0]]
-    with pytest.raises(ConfigError, match="has these seconds of the video already"):
+    with pytest.raises(ConfigError, match="already has these seconds of the video"):
         collections.change(ids[2], span=red.span)
     collections.remove(ids[1])
     assert [one.id for one in collections.moments("mine")] == [ids[2], ids[0]]
     collections.delete("mine")
     assert collections.all() == {}
     for forgotten in (lambda: collections.moments("mine"), lambda: collections.delete("mine")):
-        with pytest.raises(NotFoundError, match="no collection 'mine'; there are: none"):
+        with pytest.raises(NotFoundError, match="no collection 'mine'; collections are: none"):
             forgotten()
     with pytest.raises(NotFoundError, match="no kept moment"):
         collections.remove(ids[0])
@@ -93,7 +93,7 @@ def test_order_change_and_removal(service: Library) -> None:
     ("about", "message"),
     [
         ({"name": "a/b"}, "a collection needs a name"),
-        ({"rating": 6}, "a rating is a whole number from 1 to 5"),
+        ({"rating": 6}, "a rating must be a whole number from 1 to 5"),
         ({"tags": ["<b>"]}, "32 tags at most"),
         ({"note": "x" * 2001}, "2000 characters at most"),
     ],
@@ -149,7 +149,7 @@ def test_the_command_line_keeps_lists_changes_and_exports(service: Library, libr
     service.collections.export("blue", tmp_path / "blue.fcpxml")
     assert (tmp_path / "blue.fcpxml").read_text().count("<asset-clip") == 3
     wrong = CliRunner().invoke(app, ["collection", "change", str(last), "--library", str(library), "--end", "soon"])
-    assert (wrong.exit_code, "a time is seconds or mm:ss" in wrong.stderr) == (2, True)
+    assert (wrong.exit_code, "a time must be seconds or mm:ss" in wrong.stderr) == (2, True)
     run("collection", "remove", last, "--library", library)
     run("collection", "delete", "blue", "--library", library)
     assert run("collection", "list", "--library", library) == "none\n"

@@ -131,7 +131,7 @@ def test_an_older_catalog_does_not_remove_what_it_does_not_know(archive: Path, l
     (library_dir / "catalog.db").write_bytes(older)
     report = verify(library_dir)
     assert (report.set_aside, report.orphans) == (1, 0)
-    assert "verify --repair takes them back" in report.as_text()
+    assert "verify --repair recovers them" in report.as_text()
     report = verify(library_dir, repair=True)
     assert (report.catalog, report.adopted, report.set_aside) == ("whole", 1, 0)
     assert seen(library_dir) == after

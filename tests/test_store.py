@@ -62,9 +62,7 @@ def test_a_full_disk_is_one_clear_error(library_dir: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", no_space)
-    with pytest.raises(
-        LibraryError, match="cannot be written: No space left on device; what was indexed before is safe"
-    ):
+    with pytest.raises(LibraryError, match="cannot be written: No space left on device; earlier work is safe"):
         write_segment(library_dir, unit_vectors(3), fingerprint="f")
 
 

@@ -137,7 +137,7 @@ def test_a_json_schema_is_asked_for_and_held(answerer: VlmAnswerer, server: Chat
         ((chunk("It is"),), "closed the connection before its reply was complete"),
         ((b"<html>hello</html>",), "closed the connection before its reply was complete"),
         ((chunk("x" * (MAX_REPLY_CHARS + 1)), DONE), "sent more than"),
-        ((b"data: " + b"x" * (5 * MAX_REPLY_CHARS),), "a line that does not end"),
+        ((b"data: " + b"x" * (5 * MAX_REPLY_CHARS),), "a line without an end"),
         ((b"data: " + b"[" * 100_000 + b"\n\n", DONE), "does not speak the chat completions protocol"),
     ],
 )

@@ -215,7 +215,7 @@ def test_a_child_that_hangs_in_a_video_is_ended(process: DecodeProcess, long_vid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     decoded._answers._deadline_s = 0.3  # only now: a busy machine may need longer for the first clip
-    with pytest.raises(DecodeTimeoutError, match=r"cannot decode: the decoder process said nothing for 0.3 s"):
+    with pytest.raises(DecodeTimeoutError, match=r"cannot decode: the decoder process did not answer for 0.3 s"):
         list(clips)
     assert not is_running(pid)
     assert process.probe(video).duration_s == pytest.approx(3)
@@ -226,7 +226,7 @@ def test_a_child_that_does_not_answer_is_ended(process: DecodeProcess, video: Pa
     pid = process.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
-    with pytest.raises(DecodeTimeoutError, match=r"cannot open: the decoder process said nothing for 0.3 s"):
+    with pytest.raises(DecodeTimeoutError, match=r"cannot open: the decoder process did not answer for 0.3 s"):
         process.probe(video, deadline_s=0.3)
     assert not is_running(pid)
     assert process.probe(video).duration_s == pytest.approx(3)

@@ -33,10 +33,10 @@ _WEAKENING: dict[str, tuple[object, str]] = {
     "server.enableXsrfProtection": (True, "other sites could upload in a visitor's name"),
     "server.enableCORS": (True, "other sites could read what visitors see"),
     "server.corsAllowedOrigins": ([], "those sites could read what visitors see"),
-    "server.xsrfCookieSameSite": ("lax", "the cookie that tells visitors' own requests would go along with others'"),
-    "server.enableStaticServing": (False, "files would be served to anybody, without login"),
+    "server.xsrfCookieSameSite": ("lax", "requests from other sites could carry the visitor's cookie"),
+    "server.enableStaticServing": (False, "files would be served to anyone, without login"),
     "server.enableAgentApi": (False, "programs could drive sessions without login"),
-    "server.trustedUserHeaders": ({}, "whoever reaches the port could claim to be anybody"),
+    "server.trustedUserHeaders": ({}, "anyone who reaches the port could claim to be any user"),
     "global.developmentMode": (False, "checks of the server are off"),
 }
 """Streamlit option -> the only value that is allowed, and what another one would open."""
@@ -77,8 +77,8 @@ def check_access(host: str, auth_file: Path | None, *, environment: Mapping[str,
         require("authlib", extra="ui")
     elif host not in LOOPBACK:
         raise ConfigError(
-            f"refusing to listen on {host} without login; give --auth FILE with an OIDC provider and the addresses "
-            "that may come in (docs/how-to/deploy.md), or listen on 127.0.0.1"
+            f"refusing to listen on {host} without login; give --auth FILE with an OIDC provider and the allowed "
+            "addresses (docs/how-to/deploy.md), or listen on 127.0.0.1"
         )
 
 

@@ -51,8 +51,8 @@ def _show_name() -> None:
         index=None,
         key=_CHOSEN,
         accept_new_options=True,
-        placeholder="Name it, or open one: without a name it ends with this page",
-        help="A collection stays in the library. Everybody who uses the library sees it.",
+        placeholder="Name a collection, or open one. Without a name, the basket ends with this page.",
+        help="A collection stays in the library. Everyone who uses the library sees it.",
         on_change=_choose,
     )
 
@@ -114,12 +114,12 @@ def _button(text: str, key: str, act: Callable[..., object], *args: object) -> N
 
 def _show_export() -> None:
     """The list as a file for players and editors."""
-    kind = st.selectbox("Take away as", tuple(KINDS), format_func=KINDS.__getitem__, key="basket-kind")
+    kind = st.selectbox("Export as", tuple(KINDS), format_func=KINDS.__getitem__, key="basket-kind")
     title = basket.name() or ", ".join(st.session_state["request"].text) or "moments"
     try:
         text = export_text(basket.pieces(), title=title, kind=kind)
     except VlrltError as error:
-        page.show_error(error, title="These moments do not fit that format")
+        page.show_error(error, title="This format does not fit these moments")
         return
     data = text.encode(errors="surrogateescape")
     st.download_button("Download", data, f"moments.{kind}", on_click="ignore", icon=":material/download:")

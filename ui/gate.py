@@ -79,7 +79,7 @@ class Gate:
         if host not in self._hosts and scope["path"] != HEALTH_PATH:
             return 400, f"this application is not {host!r}; ask for {self._hosts[0]}"
         if is_of_another_site(scope):
-            return 403, "this application answers no requests that come from other sites"
+            return 403, "this application rejects requests from other sites"
         return None
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,7 +89,7 @@ class Gate:
             return
         largest_bytes = (MAX_UPLOAD_MB + 1) * 2**20  # Streamlit lets no larger one pass
         if _kept_bytes() + self._coming_bytes + largest_bytes > MAX_UPLOADS_BYTES:
-            await _refuse(send, 503, "too many uploads are kept at the moment; try again later")
+            await _refuse(send, 503, "too many uploads are stored at the moment; try again later")
             return
         self._coming_bytes += largest_bytes
         try:

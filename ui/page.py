@@ -74,7 +74,7 @@ def destination() -> tuple[str, dict[str, str]] | None:
     return wanted
 
 
-def show_error(error: VlrltError, *, title: str = "That did not work") -> None:
+def show_error(error: VlrltError, *, title: str = "An error occurred") -> None:
     """What went wrong; our errors say what to try."""
     titles = (known for kind, known in _TITLES if isinstance(error, kind))
     st.error(next(titles, title), icon=":material/error:")

@@ -86,7 +86,7 @@ def show_film(service: Library, moment: Moment, *, key: str) -> None:
         with st.spinner("Cutting a preview"):
             film = service.preview(padded)
     except VlrltError as error:
-        page.show_error(error, title="The video cannot be read any more")
+        page.show_error(error, title="The video can no longer be read")
         return
     lines = service.transcript(moment.video_id, within=padded.span)
     begin_s = moment.start_s if moment.seek_s is None else max(padded.start_s, moment.seek_s)
@@ -156,7 +156,7 @@ def _show_cut(service: Library, moment: Moment) -> None:
         "video/mp4",
         on_click="ignore",
         icon=":material/content_cut:",
-        help="Download it in full quality, with its sound.",
+        help="Download the cut in full quality, with its sound.",
     )
 
 

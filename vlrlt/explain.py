@@ -204,7 +204,7 @@ def _draw_legend(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | Image
         draw.rectangle((left, top, left + 28, top + _LINE_PX - 4), fill=_colour(length, num_steps))
         draw.text((left + 4, top + 1), str(length), fill="white" if length < num_steps / 2 else "black", font=font)
     draw.text(
-        (left + 40, top + 2), "dark: dropped, the token of an earlier step stands for it", fill="black", font=font
+        (left + 40, top + 2), "dark: dropped, represented by the token of an earlier step", fill="black", font=font
     )
 
 

@@ -170,7 +170,7 @@ class PluggedEmbedder(EmbedsVideos):
             raise CheckpointError(f"{self.name}: changed_BS must be finite, of shape {(num_clips, num_outputs)}")
         if np.shape(made.num_tokens_B) != (num_clips,) or made.num_dense_tokens < 1:
             raise CheckpointError(
-                f"{self.name}: num_tokens_B must have one number a clip, num_dense_tokens be positive"
+                f"{self.name}: num_tokens_B must have one number per clip, and num_dense_tokens must be positive"
             )
         return made
 

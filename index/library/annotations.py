@@ -44,8 +44,8 @@ class ImportReport:
         lines = [f"{self.files} files: {self.texts} texts and {self.metadata} metadata values of {self.videos} videos"]
         if self.unmatched:
             names = ", ".join(self.unmatched[:5]) + (" ..." if len(self.unmatched) > 5 else "")
-            lines.append(f"{len(self.unmatched)} names are not of an indexed video: {names}")
-        lines += [f"not taken: {problem}" for problem in self.problems]
+            lines.append(f"{len(self.unmatched)} names do not belong to an indexed video: {names}")
+        lines += [f"not imported: {problem}" for problem in self.problems]
         return "\n".join(lines)
 
 

@@ -139,7 +139,7 @@ class Collections:
             LibraryError: the library cannot be written.
         """
         if not re.fullmatch(_NAME, name):
-            raise ConfigError(f"a collection needs a name of letters, digits, blanks, . and -, got {name!r:.100}")
+            raise ConfigError(f"a collection needs a name of letters, digits, spaces, . and -, got {name!r:.100}")
         now = datetime.now(UTC).isoformat(timespec="seconds")
         ((number,),) = self._execute(
             "INSERT OR IGNORE INTO collections VALUES (:name, :now); "
@@ -193,7 +193,7 @@ class Collections:
         others = [other.id for other in self.moments(moment.collection) if other.id != moment_id]
         before = self.moments(moment.collection)
         if any(one.id != moment_id and (one.video_id, one.span) == (moment.video_id, new_span) for one in before):
-            raise ConfigError(f"{moment.collection!r} has these seconds of the video already")
+            raise ConfigError(f"{moment.collection!r} already has these seconds of the video")
         at = [one.id for one in before].index(moment_id) if place is None else max(0, place - 1)
         others.insert(at, moment_id)
         self._execute(
@@ -237,7 +237,7 @@ class Collections:
     def _check_known(self, name: str) -> None:
         names = self.all()
         if name not in names:
-            raise NotFoundError(f"no collection {name!r:.100}; there are: {', '.join(names) or 'none'}")
+            raise NotFoundError(f"no collection {name!r:.100}; collections are: {', '.join(names) or 'none'}")
 
     def _execute(self, sql: str, bindings: Bindings = ()) -> list[tuple[Any, ...]]:
         """All statements in one transaction, by a connection of their own."""
@@ -274,7 +274,7 @@ def _moment(row: tuple[Any, ...]) -> KeptMoment:
 
 def _checked_rating(rating: int | None) -> int | None:
     if rating is not None and rating not in RATINGS:
-        raise ConfigError(f"a rating is a whole number from 1 to 5, got {rating!r}")
+        raise ConfigError(f"a rating must be a whole number from 1 to 5, got {rating!r}")
     return rating
 
 
@@ -288,6 +288,6 @@ def _checked_tags(tags: Iterable[str]) -> str:
     """Each once, in their order, as JSON."""
     listed = list(dict.fromkeys(" ".join(tag.split()) for tag in tags))
     if len(listed) > MAX_TAGS or not all(re.fullmatch(_NAME, tag) for tag in listed):
-        allowed = f"{MAX_TAGS} tags at most, of letters, digits, blanks, . and -"
+        allowed = f"{MAX_TAGS} tags at most, of letters, digits, spaces, . and -"
         raise ConfigError(f"a moment has {allowed}; got {listed!r:.200}")
     return json.dumps(listed)

@@ -265,7 +265,7 @@ def check_written_here(library_dir: Path) -> None:
         if machine != _this_machine():
             raise LibraryBusyError(
                 f"{library_dir} is being written on another machine (process {process} there) and cannot be read from "
-                "here until that has finished; meanwhile ask a vlrlt serve that runs there"
+                "here until that has finished; meanwhile, query a vlrlt serve that runs there"
             )
 
 
@@ -325,7 +325,7 @@ def _check_not_blank(library_dir: Path, version: int) -> None:
     """Refuse a catalog without tables where there are vectors: on its word all of them would be removed."""
     segments = [folder for folder in (library_dir / "segments").glob("*") if folder.suffix != ".tmp"]
     if version == 0 and segments:
-        raise damaged(library_dir / "catalog.db", f"it is lost, and there are {len(segments)} segments of vectors")
+        raise damaged(library_dir / "catalog.db", f"it is missing, but there are {len(segments)} segments of vectors")
 
 
 def _back_up(connection: apsw.Connection, path: Path) -> None:

@@ -62,7 +62,7 @@ def write_segment(library_dir: Path, vectors_ND: Float32Array, *, fingerprint: s
         _fsync_dir(parent)
         failpoint("segment is durable")
     except OSError as error:
-        raise LibraryError(f"{parent} cannot be written: {error.strerror}; what was indexed before is safe") from error
+        raise LibraryError(f"{parent} cannot be written: {error.strerror}; earlier work is safe") from error
     return segment
 
 

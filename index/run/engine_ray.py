@@ -252,7 +252,7 @@ class RemoteVideo:
         """
         done = self._first.result()
         if done.info is None:
-            raise done.error or _passing(self._request.path, "its Ray worker said nothing")
+            raise done.error or _passing(self._request.path, "its Ray worker did not answer")
         self.info = done.info
         return self
 

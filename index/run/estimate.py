@@ -64,7 +64,7 @@ class Estimate:
         return (
             f"{found}: about {format_time(self.video_s)} of video, {self.vectors} vectors, {self.tokens:,} tokens\n"
             f"about {format_time(self.wall_s)} on this machine, {format_bytes(self.library_bytes)} in the library "
-            f"(guessed from {self.sampled} files; still stretches cost less)"
+            f"(guessed from {self.sampled} files; still scenes cost less)"
         )
 
 

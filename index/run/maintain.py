@@ -62,19 +62,19 @@ class VerifyReport:
             f"{self.orphans} orphans removed"
         ]
         if self.catalog != "whole":
-            source = "its copy" if self.catalog == "restored" else "the vectors' folders alone: import subtitles again"
-            lines.append(f"the catalog was damaged, it lies in quarantine; it was made again from {source}")
+            source = "its copy" if self.catalog == "restored" else "the segments alone: import subtitles again"
+            lines.append(f"the catalog was damaged and is in quarantine; it was rebuilt from {source}")
         if self.adopted:
-            lines.append(f"{self.adopted} videos came back that the catalog did not know")
+            lines.append(f"{self.adopted} videos were recovered that the catalog did not list")
         if self.set_aside:
             lines.append(
-                f"{self.set_aside} segments that the catalog does not know were put into quarantine: it is older than "
-                "they are; vlrlt verify --repair takes them back"
+                f"{self.set_aside} segments are now in quarantine, because the catalog is older and does not list "
+                "them; vlrlt verify --repair recovers them"
             )
         if self.files_read:
             lines.append(f"{self.files_read} files of the archive read from end to end")
         lines += [f"  damaged {uuid}: put into quarantine" for uuid in self.damaged]
-        lines += [f"  {path}: the next vlrlt index does it again" for path in self.requeued]
+        lines += [f"  {path}: the next vlrlt index indexes it again" for path in self.requeued]
         return "\n".join(lines)
 
 

@@ -141,7 +141,7 @@ def parse_instant(text: str) -> float:
     try:
         return instant.timestamp()
     except (OverflowError, OSError) as error:  # the year 1 or 9999, moved to UTC
-        raise ConfigError(f"a time must lie in the years 2 to 9998, got {text!r}") from error
+        raise ConfigError(f"a time must be in the years 2 to 9998, got {text!r}") from error
 
 
 def local_zone() -> str:

@@ -35,7 +35,7 @@ _KEY_VARIABLE = "QDRANT_API_KEY"
 
 def info_of(url: str) -> StoreInfo:
     """How a library is searched there, without asking the server."""
-    return StoreInfo(kind=url, reason="approximate (HNSW over int8 codes), on a server of its own", recall_at_10={})
+    return StoreInfo(kind=url, reason="approximate (HNSW over int8 codes), on a Qdrant server", recall_at_10={})
 
 
 def check_server(url: str, *, library_dir: Path) -> None:
@@ -107,7 +107,7 @@ class QdrantStore:
         with _mapped_errors(self._url):
             taken = self._client.create_snapshot(self._collection)
         if taken is None:
-            raise LibraryError(f"{self._url}: the server took no snapshot of {self._collection}; see its log")
+            raise LibraryError(f"{self._url}: the server did not take a snapshot of {self._collection}; see its log")
         return str(taken.name)
 
     def close(self) -> None:

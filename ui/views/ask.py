@@ -74,7 +74,7 @@ def _answer(answerer: VlmAnswerer | RetrievalAnswerer, text: str) -> None:
         st.text(text)
     with st.chat_message("assistant"):
         try:
-            with st.spinner("Looking; the first question loads the model"):
+            with st.spinner("Searching; the first question loads the model"):
                 answer = _stream(answerer, parse_question(text))
         except VlrltError as error:
             page.show_error(error, title="The question could not be answered")

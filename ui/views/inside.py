@@ -131,7 +131,7 @@ def _show_costs(tokens: ClipTokens) -> None:
             width=CARD_PX,
             height="stretch",
             border=True,
-            help="Once, here and now; the change is against the dense model.",
+            help="Measured once, on this machine; the change is relative to the dense model.",
         )
         st.metric("Mean run, in steps", f"{facts['mean_run_length']:.1f}", width=CARD_PX, height="stretch", border=True)
 
@@ -141,7 +141,9 @@ def _show_step(tokens: ClipTokens) -> None:
     step = 0
     if num_steps > 1:
         busiest = 1 + int(tokens.keep_Shw[1:].sum((1, 2)).argmax())
-        step = st.slider("Step", 1, num_steps, busiest + 1, key="inside-step", help="The arrow keys move it.") - 1
+        step = (
+            st.slider("Step", 1, num_steps, busiest + 1, key="inside-step", help="The arrow keys move the slider.") - 1
+        )
     frame = step * (len(tokens.clip.rgb_THWC) // num_steps)
     kept, lengths, counts = st.columns(3, gap="medium")
     with kept:
@@ -156,7 +158,7 @@ def _show_step(tokens: ClipTokens) -> None:
         st.image(
             draw_run_lengths(tokens.run_length_Shw[step], num_steps=num_steps, size_px=FRAME_PX),
             width="stretch",
-            caption=f"For how long each stands: from violet (1 step) to yellow ({num_steps} steps)",
+            caption=f"How long each patch lasts: from violet (1 step) to yellow ({num_steps} steps)",
             alt="Run lengths",
         )
     with counts:
@@ -182,7 +184,7 @@ def _show_map(service: Library) -> None:
     clips = searcher.frame_runs
     positions = evenly(len(clips.ids_N), most=MAP_CLIPS)
     shown = f"{len(positions):,}" + (f" of {len(clips.ids_N):,}" if len(positions) < len(clips.ids_N) else "")
-    st.write(f"{shown} clips where their vectors lie, seen along the two directions in which they differ most.")
+    st.write(f"{shown} clips, placed by their vectors along the two directions in which these differ most.")
     st.caption("Point at a clip to see it. Click a clip, or draw a box around several, to keep them.")
     xy_N2 = _project(searcher.vectors(positions))
     points = [

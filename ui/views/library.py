@@ -52,7 +52,7 @@ def _show_totals(status: LibraryStatus) -> None:
         for label, value, note in (
             ("Videos", f"{status.indexed + status.partial:,}", None),
             ("Length", page.duration(status.video_s), "Of searchable video."),
-            ("Vectors", f"{status.vectors:,}", "One for each frame run: a stretch of video that shows the same."),
+            ("Vectors", f"{status.vectors:,}", "One for each frame run, a part of a video that shows the same scene."),
             ("Storage", format_bytes(status.size_bytes), "Of the library; the videos stay where they are."),
             ("Failed", f"{status.failed + status.partial:,}", "Files that cannot be searched to their end."),
         ):

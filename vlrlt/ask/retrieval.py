@@ -195,7 +195,7 @@ class _Answering:
         labelled = self._label(anchor, *stretch)
         if not labelled:
             side = "before" if before else "after"
-            return self._answer(f"nothing that could be named happened {side} it", found=False, closest=(anchor,))
+            return self._answer(f"no known action happened {side} it", found=False, closest=(anchor,))
         chosen = _nearest(labelled[::-1] if before else labelled, within_s=clip_s)
         text = f"{chosen.label}: {where_and_when(chosen.moment)}"
         return self._answer(text, found=True, value=chosen.label, citations=(chosen.moment, anchor))
@@ -214,7 +214,7 @@ class _Answering:
         first, second = min(pairs, key=lambda pair: pair[1].start_s - pair[0].end_s)
         labelled = self._label(first, first.end_s, second.start_s)
         if not labelled:
-            return self._answer("nothing that could be named", found=False, closest=(first, second))
+            return self._answer("no known action", found=False, closest=(first, second))
         names = ", then ".join(name for name, _ in groupby(labelled, key=lambda part: part.label))
         citations = (first, *(part.moment for part in labelled), second)
         return self._answer(names, found=True, value=names, citations=citations)
@@ -281,7 +281,7 @@ class _Answering:
 
     def _open(self) -> Answer:
         matches, nearest = self._moments()
-        text = "retrieval alone cannot answer this; these are the moments to look at"
+        text = "retrieval alone cannot answer this question; these moments may help"
         return self._answer(text, found=False, closest=matches or nearest)
 
     def _moments(
@@ -299,7 +299,10 @@ class _Answering:
     def _labels(self) -> tuple[str, ...]:
         labels = self._vocabulary or self._archive.vocabulary(limit=MAX_LABELS)
         if not labels:
-            raise ConfigError("naming what happens needs a vocabulary; import narrations, or give a list of actions")
+            raise ConfigError(
+                "a question about what happens needs a vocabulary of actions; import narrations, or give a list of "
+                "actions"
+            )
         return labels
 
     def _label(self, anchor: Moment, start_s: float, end_s: float) -> list[_Labelled]:
@@ -333,7 +336,7 @@ class _Answering:
         self,
         nearest: Sequence[Moment],
         *,
-        text: str = "not found in what was searched",
+        text: str = "not found in the videos that were searched",
         value: str | float | None = None,
     ) -> Answer:
         """Not found, or not to be told: of what a model has no word for, it cannot say that it is not there."""

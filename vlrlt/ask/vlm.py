@@ -202,7 +202,7 @@ def _bounded_lines(response: Any, ends_s: float) -> Iterator[str]:  # noqa: ANN4
         *lines, buffer = buffer.split("\n")
         yield from lines
         if len(buffer) > 4 * MAX_REPLY_CHARS:
-            raise EndpointError("the endpoint sent a line that does not end")
+            raise EndpointError("the endpoint sent a line without an end")
     yield buffer
 
 

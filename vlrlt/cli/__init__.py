@@ -26,7 +26,7 @@ PANELS = {
     "First steps": ("demo", "doctor"),
     "Index an archive": ("index", "status", "failures", "watch", "pause", "resume", "stop", "import"),
     "Find moments": ("search", "ask", "transcript", "similar", "duplicates", "searches"),
-    "Take results away": ("collection", "cut", "export"),
+    "Export results": ("collection", "cut", "export"),
     "Serve a library": ("ui", "serve", "mcp"),
     "Maintain a library": ("use", "verify", "compact", "prune", "snapshot"),
     "Models": ("models", "train", "eval", "data", "convert", "explain", "toy"),

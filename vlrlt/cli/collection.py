@@ -19,20 +19,20 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the collectio
 MomentId = Annotated[int, typer.Argument(metavar="ID", help="The number of a moment, as collection show lists it.")]
 Rating = Annotated[int | None, typer.Option(min=1, max=5, help="Rating from 1 to 5.")]
 Note = Annotated[str | None, typer.Option(metavar="TEXT", help="A note.")]
-Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag; may be given several times.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag. Repeatable.")]
 
 
 @collection_app.command("add")
 def add(
     name: Name,
-    what: Annotated[list[str], typer.Argument(metavar="WHAT...", help="The same as for vlrlt cut.")],
+    what: Annotated[list[str], typer.Argument(metavar="WHAT...", help="The same as WHAT of vlrlt cut.")],
     library: LibraryDir,
     rating: Rating = None,
     note: Note = None,
     tag: Tags = None,
     as_json: Json = False,
 ) -> None:
-    """Put moments into a collection, which is made if there is none of that name.
+    """Put moments into a collection, which is created if it does not exist.
 
     Example: vlrlt search "open the fridge" --library lib --json | vlrlt collection add fridge - --library lib
     Example: vlrlt collection add best day1.mp4@01:10-01:14 --library lib --rating 5 --tag interview
@@ -46,7 +46,7 @@ def add(
             about = {"title": piece.title, **given(rating=rating, note=note, tags=tag)}
             kept.append(service.collections.add(name, video_id=video_id, span=piece.span, **about))
     if not kept:
-        raise ConfigError("there is nothing to keep: the result has no hits")
+        raise ConfigError("there is nothing to add: the result has no hits")
     say(json.dumps({"collection": name, "hits": [one.as_json() for one in kept]}) if as_json else _listed(kept))
 
 
@@ -67,8 +67,10 @@ def list_(library: LibraryDir, as_json: Json = False) -> None:
 def show(
     name: Name,
     library: LibraryDir,
-    tag: Annotated[str | None, typer.Option(metavar="TAG", help="Only moments that have this tag.")] = None,
-    min_rating: Annotated[int | None, typer.Option(min=1, max=5, help="Only moments rated at least so.")] = None,
+    tag: Annotated[str | None, typer.Option(metavar="TAG", help="Only moments with this tag.")] = None,
+    min_rating: Annotated[
+        int | None, typer.Option(min=1, max=5, help="Only moments with at least this rating.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the moments of a collection in its order. Its JSON is a result, which vlrlt cut and export take.
@@ -86,7 +88,7 @@ def show(
 def change(  # noqa: PLR0913  one for each option
     moment: MomentId,
     library: LibraryDir,
-    rating: Annotated[int | None, typer.Option(min=0, max=5, help="Rating from 1 to 5; 0 takes it away.")] = None,
+    rating: Annotated[int | None, typer.Option(min=0, max=5, help="Rating from 1 to 5; 0 removes it.")] = None,
     note: Note = None,
     tag: Tags = None,
     place: Annotated[int | None, typer.Option(min=1, help="Place in the collection; 1 is first.")] = None,
@@ -94,7 +96,7 @@ def change(  # noqa: PLR0913  one for each option
     end: Annotated[str | None, typer.Option(metavar="TIME", help="New end.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Change rating, note, tags, place or seconds of a moment; what is not given stays. --tag replaces all tags.
+    """Change rating, note, tags, place or seconds of a moment; omitted options stay unchanged. --tag replaces all tags.
 
     Example: vlrlt collection change 3 --library lib --rating 4 --place 1 --end 01:15.5
     """
@@ -113,7 +115,7 @@ def change(  # noqa: PLR0913  one for each option
 def remove(
     moments: Annotated[list[int], typer.Argument(metavar="ID...", help="Numbers of moments.")], library: LibraryDir
 ) -> None:
-    """Take moments out of their collections. The videos stay as they are.
+    """Remove moments from their collections. The videos stay unchanged.
 
     Example: vlrlt collection remove 3 4 --library lib
     """
@@ -127,19 +129,19 @@ def remove(
 
 @collection_app.command("delete")
 def delete(name: Name, library: LibraryDir) -> None:
-    """Forget a collection with its tags, ratings and notes. The videos stay as they are.
+    """Delete a collection with its tags, ratings and notes. The videos stay unchanged.
 
     Example: vlrlt collection delete fridge --library lib
     """
     from vlrlt.index.library.kept import Collections
 
     Collections(library).delete(name)
-    say(f"collection {name!r} is forgotten")
+    say(f"collection {name!r} is deleted")
 
 
 def _time(text: str) -> float:
     if not re.fullmatch(TIME_PATTERN, text):
-        raise ConfigError(f"a time is seconds or mm:ss, like 75.5 or 01:15.5, got {text!r:.50}")
+        raise ConfigError(f"a time must be seconds or mm:ss, like 75.5 or 01:15.5, got {text!r:.50}")
     return parse_time(text)
 
 

@@ -238,7 +238,7 @@ def _msrvtt(run: Run, annotations: Annotations, videos: Videos) -> None:
     _tell(run(MsrVttBenchmark(data=MsrVtt(annotations, videos))))
 
 
-Queries = Annotated[Path, typer.Option("--annotations", metavar="FILE", help="The queries, as published.")]
+Queries = Annotated[Path, typer.Option("--annotations", metavar="FILE", help="The published file of queries.")]
 
 
 @dataclass(frozen=True, kw_only=True)

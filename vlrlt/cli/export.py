@@ -64,7 +64,7 @@ def cut(
     """Cut pieces out of videos, with their sound.
 
     An exact cut encodes the piece again. With --copy the piece is copied as it is stored and therefore begins at the
-    key frame before; cut prints the seconds that it really wrote. The archive is only read.
+    preceding key frame; cut prints the seconds that it wrote. vlrlt only reads the archive.
 
     Example: vlrlt cut day1.mp4@01:10-01:14.5 --out fridge.mp4
     Example: vlrlt search "open the fridge" --library lib --json | vlrlt cut - --out clips --copy
@@ -109,7 +109,9 @@ def export(  # noqa: PLR0913  one for each option
             help="A file: .m3u, .csv, .json, .edl, .fcpxml, .otio, .vtt or .png (storyboard).",
         ),
     ],
-    what: Annotated[list[str] | None, typer.Argument(metavar="[WHAT]...", help="The same as for vlrlt cut.")] = None,
+    what: Annotated[
+        list[str] | None, typer.Argument(metavar="[WHAT]...", help="The same as WHAT of vlrlt cut.")
+    ] = None,
     query: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Search for this text. vlrlt search takes more kinds of query.")
     ] = None,
@@ -183,7 +185,7 @@ def _read_all(what: Sequence[str], service: "Library | None") -> "tuple[str, tup
         if text.startswith(_COLLECTION):
             name = text.removeprefix(_COLLECTION)
             if service is None:
-                raise ConfigError(f"{text} is a collection of a library; say which with --library")
+                raise ConfigError(f"{text} is a collection of a library; name the library with --library")
             titles.append(name)
             pieces += service.collections.pieces(name)
         elif text == "-" or (text.lower().endswith(".json") and "@" not in Path(text).name):

@@ -134,8 +134,8 @@ def verify(
 ) -> None:
     """Check the catalog and the checksums of all vectors. The next index repairs what is damaged.
 
-    Damaged vectors are put aside and their videos queued (exit code 3). If the catalog itself is damaged (exit code 1),
-    --repair restores it from its copy and from what the folders of the vectors say, without decoding a video.
+    Damaged vectors are set aside and their videos queued (exit code 3). If the catalog itself is damaged (exit code 1),
+    --repair restores it from its copy and from the segments, without decoding a video.
 
     Example: vlrlt verify --library lib
     """

@@ -21,7 +21,7 @@ def search(
     options: dict[str, Any],
     also: Annotated[
         list[str] | None,
-        typer.Option(metavar="TEXT", help="Find what fits this text as well; may be given several times."),
+        typer.Option(metavar="TEXT", help="Also find what matches this text. Repeatable."),
     ] = None,
     save: Annotated[
         str | None,
@@ -33,12 +33,12 @@ def search(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Find the moments that fit words, pictures or pieces of video best.
+    """Find the moments that best match words, pictures or pieces of video.
 
     The words of QUERY are one query, in quotation marks or not; --also adds others, and scores are their mean.
 
-    Each hit shows a confidence and a percentile, the share of the searched clips that fit worse. Scores compare hits of
-    one query only. If nothing matches confidently, search says so; --tail shows the nearest moments all the same.
+    Each hit shows a confidence and a percentile, the share of the searched clips that match worse. Scores compare hits
+    of one query only. If nothing matches confidently, search says so; --tail shows the nearest moments anyway.
 
     Example: vlrlt search "open the fridge" --library lib -k 5
     Example: vlrlt search "open the fridge" --then "pour milk" --within 20 --library lib

@@ -25,7 +25,9 @@ def _share(text: str) -> Any:  # noqa: ANN401  Typer's own type for an option
 SPELLINGS: dict[str, Any] = {
     "text": Annotated[
         list[str] | None,
-        typer.Argument(metavar="[QUERY]...", help="Words to find, all of them one query. ^2 behind it counts twice."),
+        typer.Argument(
+            metavar="[QUERY]...", help="Words to find; together they are one query. ^2 at the end doubles its weight."
+        ),
     ],
     "clips": Annotated[
         list[str] | None,
@@ -39,7 +41,7 @@ SPELLINGS: dict[str, Any] = {
     "like": Annotated[list[str] | None, typer.Option(metavar="CLIP", help="Prefer moments like this clip of a hit.")],
     "unlike": Annotated[list[str] | None, typer.Option(metavar="CLIP", help="Avoid moments like this clip of a hit.")],
     "without": Annotated[
-        list[str] | None, typer.Option("--not", metavar="TEXT", help="Leave out moments that fit this text.")
+        list[str] | None, typer.Option("--not", metavar="TEXT", help="Leave out moments that match this text.")
     ],
     "then": Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Text that must follow in the same video.")],
     "within_s": Annotated[

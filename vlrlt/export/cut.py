@@ -79,7 +79,7 @@ class Cut:
         """One line."""
         span = format_span(self.start_s, self.end_s, decimals=2)
         asked = format_span(self.asked.start_s, self.asked.end_s, decimals=2)
-        how = "exact, encoded again" if self.mode == "exact" else f"copied, asked for {asked}"
+        how = "exact, encoded again" if self.mode == "exact" else f"copied, requested {asked}"
         sound = "with sound" if self.sound else "silent"
         return f"{self.out}: {span} of {self.video.name} ({how}), {sound}" + (
             f"; {self.problem}" if self.problem else ""

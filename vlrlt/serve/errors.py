@@ -36,8 +36,8 @@ class ErrorBody(BaseModel):
 
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": ErrorBody, "description": "What was asked for cannot be done."},
-    "5XX": {"model": ErrorBody, "description": "The server cannot do it now."},
+    "4XX": {"model": ErrorBody, "description": "The request cannot be fulfilled."},
+    "5XX": {"model": ErrorBody, "description": "The server cannot fulfil the request now."},
 }
 _STATUS: tuple[tuple[type[VlrltError], int], ...] = (
     (NotFoundError, 404),

@@ -63,10 +63,10 @@ class Guard:
         try:
             body = await asyncio.wait_for(_read_body(scope, receive), BODY_DEADLINE_S)
         except TimeoutError:
-            await _refuse(send, 408, "RequestTimeout", "the request's body did not arrive in time")
+            await _refuse(send, 408, "RequestTimeout", "the request body did not arrive in time")
             return
         if body is None:
-            await _refuse(send, 413, "TooLarge", f"a request's body may have {MAX_BODY_BYTES} bytes")
+            await _refuse(send, 413, "TooLarge", f"a request body may have at most {MAX_BODY_BYTES} bytes")
             return
         await self._app(scope, _replay(body, receive), send)
 
@@ -76,13 +76,13 @@ class Guard:
         if self._hosts and host not in self._hosts:
             return 400, "UnknownHost", f"this server is not {host!r}; ask for {self._hosts[0]}"
         if self._token is None and is_of_another_site(scope):
-            return 403, "ForeignOrigin", "without a token this server answers no requests that come from other sites"
+            return 403, "ForeignOrigin", "without a token, this server rejects requests from other sites"
         if scope["path"] in OPEN_PATHS:
             return None
         if self._token is not None:
             given = headers.get(b"authorization", b"")
             if not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
-                return 401, "Unauthorized", "this server wants Authorization: Bearer TOKEN"
+                return 401, "Unauthorized", "this server requires Authorization: Bearer TOKEN"
         if not self._take(scope["client"][0] if scope.get("client") else "unknown"):
             return 429, "TooManyRequests", f"more than {self._rate:g} requests a second; try again in a second"
         return None

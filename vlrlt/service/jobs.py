@@ -179,7 +179,7 @@ def _outcome(code: int, stdout: str, last_line: str) -> tuple[JobState, dict[str
     if code < 0:
         name = signal.Signals(-code).name
         hint = ": the system may have run out of memory" if name == "SIGKILL" else ""
-        return "failed", None, f"the index process was ended by {name}{hint}; what it has committed is kept"
+        return "failed", None, f"the index process was ended by {name}{hint}; committed work is kept"
     return "failed", None, last_line.removeprefix("vlrlt: ") or f"the index process ended with exit code {code}"
 
 

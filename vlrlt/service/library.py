@@ -181,7 +181,7 @@ class Library:
         """
         clips = self._reader.now().snapshot.frame_runs
         if video_id not in clips.video_ids:
-            raise NotFoundError(f"no video {video_id!r} in this library")
+            raise NotFoundError(f"there is no video {video_id!r} in this library")
         return clips.videos[clips.video_ids.index(video_id)]
 
     def transcript(

@@ -14,7 +14,7 @@ def prometheus_text(status: LibraryStatus) -> str:
     for state in ("indexed", "partial", "unfinished", "failed", "missing"):
         videos.labels(state).set(getattr(status, state))
     for name, help_text, value in (
-        ("vlrlt_vectors", "Vectors that can be found", status.vectors),
+        ("vlrlt_vectors", "Searchable vectors", status.vectors),
         ("vlrlt_video_seconds", "Seconds of searchable video", status.video_s),
         ("vlrlt_library_bytes", "Bytes of the library on disk", status.size_bytes),
     ):
@@ -24,7 +24,7 @@ def prometheus_text(status: LibraryStatus) -> str:
 
 
 def _add_runs(status: LibraryStatus, registry: CollectorRegistry) -> None:
-    running = Gauge("vlrlt_run_files", "Files of the run that is at work, 0 without one", ["state"], registry=registry)
+    running = Gauge("vlrlt_run_files", "Files of the current run, 0 if there is none", ["state"], registry=registry)
     step = status.run.progress if status.run else None
     running.labels("done").set(step.files_done if step else 0)
     running.labels("total").set(step.files_total if step else 0)
@@ -33,7 +33,7 @@ def _add_runs(status: LibraryStatus, registry: CollectorRegistry) -> None:
     if last is None:
         return
     stages = Gauge(
-        "vlrlt_last_run_stage_seconds", "Where the time of the last finished run went", ["stage"], registry=registry
+        "vlrlt_last_run_stage_seconds", "Seconds per stage of the last finished run", ["stage"], registry=registry
     )
     for stage, name in (("scan", "look_s"), ("decoder", "decode_s"), ("encoder", "encode_s"), ("disk", "write_s")):
         stages.labels(stage).set(last[name])

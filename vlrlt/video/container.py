@@ -78,7 +78,7 @@ def open_container(path: Path, *, with_sound: bool = False) -> tuple[av.containe
     except NotAVideoError:
         raise
     except av.error.ArgumentError as error:
-        raise NotAVideoError(path, stage="open", reason=f"its container is none of {_CONTAINERS}") from error
+        raise NotAVideoError(path, stage="open", reason=f"its container is not one of {_CONTAINERS}") from error
     except Exception as error:  # PyAV raises a dozen unrelated types on damaged files
         raise NotAVideoError(path, stage="open", reason=_why_unopened(path, error)) from error
     # PyAV switches this on; it invents presentation times where a container stores none, and they run backwards. Those
@@ -97,7 +97,7 @@ def open_container(path: Path, *, with_sound: bool = False) -> tuple[av.containe
     context = stream.codec_context
     reason = None
     if context.codec.name not in _CODECS.split(","):
-        reason = f"the decoder {context.codec.name!r} is not among those that may run"
+        reason = f"the decoder {context.codec.name!r} is not on the list of allowed decoders"
     elif context.width * context.height > MAX_PIXELS:
         reason = f"its pictures of {context.width} x {context.height} pixels are larger than {MAX_PIXELS} pixels"
     if reason is not None:
@@ -170,7 +170,7 @@ def _why_unopened(path: Path, error: Exception) -> str:
     if beginning[4:8] in _MP4_BOXES:
         return f"it is cut short or was never finished: {one_line(error)}"
     if not beginning.strip(b"\0"):
-        return "it begins with zeros: it was never written, or not yet"
+        return "it begins with zeros: it was never written, or is not written yet"
     if beginning.isascii():
         return f"it is text, not a video: {one_line(error)}"
     return one_line(error)

@@ -108,7 +108,7 @@ class DecordDecoder:
             raise CorruptVideoError(self._path, stage="probe", reason=_one_line(error)) from error
         inside = (starts_N >= 0) & (starts_N <= self.info.duration_s + _TIME_TOLERANCE_S)
         if not inside.all() or (np.diff(starts_N) <= 0).any():
-            reason = f"decord's frame times make no sense ({starts_N.min():.3g} to {starts_N.max():.3g} s)"
+            reason = f"decord's frame times are invalid ({starts_N.min():.3g} to {starts_N.max():.3g} s)"
             raise CorruptVideoError(self._path, stage="probe", reason=f"{reason}; try backend='pyav'")
         starts_N += np.float32(self.info.start_s) - starts_N[0]
         return starts_N

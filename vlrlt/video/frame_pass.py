@@ -136,7 +136,7 @@ class FramePass:
         """The first frame of the file; CorruptVideoError where there is none."""
         frame = self.next()
         if frame is None:
-            reason = self.error or self.packets.first_error or "it has no video frame"
+            reason = self.error or self.packets.first_error or "it has no video frames"
             raise CorruptVideoError(self._path, stage="decode", reason=reason)
         return frame
 
@@ -145,7 +145,7 @@ class FramePass:
         for frame in self._frames:
             ticks = next((ticks for ticks in (frame.pts, frame.dts, self._next_ticks) if ticks is not None), None)
             if ticks is None:
-                self.error = "its frames carry no times"
+                self.error = "its frames have no times"
                 return None
             if self._last_ticks is not None and ticks <= self._last_ticks:
                 continue

@@ -119,7 +119,7 @@ class MotionClips:
         return is_within and self._request.wants(ClipSpan(start_s, start_s + 1.0))
 
     def _tell_lost(self, pieces: PieceDecoder, *, num_wanted: int) -> None:
-        why = pieces.first_error or "no frame came out"
+        why = pieces.first_error or "the decoder returned no frame"
         lost = f"packets cannot be decoded, and {pieces.num_lost} of {num_wanted} looks are missing: {why}"
         if pieces.num_lost == num_wanted:
             raise CorruptVideoError(self._decoder.info.path, stage="decode", reason=lost)

@@ -64,7 +64,7 @@ def read_packets(path: Path, *, first_ticks: int, on_packet: Callable[[], None])
         if not ticks and reader.first_error is not None:
             raise CorruptVideoError(path, stage="probe", reason=reader.first_error)
     if all(tick is None or tick < first_ticks for tick in ticks):
-        raise CorruptVideoError(path, stage="probe", reason="its packets carry no times")
+        raise CorruptVideoError(path, stage="probe", reason="its packets have no times")
     table = _table(ticks, sizes, keys, first_ticks=first_ticks, tick_s=float(time_base))
     return replace(table, clock_restarts=len(reader.shifts_s) > 1)
 

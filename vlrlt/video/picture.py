@@ -28,7 +28,9 @@ def read_picture(path: Path, preprocess: Preprocess) -> UInt8Array:
     square = call_limited(_read, Limits(path=path, cpu_s=30.0), path, preprocess.as_json())
     side_px = preprocess.image_size_px
     if len(square) != 3 * side_px**2:
-        raise DecodeError(path, stage="preprocess", reason=f"it gave {len(square)} bytes instead of {3 * side_px**2}")
+        raise DecodeError(
+            path, stage="preprocess", reason=f"its decoder returned {len(square)} bytes instead of {3 * side_px**2}"
+        )
     return np.frombuffer(bytearray(square), np.uint8).reshape(side_px, side_px, 3)
 
 

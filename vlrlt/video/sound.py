@@ -53,7 +53,7 @@ class Sound:
         if self._stream is None:
             return
         if self._stream.codec_context is None or not self._stream.codec_context.rate:
-            self.problem = "no decoder for its sound may run here"
+            self.problem = "the decoder for its sound is not allowed"
             return
         rate_hz = self._stream.codec_context.rate
         self.rate_hz = rate_hz if rate_hz in _RATES_HZ else _RATES_HZ[0]

@@ -254,7 +254,7 @@ class _Answers:
         readable.register(self._stdout, select.POLLIN)
         while view:
             if not readable.poll(self._deadline_s * 1000):
-                raise self._lost(stage, reason=f"the decoder process said nothing for {self._deadline_s:g} s")
+                raise self._lost(stage, reason=f"the decoder process did not answer for {self._deadline_s:g} s")
             num_bytes = os.readv(self._stdout, [view])
             if num_bytes == 0:
                 raise self._lost(stage)
