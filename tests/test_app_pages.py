@@ -250,7 +250,7 @@ def test_a_request_survives_its_link() -> None:
         "duplicates": True,
         "tail": True,
     }
-    assert options.keys() == DEFAULTS.keys() - {"images", "clips", "k", "page", "group_by"}
+    assert options.keys() == DEFAULTS.keys() - {"images", "clips", "k", "page", "group_by", "rerank", "rerank_most"}
     request = SearchRequest().replaced(**options)
     assert from_params(to_params(request)) == request
     assert to_params(SearchRequest()) == {}

@@ -252,13 +252,23 @@ def test_search_prints_the_documented_json(indexed: Path) -> None:
     result = vlrlt("search", "open the fridge", "--library", indexed, "-k", 2, "--tail", "--json")
     assert result.exit_code == 0
     answer = last_json(result)
-    assert answer.keys() == {"query", "model", "took_ms", "found", "unknown_words", "searched", "hits", "next_page"}
+    assert answer.keys() == {
+        "query",
+        "model",
+        "took_ms",
+        "found",
+        "unknown_words",
+        "searched",
+        "hits",
+        "next_page",
+        "second_look",
+    }
     assert answer["query"] == "open the fridge"
     assert 1 <= len(answer["hits"]) <= 2
     for rank, hit in enumerate(answer["hits"], start=1):
         assert hit.keys() == {
             *("rank", "score", "percentile", "confidence", "clip", "video", "video_id", "start_s", "end_s"),
-            *("sources", "text", "text_marks", "text_fit", "seek_s", "steps"),
+            *("sources", "text", "text_marks", "text_fit", "seek_s", "steps", "verdict", "likelihood"),
         }
         assert hit["rank"] == rank
         assert Path(hit["video"]).is_file()

@@ -116,6 +116,8 @@ def test_the_result_says_what_was_asked_and_how_good_it_is(service: Library) -> 
         "text_fit": None,
         "seek_s": None,
         "steps": [],
+        "verdict": None,
+        "likelihood": None,
     }
     assert result.as_text().splitlines()[0] == (
         f"#1    {best.score:.3f}  p80.0   100% sure  sea.mp4  00:04.0-00:06.0  in {Path(best.video).parent}"

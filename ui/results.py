@@ -52,6 +52,7 @@ def show_card(service: Library, moment: Moment, request: SearchRequest) -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.markdown(f"**{page.time_range(moment)}**", width="content")
             show_sureness(moment)
+            show_verdict(moment)
         st.caption(better_than(moment))
         show_why(moment)
         show_actions(moment, request)
@@ -73,6 +74,15 @@ def show_sureness(moment: Moment) -> None:
         st.badge(f"cosine {moment.score:.2f}", color="gray")
     else:
         st.badge(f"{floor(100 * moment.confidence)}% sure", color="green" if is_match(moment) else "gray")
+
+
+def show_verdict(moment: Moment) -> None:
+    """What a second look says, if there was one."""
+    match moment.verdict:
+        case "confirmed":
+            st.badge("confirmed", color="green")
+        case "rejected" | "unverified" as verdict:
+            st.badge(verdict, color="gray")
 
 
 def better_than(moment: Moment) -> str:

@@ -13,7 +13,7 @@ VlrltError
 ├── UnreadableClipsError            more clips of a dataset than a run may leave out cannot be read
 ├── CheckpointError                 a model folder, file or name cannot be loaded
 ├── AnnotationError                 an annotation file is missing or has a bad line
-├── EndpointError                   a vision-language model's server cannot be used
+├── EndpointError                   a model's server cannot be used
 ├── ServerBusyError                 the HTTP API has too much to do already
 ├── StoppedError                    an index run was asked to stop
 └── LibraryError                    a library folder is absent, damaged or locked
@@ -130,7 +130,15 @@ class AnnotationError(VlrltError):
 
 
 class EndpointError(VlrltError):
-    """A vision-language model's server cannot be reached, takes too long, or replies with what is no answer."""
+    """A model's server cannot be reached, takes too long, or replies with what is no answer.
+
+    Attributes:
+        status: of HTTP, where the server has refused; None: it has not.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ServerBusyError(VlrltError):

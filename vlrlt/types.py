@@ -27,6 +27,8 @@ Precision = Literal["float32", "bfloat16"]
 PrecisionChoice = Literal["auto", "float32", "bfloat16"]
 """auto: what is fastest on the device."""
 
+Verdict = Literal["confirmed", "rejected", "unverified"]
+"""What a second look says of a moment; unverified: it has no answer."""
 Channel = Literal["sidecar", "embedded", "speech", "screen"]
 """Where timed text of a video comes from: a file beside it, a track inside it, what is said, what is written in it."""
 
@@ -247,6 +249,10 @@ class Moment:
     """Where to begin playing: at the first of these words; at the line's start if it is unknown when it is said."""
     steps: tuple[ClipSpan, ...] = ()
     """Of a sequence: where each step was found."""
+    verdict: Verdict | None = None
+    """Of a second look; None: there was none."""
+    likelihood: float | None = None
+    """In [0, 1], that it shows the words, by the second look; None: it has no answer."""
     thumbnail: Thumbnail | None = field(default=None, repr=False, compare=False)
     """Makes its picture for notebooks; None: it came without a library."""
 
@@ -267,11 +273,15 @@ class Moment:
         steps = " then ".join(format_span(step.start_s, step.end_s) for step in self.steps)
         return (
             f"#{self.rank:<3} {self.score:6.3f}  p{self.percentile:<5.1f}{confidence}  {Path(self.video).name}  "
-            f"{format_span(self.start_s, self.end_s)}{said}{f': {steps}' if steps else ''}"
+            f"{format_span(self.start_s, self.end_s)}{said}{f': {steps}' if steps else ''}{self._verdict_text()}"
         )
 
     def _repr_html_(self) -> str:
         return moments_html("", [self])
+
+    def _verdict_text(self) -> str:
+        likelihood = "" if self.likelihood is None else f" {self.likelihood:.0%}"
+        return f"  {self.verdict}{likelihood}" if self.verdict else ""
 
     def marked_text(self, before: str = "[", after: str = "]") -> str:
         """The line with the words of the query marked; empty: there is no line."""
@@ -303,4 +313,6 @@ class Moment:
             "text_fit": None if self.text_fit is None else round(self.text_fit, 3),
             "seek_s": None if self.seek_s is None else round(self.seek_s, 3),
             "steps": [[round(step.start_s, 3), round(step.end_s, 3)] for step in self.steps],
+            "verdict": self.verdict,
+            "likelihood": None if self.likelihood is None else round(self.likelihood, 3),
         }

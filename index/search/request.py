@@ -30,9 +30,11 @@ from vlrlt.index.search.language import (
 )
 from vlrlt.types import Channel
 
+Rerank = Literal["vlm"]
 GroupBy = Literal["moment", "video"]
 Source = Literal["picture", "subtitles", "speech", "screen"]
 MAX_K = 100_000
+MAX_RERANK = 200
 MAX_TEXT_CHARS = 10_000
 SOURCES: tuple[Source, ...] = get_args(Source)
 SOURCE_OF: dict[Channel, Source] = {
@@ -86,6 +88,10 @@ class SearchRequest:
     page: str | None = None
     """`next_page` of an earlier result of the same search; None: the first page."""
     group_by: GroupBy = "moment"
+    rerank: Rerank | None = None
+    """Who takes a second look at the first moments and orders them anew: the model at VLRLT_VLM_URL; None: nobody."""
+    rerank_most: int = 50
+    """Moments that are looked at again at most."""
 
     def __post_init__(self) -> None:
         words = (*self.text, *self.without, *self.then)
@@ -107,6 +113,10 @@ class SearchRequest:
             raise ConfigError(f"diversity must be in [0, 1], got {self.diversity}")
         if not 1 <= self.k <= MAX_K:
             raise ConfigError(f"k must be 1 to {MAX_K}, got {self.k:.6g}; try 10")
+        if self.rerank is not None and self.rerank not in get_args(Rerank):
+            raise ConfigError(f"rerank must be {', '.join(get_args(Rerank))} or nothing, got {self.rerank!r}")
+        if not 1 <= self.rerank_most <= MAX_RERANK:
+            raise ConfigError(f"rerank_most must be 1 to {MAX_RERANK}, got {self.rerank_most:.6g}; try 50")
         if self.group_by not in get_args(GroupBy):
             raise ConfigError(f"group_by must be one of {', '.join(get_args(GroupBy))}, got {self.group_by!r}")
 
@@ -190,6 +200,8 @@ class SearchRequest:
     def as_json(self) -> dict[str, Any]:
         """What is kept of a search: the body of `POST /v1/search`, without the page; `parse` is the inverse.
 
+        A second look is not kept: it sends pictures away and may cost money, so it is asked for each time.
+
         Raises:
             ConfigError: it looks for files, or for nothing.
         """
@@ -199,9 +211,10 @@ class SearchRequest:
             )
         self.query()
         values = asdict(self)
-        return {name: value for name, value in values.items() if name not in ("images", "clips", "page")}
+        return {name: value for name, value in values.items() if name not in _NOT_KEPT}
 
 
+_NOT_KEPT = ("images", "clips", "page", "rerank", "rerank_most")
 _FILTER_FIELDS = {known.name: known.default for known in fields(Filter)}
 DEFAULTS = {known.name: known.default for known in fields(SearchRequest) if known.name != "filter"} | _FILTER_FIELDS
 """Of all fields of a request and of its filter, by their names."""

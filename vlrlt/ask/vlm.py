@@ -6,10 +6,12 @@ What it says without a valid citation is left out. Nothing is sent unless VLRLT_
 
 import base64
 import json
+import math
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +30,8 @@ LINES_PER_MOMENT, MAX_LINE_CHARS = 20, 300
 """Of the transcript."""
 FRAMES_PER_MOMENT = 3
 MAX_REPLY_CHARS = 32_000
+MAX_REPLY_BYTES = 1_000_000
+"""Of one that is no stream."""
 _CONNECT_S, _SILENCE_S, _DEADLINE_S = 10.0, 60.0, 180.0
 _NOT_FOUND = "NOT FOUND"
 _RULES = f"""You answer a question about a video archive from frames of numbered moments and from what is said and
@@ -44,13 +48,17 @@ class Endpoint:
     """Base URL up to and with the version: http://127.0.0.1:8000/v1."""
     model: str
     key: str | None = None
+    price: tuple[float, float] | None = None
+    """Of a million tokens that are sent, and of a million that come back."""
+    max_cost: float | None = None
+    """The most that one search may cost, in the currency of the price."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """VLRLT_VLM_URL, VLRLT_VLM_MODEL and, if need be, VLRLT_VLM_KEY.
+        """VLRLT_VLM_URL, VLRLT_VLM_MODEL and, if need be, VLRLT_VLM_KEY, VLRLT_VLM_PRICE and VLRLT_VLM_MAX_COST.
 
         Raises:
-            ConfigError: one of the first two is not set, or the URL is none.
+            ConfigError: one of the first two is not set, the URL is none, or the last two are no numbers.
         """
         url, model = environment.get("VLRLT_VLM_URL", ""), environment.get("VLRLT_VLM_MODEL", "")
         if not re.match(r"https?://[^/\s]+", url) or not model:
@@ -58,7 +66,29 @@ class Endpoint:
                 "no vision-language model is configured; set VLRLT_VLM_URL (such as http://127.0.0.1:8000/v1) and "
                 "VLRLT_VLM_MODEL, and VLRLT_VLM_KEY if the server requires a key"
             )
-        return cls(url=url.rstrip("/"), model=model, key=environment.get("VLRLT_VLM_KEY"))
+        price, max_cost = (_amounts(environment, name) for name in ("VLRLT_VLM_PRICE", "VLRLT_VLM_MAX_COST"))
+        if len(price) not in (0, 2) or len(max_cost) > 1 or (max_cost and not price):
+            raise ConfigError(
+                "VLRLT_VLM_PRICE is two numbers, what a million tokens cost that are sent and that come back, such as "
+                "'0.15 0.60'; VLRLT_VLM_MAX_COST is one number and needs the price"
+            )
+        return cls(
+            url=url.rstrip("/"),
+            model=model,
+            key=environment.get("VLRLT_VLM_KEY"),
+            price=(price[0], price[1]) if price else None,
+            max_cost=max_cost[0] if max_cost else None,
+        )
+
+
+def _amounts(environment: Mapping[str, str], name: str) -> list[float]:
+    try:
+        amounts = [float(word) for word in environment.get(name, "").split()]
+    except ValueError:
+        amounts = [-1.0]
+    if not all(0 <= amount < math.inf for amount in amounts):
+        raise ConfigError(f"{name} must hold numbers of 0 or more, got {environment[name]!r}")
+    return amounts
 
 
 class VlmAnswerer:
@@ -139,9 +169,7 @@ class VlmAnswerer:
         for number, moment in enumerate(moments, start=1):
             for time_s in _frame_times(moment):
                 label = f"Moment [{number}], {Path(moment.video).name} at {format_time(time_s, decimals=1)}"
-                jpeg = self._archive.thumbnail(replace(moment, start_s=time_s, end_s=time_s))
-                url = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-                content += [{"type": "text", "text": label}, {"type": "image_url", "image_url": {"url": url}}]
+                content += [{"type": "text", "text": label}, _frame_at(moment, time_s, self._archive.thumbnail)]
             content += self._transcript(number, moment)
         rules = _RULES
         if schema is not None:
@@ -162,28 +190,81 @@ class VlmAnswerer:
 
     def _complete(self, messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any] | None) -> Iterator[str]:
         """The text of the reply, piece by piece (server-sent events)."""
-        httpx = require("httpx", extra="ask")
-        body: dict[str, Any] = {"model": self._endpoint.model, "messages": messages, "stream": True, "temperature": 0}
+        body: dict[str, Any] = {"messages": messages, "stream": True}
         if schema is not None:
             body["response_format"] = {"type": "json_object"}
-        headers = {"Authorization": f"Bearer {self._endpoint.key}"} if self._endpoint.key else {}
         ends_s = time.monotonic() + self._deadline_s
-        timeout = httpx.Timeout(min(_SILENCE_S, self._deadline_s), connect=_CONNECT_S)
         num_chars = 0
-        try:
-            with httpx.stream(
-                "POST", f"{self._endpoint.url}/chat/completions", json=body, headers=headers, timeout=timeout
-            ) as response:
-                if response.status_code != 200:
-                    raise EndpointError(f"{self._endpoint.url} answered {response.status_code}: {_excerpt(response)}")
-                for piece in _pieces(_bounded_lines(response, ends_s), self._endpoint.url):
-                    num_chars += len(piece)
-                    if num_chars > MAX_REPLY_CHARS:
-                        raise EndpointError(f"{self._endpoint.url} sent more than {MAX_REPLY_CHARS} characters")
-                    yield piece
-        except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
-            raise EndpointError(f"{self._endpoint.url} cannot be used: {reason}; is the server running?") from error
+        with _posted(self._endpoint, body, deadline_s=self._deadline_s) as response:
+            for piece in _pieces(_bounded_lines(response, ends_s), self._endpoint.url):
+                num_chars += len(piece)
+                if num_chars > MAX_REPLY_CHARS:
+                    raise EndpointError(f"{self._endpoint.url} sent more than {MAX_REPLY_CHARS} characters")
+                yield piece
+
+
+def chat(endpoint: Endpoint, body: Mapping[str, Any], *, ends_s: float) -> dict[str, Any]:
+    """One reply in one piece, as the chat completions protocol has it.
+
+    Args:
+        endpoint: where the model is.
+        body: messages and options.
+        ends_s: of time.monotonic; until then the reply must be there.
+
+    Raises:
+        EndpointError: the endpoint cannot be reached, takes too long, says too much or gives no JSON object.
+        MissingExtraError: httpx is not installed.
+    """
+    read = bytearray()
+    with _posted(endpoint, body, deadline_s=max(0.01, ends_s - time.monotonic())) as response:
+        for part in response.iter_bytes():
+            read += part
+            if len(read) > MAX_REPLY_BYTES:
+                raise EndpointError(f"{endpoint.url} sent more than {MAX_REPLY_BYTES} bytes")
+            if time.monotonic() > ends_s:
+                raise EndpointError("the model did not finish in time; try a smaller one")
+    try:
+        reply = json.loads(read)
+    except (ValueError, RecursionError) as error:
+        raise EndpointError(f"{endpoint.url} does not speak the chat completions protocol: {read[:100]!r}") from error
+    if not isinstance(reply, dict):
+        raise EndpointError(f"{endpoint.url} does not speak the chat completions protocol: {read[:100]!r}")
+    return reply
+
+
+@contextmanager
+def _posted(endpoint: Endpoint, body: Mapping[str, Any], *, deadline_s: float) -> Iterator[Any]:
+    """The response to a request, an httpx.Response whose content is still to be read."""
+    httpx = require("httpx", extra="ask")
+    headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
+    timeout = httpx.Timeout(min(_SILENCE_S, deadline_s), connect=min(_CONNECT_S, deadline_s))
+    whole = {"model": endpoint.model, "temperature": 0, **body}
+    try:
+        with httpx.stream(
+            "POST", f"{endpoint.url}/chat/completions", json=whole, headers=headers, timeout=timeout
+        ) as response:
+            if response.status_code != 200:
+                said = f"{endpoint.url} answered {response.status_code}: {_excerpt(response)}"
+                raise EndpointError(said, status=response.status_code)
+            yield response
+    except httpx.HTTPError as error:
+        reason = str(error) or type(error).__name__
+        raise EndpointError(f"{endpoint.url} cannot be used: {reason}; is the server running?") from error
+
+
+def frames_of(moment: Moment, thumbnail: Callable[[Moment], bytes]) -> list[dict[str, Any]]:
+    """Frames of a moment, as parts of a message.
+
+    Raises:
+        DecodeError: its video cannot be read any more.
+    """
+    return [_frame_at(moment, time_s, thumbnail) for time_s in _frame_times(moment)]
+
+
+def _frame_at(moment: Moment, time_s: float, thumbnail: Callable[[Moment], bytes]) -> dict[str, Any]:
+    jpeg = thumbnail(replace(moment, start_s=time_s, end_s=time_s))
+    url = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 def _frame_times(moment: Moment) -> list[float]:

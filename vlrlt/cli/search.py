@@ -11,6 +11,7 @@ from vlrlt.cli.root import SOME_FAILED, Device, Force, Json, LibraryDir, Model, 
 from vlrlt.cli.search_options import takes_request
 
 if TYPE_CHECKING:
+    from vlrlt.index.search.request import SearchRequest
     from vlrlt.service import SearchResult
 
 
@@ -44,6 +45,7 @@ def search(
     Example: vlrlt search "open the fridge" --then "pour milk" --within 20 --library lib
     Example: vlrlt search "wash a plate" --not "wash a pan" --path '*/2024/*' --moving 0.3 --library lib
     Example: vlrlt search --clip day1.mp4@01:10-01:14 --library lib
+    Example: vlrlt search "someone drops a cup" --rerank vlm --tail --library lib
     """
     from vlrlt.index.search.request import SearchRequest
     from vlrlt.service import Library
@@ -52,6 +54,7 @@ def search(
     request = SearchRequest.parse(options | {"text": [text for text in texts if text]})
     if save:
         request.as_json()  # what cannot be saved is said before the search
+    _warn_of_frames(request)
     with Library(library, model=model, device=device) as service:
         result = service.search(request)
         if save:
@@ -59,6 +62,15 @@ def search(
             again = shlex.join(["vlrlt", "searches", "--run", save, "--library", str(library)])
             notify(f"saved; to run it again: {again}")
     _show(result, as_json=as_json)
+
+
+def _warn_of_frames(request: "SearchRequest") -> None:
+    """Say what leaves the machine, before it does."""
+    if request.rerank is not None:
+        from vlrlt.ask.vlm import FRAMES_PER_MOMENT, Endpoint
+
+        most = FRAMES_PER_MOMENT * request.rerank_most
+        notify(f"sending the words and up to {most} frames of found moments to {Endpoint.from_environment().url}")
 
 
 def _show(result: "SearchResult", *, as_json: bool) -> None:

@@ -148,6 +148,19 @@ SPELLINGS: dict[str, Any] = {
             "--tail", rich_help_panel=_SHOW, help="Also show the nearest moments that are not a confident match."
         ),
     ],
+    "rerank": Annotated[
+        Literal["vlm"] | None,
+        typer.Option(
+            rich_help_panel=_SHOW,
+            help="Let the model at VLRLT_VLM_URL look at the first moments again and order them. Sends frames there.",
+        ),
+    ],
+    "rerank_most": Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=200, rich_help_panel=_SHOW, show_default="50", help="Most moments that are looked at again."
+        ),
+    ],
     "page": Annotated[
         str | None,
         typer.Option(

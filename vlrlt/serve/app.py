@@ -84,7 +84,7 @@ def create_app(
         _describe_token(app)
     _add_metrics(app)
     add_errors(app)
-    _add_search(app, service, lanes)
+    _add_search(app, service, endpoint, lanes)
     _add_ask(app, service, endpoint, lanes)
     _add_media(app, service, lanes)
     add_export(app, service, lanes, show=_result_json)
@@ -122,12 +122,15 @@ def _add_metrics(app: FastAPI) -> None:
         return Response(measured.as_text(), media_type=measured.content_type)
 
 
-def _add_search(app: FastAPI, service: Library, lanes: Lanes) -> None:
+def _add_search(app: FastAPI, service: Library, endpoint: Endpoint | None, lanes: Lanes) -> None:
     @app.post("/v1/search", tags=["search"], response_model=dict[str, Any])
-    @lanes.searches
-    def search(body: SearchBody) -> Response:
+    async def search(body: SearchBody, request: Request) -> Response:
         """Find the moments that fit words, a picture, a piece of video, or clips of earlier hits."""
-        return Response(_searched(service, body), media_type="application/json")
+        if body.rerank is not None and endpoint is None:
+            raise ConfigError("this server is not set up with a vision-language model; leave rerank out")
+        lane = lanes.searches if body.rerank is None else lanes.models
+        found = await lane.run(request, lambda: _searched(service, body))
+        return found if isinstance(found, Response) else Response(found, media_type="application/json")
 
     @app.get("/v1/videos", tags=["search"])
     @lanes.lookups

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from vlrlt import __version__
 from vlrlt.errors import VlrltError
 from vlrlt.extras import require
-from vlrlt.index.search.request import SOURCES, SearchRequest, Source
+from vlrlt.index.search.request import SOURCES, Rerank, SearchRequest, Source
 from vlrlt.service import Library
 from vlrlt.types import ClipSpan
 
@@ -51,7 +51,7 @@ def create_server(service: Library) -> "MCPServer":
 
     @server.tool()
     @told()
-    def search(
+    def search(  # noqa: PLR0913  what an assistant may ask for
         query: Annotated[str, Field(description="What to find, as a caption would have it.")],
         without: Annotated[list[str] | None, Field(description="What shall not be shown.")] = None,
         then: Annotated[list[str] | None, Field(description="What comes after it in the same video.")] = None,
@@ -62,9 +62,20 @@ def create_server(service: Library) -> "MCPServer":
         paths: Annotated[list[str] | None, Field(description="Globs of the videos' paths or names.")] = None,
         sources: Annotated[list[Source] | None, Field(description="Where to look; everywhere if not given.")] = None,
         k: Annotated[int, Field(ge=1, le=MAX_HITS, description="How many moments.")] = SearchRequest.k,
+        rerank: Annotated[
+            Rerank | None, Field(description="Let a vision-language model look again, if the user has set one up.")
+        ] = None,
     ) -> dict[str, Any]:
         """Find moments of videos; each hit has its video, its seconds, how sure it is, and the id of a clip."""
-        asked = {"text": query, "without": without, "then": then, "within_s": within_s, "like": like, "k": k}
+        asked = {
+            "text": query,
+            "without": without,
+            "then": then,
+            "within_s": within_s,
+            "like": like,
+            "k": k,
+            "rerank": rerank,
+        }
         return service.search(SearchRequest.parse(asked | {"paths": paths, "sources": sources or SOURCES})).as_json()
 
     @server.tool()

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from vlrlt.errors import ConfigError
 from vlrlt.index.search.filters import Filter
 from vlrlt.index.search.language import ClipQuery
-from vlrlt.index.search.request import GroupBy, SearchRequest, Source
+from vlrlt.index.search.request import MAX_RERANK, GroupBy, Rerank, SearchRequest, Source
 
 MAX_IMAGE_BYTES = 10 * 1024 * 1024
 
@@ -94,6 +94,9 @@ class SearchBody(_Body):
     """Clips whose own moments are not shown."""
     k: Annotated[int, Field(ge=1, le=200)] = SearchRequest.k
     group_by: GroupBy = SearchRequest.group_by
+    rerank: Rerank | None = SearchRequest.rerank
+    """Let the vision-language model that the server is set up with look at the first moments again."""
+    rerank_most: Annotated[int, Field(ge=1, le=MAX_RERANK)] = SearchRequest.rerank_most
     page: Annotated[str, Field(max_length=64)] | None = None
 
     def as_request(self, *, images: Sequence[Path] = (), clips: Sequence[ClipQuery] = ()) -> SearchRequest:

@@ -36,6 +36,7 @@ from vlrlt.service.pictures import Pictures
 from vlrlt.service.reader import LibraryReader
 from vlrlt.service.results import IndexedVideo, LibraryStatus, SearchResult
 from vlrlt.service.searches import Searches
+from vlrlt.service.verdicts import Verdicts
 from vlrlt.types import ClipSpan, Moment, TimedText
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Library:
         """Moments that were kept."""
         self._model = LibraryModel(library_dir, model=model, device=device)
         self._pictures = Pictures(library_dir)
-        self._searches = Searches(self._reader, self._model, thumbnail=self.thumbnail)
+        self._searches = Searches(self._reader, self._model, thumbnail=self.thumbnail, verdicts=Verdicts(library_dir))
 
     def search(self, asked: str | SearchRequest = "", **options: Any) -> SearchResult:  # noqa: ANN401
         """Find the moments that fit best. Pages of one search come from one ranking, whatever is indexed meanwhile.

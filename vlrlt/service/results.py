@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.filesize import decimal as format_bytes
 
+from vlrlt.ask.second_look import LookReport
 from vlrlt.formats import format_time
 from vlrlt.index.library.catalog import LibraryCounts, Video
 from vlrlt.index.run.control import RunView
@@ -38,6 +39,8 @@ class SearchResult:
     """Give it back as `page` to go on; None: this was the last page."""
     group_by: GroupBy = "moment"
     """How the hits are written down."""
+    second_look: LookReport | None = None
+    """What the second look has done and cost; None: nobody asked for one."""
 
     def __iter__(self) -> Iterator[Moment]:
         return iter(self.hits)
@@ -70,6 +73,7 @@ class SearchResult:
             "searched": {"vectors": self.num_searched, "undated_videos": self.num_undated},
             "videos" if self.group_by == "video" else "hits": hits,
             "next_page": self.next_page,
+            "second_look": None if self.second_look is None else self.second_look.as_json(),
         }
 
     def by_video(self) -> dict[str, tuple[Moment, ...]]:
@@ -93,6 +97,8 @@ class SearchResult:
             lines += [f"{hit}  in {Path(hit.video).parent}" for hit in self.hits]
         if self.num_undated:
             lines.append(undated_text(self.num_undated))
+        if self.second_look is not None:
+            lines.append(self.second_look.as_text())
         if self.next_page:
             lines.append(f"more: --page {self.next_page}")
         return "\n".join(lines)

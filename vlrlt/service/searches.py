@@ -3,9 +3,13 @@
 import re
 import threading
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 
+from vlrlt.ask.second_look import LookReport, SecondLook, described_by
+from vlrlt.ask.vlm import Endpoint
 from vlrlt.errors import ConfigError, PageExpiredError
 from vlrlt.index.search.request import SearchRequest
 from vlrlt.index.search.searcher import Ranking, Searcher, is_match
@@ -13,9 +17,19 @@ from vlrlt.notebook import Thumbnail
 from vlrlt.service.model import LibraryModel
 from vlrlt.service.reader import LibraryReader, Loaded
 from vlrlt.service.results import SearchResult
+from vlrlt.service.verdicts import Verdicts
+from vlrlt.types import Moment
 
 KEPT_RANKINGS = 32
 """So many searches can be paged through while the library changes."""
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """A ranking, and what a second look at it has cost."""
+
+    ranking: Ranking
+    look: LookReport | None = None
 
 
 class Searches:
@@ -24,16 +38,18 @@ class Searches:
     Args:
         reader: of the library.
         model: likewise.
-        thumbnail: makes the pictures of hits in notebooks.
+        thumbnail: makes the pictures of hits for notebooks and for second looks.
+        verdicts: of earlier second looks.
     """
 
-    def __init__(self, reader: LibraryReader, model: LibraryModel, *, thumbnail: Thumbnail) -> None:
+    def __init__(self, reader: LibraryReader, model: LibraryModel, *, thumbnail: Thumbnail, verdicts: Verdicts) -> None:
         self._reader = reader
+        self._verdicts = verdicts
         self._model = model
         self._thumbnail = thumbnail
         self._searcher: Searcher | None = None
         self._searcher_state: Loaded | None = None
-        self._rankings: dict[tuple[str, str], Ranking] = {}
+        self._rankings: dict[tuple[str, str], _Ranked] = {}
         self._lock = threading.Lock()
 
     def open(self) -> tuple[Searcher, str]:
@@ -63,11 +79,14 @@ class Searches:
         searcher, state = self.open()
         state, first = (state, 0) if request.page is None else self._parse_page(request.page, key, state)
         started_s = time.perf_counter()
-        ranking = self._rankings.get((state, key)) or searcher.rank(request)
-        moments = ranking[first : first + k + 1]
+        kept = self._rankings.get((state, key))
+        if kept is not None and not first and kept.look is not None and kept.look.unverified:
+            kept = None  # what could not be verified then may be now
+        ranked = kept or self._rank(searcher, request)
+        moments = ranked.ranking[first : first + k + 1]
         took_ms = 1000 * (time.perf_counter() - started_s)
         with self._lock:
-            self._rankings[state, key] = ranking
+            self._rankings[state, key] = ranked
             while len(self._rankings) > KEPT_RANKINGS:
                 del self._rankings[next(iter(self._rankings))]
         return SearchResult(
@@ -76,12 +95,29 @@ class Searches:
             took_ms=took_ms,
             found=any(map(is_match, moments)),
             unknown_words=searcher.unknown_words(query),
-            num_searched=ranking.num_searched,
+            num_searched=ranked.ranking.num_searched,
             num_undated=searcher.undated(request.filter),
             hits=tuple(replace(moment, thumbnail=self._thumbnail) for moment in moments[:k]),
             next_page=f"{state}-{key}-{first + k}" if len(moments) > k else None,
             group_by=request.group_by,
+            second_look=ranked.look,
         )
+
+    def _rank(self, searcher: Searcher, request: SearchRequest) -> _Ranked:
+        """The moments that fit, and where it is asked for the first of them in the order of a second look."""
+        ranking = searcher.rank(request)
+        if request.rerank is None:
+            return _Ranked(ranking)
+        endpoint, described = Endpoint.from_environment(), described_by(request)
+        look = SecondLook(endpoint=endpoint, thumbnail=self._thumbnail, key=self._content_key)
+        with self._verdicts.of(described, endpoint) as known:
+            first, report = look.look(described, ranking[: request.rerank_most], known)
+        rest = _from(ranking, request.rerank_most)
+        return _Ranked(Ranking(chain(first, rest), num_searched=ranking.num_searched), report)
+
+    def _content_key(self, moment: Moment) -> str:
+        content_hash = self._reader.known_video(moment).content_hash
+        return f"{content_hash} {moment.start_s:.3f} {moment.end_s:.3f}"
 
     def _parse_page(self, page: str, key: str, state: str) -> tuple[str, int]:
         """State and first rank of a page token."""
@@ -93,3 +129,10 @@ class Searches:
         if match[1] != state and (match[1], key) not in self._rankings:
             raise PageExpiredError("the library has changed since that page was made; search again from the first page")
         return match[1], int(match[3])
+
+
+def _from(ranking: Ranking, rank: int) -> Iterator[Moment]:
+    """The moments behind the first ones, as they are asked for."""
+    while moments := ranking[rank : rank + 1]:
+        yield from moments
+        rank += 1
