@@ -279,7 +279,12 @@ def test_search_prints_the_documented_json(indexed: Path) -> None:
 def test_search_prints_a_line_for_each_hit(indexed: Path) -> None:
     result = vlrlt("search", "fridge", "--library", indexed, "--top-k", 1, "--tail")
     line = result.stdout.splitlines()[-2]
-    assert re.fullmatch(r"#1 +-?\d\.\d{3}  p\d+\.\d +\d+% sure  [ab]\.mp4  00:\d\d\.\d-00:\d\d\.\d  in /.*", line)
+    assert re.fullmatch(
+        r"#1 +-?\d\.\d{3}  p\d+\.\d +\d+% sure  [ab]\.mp4  00:\d\d\.\d-00:\d\d\.\d  clip \w{16}  in /.*", line
+    )
+    clip = line.partition("  clip ")[2][:16]
+    assert vlrlt("similar", clip, "--library", indexed).exit_code == 0
+    assert vlrlt("search", "fridge", "--like", clip, "--library", indexed).exit_code == 0
 
 
 def test_words_are_one_query_whether_quoted_or_not(indexed: Path) -> None:
@@ -303,6 +308,16 @@ def test_what_save_says_can_be_typed(indexed: Path) -> None:
     command = shlex.split(saved.stderr.splitlines()[-1].partition("again: ")[2])
     assert command[0] == "vlrlt"
     assert vlrlt(*command[1:]).stdout.splitlines()[0] == saved.stdout.splitlines()[0]
+
+
+def test_an_empty_library_says_that_nothing_is_indexed(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    assert vlrlt("index", tmp_path / "archive", "--library", tmp_path / "lib").exit_code == 0
+    result = vlrlt("search", "fridge", "--library", tmp_path / "lib")
+    assert result.stdout.startswith("nothing is indexed yet; run: vlrlt index PATH")
+    assert (
+        vlrlt("export", "--query", "fridge", "--library", tmp_path / "lib", "--out", tmp_path / "a.m3u").exit_code == 2
+    )
 
 
 def test_search_by_clip_and_by_image(indexed: Path, archive: Path, tmp_path: Path) -> None:

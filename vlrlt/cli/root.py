@@ -61,7 +61,7 @@ def _told(error: VlrltError | OSError) -> int:
     return 1
 
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 toy_app = typer.Typer(
     no_args_is_help=True,
     help="Render toy kitchens: cooking videos with exact annotations.\n\nExample: vlrlt toy make --out toy --videos 8",

@@ -34,6 +34,8 @@ class SearchResult:
     """Clips that passed the filter."""
     num_undated: int
     """Videos that did not pass it only because it is not known when they were recorded."""
+    is_empty: bool
+    """Whether the library holds nothing yet."""
     hits: tuple[Moment, ...]
     next_page: str | None
     """Give it back as `page` to go on; None: this was the last page."""
@@ -84,7 +86,9 @@ class SearchResult:
     def as_text(self) -> str:
         """One line for each hit."""
         lines = []
-        if not self.num_searched:
+        if self.is_empty:
+            lines.append("nothing is indexed yet; run: vlrlt index PATH, or wait for the run at work: vlrlt status")
+        elif not self.num_searched:
             lines.append("no part of the library passes the filter")
         elif not self.found:
             unknown = f"; {self.model} does not know: {', '.join(self.unknown_words)}" if self.unknown_words else ""
@@ -92,9 +96,9 @@ class SearchResult:
             lines.append(f"no confident match among {self.num_searched} vectors{unknown}{closest}")
         if self.group_by == "video":
             for video, hits in self.by_video().items():
-                lines += [video, *(f"  {hit}" for hit in hits)]
+                lines += [video, *(f"  {hit}  clip {hit.clip}" for hit in hits)]
         else:
-            lines += [f"{hit}  in {Path(hit.video).parent}" for hit in self.hits]
+            lines += [f"{hit}  clip {hit.clip}  in {Path(hit.video).parent}" for hit in self.hits]
         if self.num_undated:
             lines.append(undated_text(self.num_undated))
         if self.second_look is not None:

@@ -96,6 +96,7 @@ class Searches:
             found=any(map(is_match, moments)),
             unknown_words=searcher.unknown_words(query),
             num_searched=ranked.ranking.num_searched,
+            is_empty=not len(searcher.frame_runs.ids_N),
             num_undated=searcher.undated(request.filter),
             hits=tuple(replace(moment, thumbnail=self._thumbnail) for moment in moments[:k]),
             next_page=f"{state}-{key}-{first + k}" if len(moments) > k else None,
