@@ -1,4 +1,4 @@
-"""What varies between two looks at one span while training.
+"""Random variation of a span in training.
 
 Times and crops are drawn from a generator of their own, so a look depends on its seed only: not on the number of
 workers, and not on where a run was interrupted. Pixels are cut on the device, the same way for all frames of a clip,

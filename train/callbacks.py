@@ -1,4 +1,4 @@
-"""Callbacks: an average of the weights that is what gets validated and exported, and how fast training is."""
+"""Callbacks: the average of the weights, which is validated and exported, and the speed of training."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Where training clips get their frames: decoded when they are wanted, or from a cache of whole videos.
+"""Frames of training clips: decoded on demand, or from a cache of whole videos.
 
 Shape legend: T frames of a clip, F frames of a video, HWC one picture.
 """

@@ -1,4 +1,4 @@
-"""Which spans make up a batch, and the seed of every look at one.
+"""The spans of each batch, and a seed for each use of a span.
 
 A batch is the global one: with W processes each takes every W-th of its spans, so that W processes see together what
 one would. Everything follows from (seed, epoch, batch), so a resumed run continues with the batches it would have had.

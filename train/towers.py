@@ -1,4 +1,4 @@
-"""The model that a recipe asks for: from nothing, or from another model's weights in another shape."""
+"""Build the model of a recipe, with random weights or with adapted weights of another model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

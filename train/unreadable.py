@@ -1,4 +1,4 @@
-"""Clips that cannot be read: another takes the place of each, and too many of them end the run."""
+"""Unreadable clips: another clip replaces each of them, and too many of them end the run."""
 
 import logging
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Who may use the application: everybody on this machine; from elsewhere, whom an OIDC provider knows and a list names.
+"""Access to the application: everyone on this machine, and listed users of an OIDC provider from elsewhere.
 
 The file that `vlrlt ui --auth` takes is Streamlit's secrets file with the list beside it
 (https://docs.streamlit.io/develop/concepts/connections/authentication):

@@ -1,4 +1,4 @@
-"""The moments that a visitor has put aside: a collection of the library, once it has a name.
+"""The moments that a visitor has collected: a collection of the library, once it has a name.
 
 Without a name they live as long as the page is open, and nobody else sees them.
 """

@@ -1,4 +1,4 @@
-"""The basket as a button that opens it: name it, play, rate, tag, order, remove, take away as a file."""
+"""The basket as a button that opens it: name it, play, rate, tag, order, remove, export as a file."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What stands before the application: host names, pages of other sites, uploads, and what browsers may do with pages.
+"""Checks before the application: host names, pages of other sites, uploads, and what browsers may do with pages.
 
 Streamlit looks at host and origin of its WebSocket only, and keeps uploads of whoever has opened one in memory.
 """

@@ -1,4 +1,4 @@
-"""A search, and the moment that is open, as a link says them. Parameters have the names of `vlrlt search`."""
+"""Searches and open moments in links. Parameters have the names of `vlrlt search`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

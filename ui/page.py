@@ -1,4 +1,4 @@
-"""What every page stands on: the open library, and how names, times and errors of the archive are shown.
+"""Shared by all pages: the open library, and how names, times and errors of the archive are shown.
 
 Names and messages of the archive are shown by st.text and st.code only: those take no Markdown and no HTML.
 """

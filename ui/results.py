@@ -1,4 +1,4 @@
-"""Moments as cards, those of one video together."""
+"""Moments as cards, grouped by video."""
 
 from collections.abc import Sequence
 from html import escape

@@ -1,4 +1,4 @@
-"""The process that serves the application: Streamlit, and beforehand what its first visitor would wait for."""
+"""The process of the application: it loads what the first visitor would wait for, then starts Streamlit."""
 
 import contextlib
 import importlib

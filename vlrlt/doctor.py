@@ -1,4 +1,4 @@
-"""What this installation can do, and what to do about the rest: `vlrlt doctor`."""
+"""Check what this installation can do, with advice for everything else: `vlrlt doctor`."""
 
 import importlib
 import platform

@@ -87,7 +87,7 @@ class DualEncoderEmbedder(EmbedsVideos):
 
     @torch.inference_mode()
     def embed_clips(self, rgb_BTHWC: UInt8Array, *, policy: TokenPolicy | None = None) -> ClipEmbeddings:
-        """Unit vectors of preprocessed clips; an image (T = 1) is a clip that stands still.
+        """Unit vectors of preprocessed clips; an image is a clip with T = 1.
 
         A policy is used instead of the model's own, to compare; such vectors do not belong into a library.
         """

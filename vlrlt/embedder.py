@@ -1,4 +1,4 @@
-"""What the program needs of a model, whoever has written it. Nothing here brings torch.
+"""The interface of models, built in or not. This module does not import torch.
 
 Shape legend: B clips or texts, T frames, H = W image size, C = 3, D embedding.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Embedder(Protocol):
-    """What indexing, search and evaluation need of a model: one space for clips, pictures and texts."""
+    """The interface of models for indexing, search and evaluation: one space for clips, pictures and texts."""
 
     name: str
     """What loads it again: 'default', an open_clip name, a folder, PACKAGE.MODULE:FACTORY."""
@@ -37,12 +37,12 @@ class Embedder(Protocol):
 
     @property
     def sampling(self) -> Sampling:
-        """How videos are looked at."""
+        """How videos are sampled."""
         ...
 
     @property
     def captions(self) -> tuple[str, ...]:
-        """What it was trained on, where those captions are all that it understands; empty: its vocabulary is open."""
+        """Its training captions, if it understands no others; empty: its vocabulary is open."""
         ...
 
     @property
@@ -52,12 +52,12 @@ class Embedder(Protocol):
 
     @property
     def precision(self) -> Precision:
-        """What the video encoder computes in."""
+        """The number format of the video encoder."""
         ...
 
     @property
     def preprocess(self) -> Preprocess:
-        """How pictures reach the encoder."""
+        """How frames are prepared for the encoder."""
         ...
 
     def embed_clips(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:
@@ -69,13 +69,13 @@ class Embedder(Protocol):
         ...
 
     def embed_texts(self, texts: Sequence[str]) -> Float32Array:
-        """Unit vectors (B, D) of texts. Texts are what is searched for: a prompt for queries belongs here."""
+        """Unit vectors (B, D) of texts. Texts are always queries: a query prompt belongs here."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedderSettings:
-    """What a factory of embedders is told: `PACKAGE.MODULE:FACTORY?KEY=VALUE` calls FACTORY(settings)."""
+    """Settings for a factory of embedders: `PACKAGE.MODULE:FACTORY?KEY=VALUE` calls FACTORY(settings)."""
 
     name: str
     """The embedder's name: as it was typed."""
@@ -91,7 +91,7 @@ class EmbedderSettings:
     """How to look at videos; None: as the embedder likes."""
 
     def check_options(self, *known: str) -> None:
-        """Refuse options that the factory does not know.
+        """Reject options that the factory does not know.
 
         Raises:
             ConfigError: there is one.

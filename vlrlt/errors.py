@@ -48,7 +48,7 @@ class MissingExtraError(ConfigError):
 
 
 class NotFoundError(ConfigError):
-    """A clip, video, saved search or job of this name is not there."""
+    """There is no clip, video, saved search or job of this name."""
 
 
 class DecodeError(VlrltError):
@@ -70,12 +70,12 @@ class DecodeError(VlrltError):
         self.reason = reason
 
     def as_json(self) -> dict[str, Any]:
-        """What another process is told of it, which has its own name for the file."""
+        """The error for another process, which has its own name for the file."""
         return {"kind": type(self).__name__, "stage": self.stage, "reason": self.reason, "may_pass": self.may_pass}
 
     @staticmethod
     def from_json(fields: Mapping[str, Any], *, path: Path) -> "DecodeError":
-        """The inverse of as_json, for the file by this name."""
+        """The inverse of as_json, with this path of the file."""
         kinds: dict[str, type[DecodeError]] = {kind.__name__: kind for kind in DecodeError.__subclasses__()}
         error = kinds.get(fields["kind"], DecodeError)(path, stage=fields["stage"], reason=fields["reason"])
         error.may_pass = fields["may_pass"]
@@ -130,10 +130,10 @@ class AnnotationError(VlrltError):
 
 
 class EndpointError(VlrltError):
-    """A model's server cannot be reached, takes too long, or replies with what is no answer.
+    """A model's server cannot be reached, takes too long, or does not reply with an answer.
 
     Attributes:
-        status: of HTTP, where the server has refused; None: it has not.
+        status: HTTP status, if the server refused the request; None: it did not.
     """
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
@@ -146,7 +146,7 @@ class ServerBusyError(VlrltError):
 
 
 class StoppedError(VlrltError):
-    """An index run was asked to stop; what is committed stays, the next run goes on."""
+    """An index run was asked to stop; committed work is kept, and the next run continues there."""
 
     def __init__(self) -> None:
         super().__init__("the run was stopped; all committed work is kept; run the same command again to continue")
@@ -180,4 +180,4 @@ class IndexMismatchError(LibraryError):
 
 
 class PageExpiredError(LibraryError):
-    """The library has changed since a page of results was made, and that ranking is no longer kept."""
+    """The library has changed since a page of results was made, and its ranking has been dropped."""

@@ -1,4 +1,4 @@
-"""What run-length tokens make of a video, as a picture or a short film: which patches are kept, and for how long.
+"""Run-length tokens of a video as a picture or a short film: which patches are kept, and for how long.
 
 Shape legend: T frames, S steps, h x w patch grid, H = W image size, C = 3.
 """

@@ -1,4 +1,4 @@
-"""Optional dependencies: import one, or say which command installs it."""
+"""Import optional dependencies, or name the command that installs them."""
 
 import importlib
 from types import ModuleType

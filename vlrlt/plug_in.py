@@ -1,4 +1,4 @@
-"""Models that somebody else has written: PACKAGE.MODULE:FACTORY, or the name of an entry point of `vlrlt.embedders`.
+"""Models from outside vlrlt: PACKAGE.MODULE:FACTORY, or the name of an entry point of `vlrlt.embedders`.
 
 To load one is to run its code. So a name does it that an operator has typed, and never one that a library, a file or a
 request holds (`check_trusted`). What such a model gives is checked before it is believed.

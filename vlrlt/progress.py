@@ -1,4 +1,4 @@
-"""How far long work has come, on stderr: a bar on a terminal, a plain line every ten seconds elsewhere."""
+"""Progress of long work on stderr: a bar on a terminal, a plain line every ten seconds elsewhere."""
 
 import sys
 import time

@@ -191,7 +191,7 @@ def _concatenated(parts: Sequence[Float32Array | None]) -> Float32Array | None:
 
 @dataclass(frozen=True, kw_only=True)
 class TimedText:
-    """A line that was said, written or noted in [start_s, end_s) of a video."""
+    """A line of speech, text or notes in [start_s, end_s) of a video."""
 
     start_s: float
     end_s: float
@@ -218,7 +218,7 @@ class TimedText:
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """Adjacent hits of one video merged into one answer."""
+    """Adjacent hits of one video, merged into one answer."""
 
     rank: int
     """1 is best."""
@@ -234,13 +234,13 @@ class Moment:
     video: str
     """Path of the video file."""
     video_id: str
-    """What clients know the video by."""
+    """Id of the video for clients."""
     start_s: float
     end_s: float
     sources: tuple[str, ...] = ("picture",)
     """Which sources found it: picture, subtitles, speech, screen."""
     text: str | None = None
-    """The line that was found there."""
+    """The line of text that was found."""
     text_marks: tuple[tuple[int, int], ...] = ()
     """Where in the line the words of the query stand: [start, end) in characters."""
     text_fit: float | None = None
@@ -254,16 +254,16 @@ class Moment:
     likelihood: float | None = None
     """In [0, 1], that it shows the words, by the second look; None: it has no answer."""
     thumbnail: Thumbnail | None = field(default=None, repr=False, compare=False)
-    """Makes its picture for notebooks; None: it came without a library."""
+    """Makes its picture for notebooks; None: the moment does not come from an open library."""
 
     @property
     def clip(self) -> str:
-        """The clip's id as clients know it, 16 hexadecimal digits: many readers of JSON round numbers of 63 bits."""
+        """The clip's id for clients, 16 hexadecimal digits, because many JSON readers round numbers of 63 bits."""
         return f"{self.clip_id:016x}"
 
     @property
     def span(self) -> ClipSpan:
-        """Its seconds."""
+        """Its start and end."""
         return ClipSpan(self.start_s, self.end_s)
 
     def __str__(self) -> str:
@@ -284,7 +284,7 @@ class Moment:
         return f"  {self.verdict}{likelihood}" if self.verdict else ""
 
     def marked_text(self, before: str = "[", after: str = "]") -> str:
-        """The line with the words of the query marked; empty: there is no line."""
+        """The line with the query's words marked; empty: there is no line."""
         marked, done = "", 0
         for start, end in self.text_marks:
             marked += f"{(self.text or '')[done:start]}{before}{(self.text or '')[start:end]}{after}"

@@ -1,4 +1,4 @@
-"""What sidecar files and cameras say of a library's videos, taken into the catalog: timed texts and metadata.
+"""Import timed texts and metadata of sidecar files and cameras into the catalog.
 
 A row belongs to a video's content, not to its path: it outlives moving and indexing anew.
 """

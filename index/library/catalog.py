@@ -1,4 +1,4 @@
-"""The catalog of a library: what is indexed. Its transactions are the commit point of everything.
+"""The catalog of a library: the record of what is indexed. Its transactions are the commit point of all work.
 
 What is not in here does not exist: a segment folder without a row was left by a killed run. Readers are never blocked
 by the writer (WAL); the one writer is a Ledger (ledger.py).

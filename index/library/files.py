@@ -1,4 +1,4 @@
-"""The archive's side of indexing: which files to look at, and whether one has changed. Nothing here ever writes."""
+"""The files of the archive: which ones to index, and whether they have changed. This module never writes."""
 
 import errno
 import os

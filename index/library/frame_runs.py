@@ -1,4 +1,4 @@
-"""What the library keeps of a video: its frame runs, and the one that a killed index run has left open.
+"""Stored frame runs of a video, and the one that a killed index run has left open.
 
 Legend: D embedding.
 """

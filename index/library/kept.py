@@ -1,4 +1,4 @@
-"""Moments that people keep: collections with tags, ratings and notes, tables of the catalog.
+"""Collections of moments with tags, ratings and notes, tables of the catalog.
 
 A moment is seconds of a video's content, no vector and no path: it outlives another model, indexing anew and moving.
 Any process may change collections, even while another indexes.

@@ -1,4 +1,4 @@
-"""A catalog that is lost comes back from its copy, and from what segments say of themselves.
+"""Restore a lost catalog from its copy and from the segments.
 
 LIBRARY/catalog.db.copy is the catalog as the last run or import left it. Beside the vectors of finished videos lies
 contents.json, the catalog's rows of that segment; subtitles, metadata and saved searches are in the catalog and its

@@ -1,4 +1,4 @@
-"""Vectors on disk: immutable segments of float16 are the truth, every index is a copy that can be rebuilt.
+"""Vectors on disk: immutable float16 segments are the source of truth; every index is a copy that can be rebuilt.
 
 What exists is decided by the catalog, never here. Legend: N frame runs, D embedding.
 """

@@ -1,4 +1,4 @@
-"""Files that say something about videos: subtitles, narrations, metadata. They are read, never written.
+"""Sidecar files of videos: subtitles, narrations, metadata. They are read, never written.
 
 NAME.srt, NAME.vtt, NAME.LANG.srt    subtitles of the video NAME.*
 NAME.json                            metadata of the video NAME.*: one JSON object

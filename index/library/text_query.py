@@ -1,4 +1,4 @@
-"""Words of a query against lines of text: what is looked up in the full-text index, and how well a line fits.
+"""Words of a query against lines of text: terms for the full-text index, and how well a line fits.
 
 A term is a word, a "quoted phrase" or the beginning of a word with an asterisk. It weighs as much as it is rare
 (inverse document frequency). A line takes part if its terms weigh at least half of all terms that occur anywhere; lines

@@ -1,4 +1,4 @@
-"""What is said and written in a library's videos, line by line with its times: tables of the catalog, and their search.
+"""Timed texts of a library's videos: tables of the catalog, and their search.
 
 A row belongs to a video's content, not to its path: it outlives moving and indexing anew.
 """

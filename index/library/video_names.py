@@ -1,4 +1,4 @@
-"""Which videos a name in a sidecar file means: those of its folder first, never two that only begin alike."""
+"""Resolve the name in a sidecar file to videos: first in its folder, and never by a common prefix alone."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Words of a query that carry meaning, and their forms."""
+"""Meaningful words of a query, and their forms."""
 
 import re
 

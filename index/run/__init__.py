@@ -1,1 +1,1 @@
-"""One index run: choose, decode, encode, commit; and what follows, pauses, repairs or estimates it."""
+"""One index run: choose, decode, encode, commit; and modules that follow, pause, repair or estimate it."""

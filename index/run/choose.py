@@ -1,4 +1,4 @@
-"""Which files need work. Identity is content: what was moved, copied or touched is known without decoding it.
+"""Choose the files that need work. Content identifies a file, so moved, copied or touched files are not decoded.
 
 Content is known by a hash of samples. A file that was still new when it was indexed may have been completed in place
 since (a download that fills holes), between the samples: every byte of such a file is hashed, and compared once the

@@ -1,4 +1,4 @@
-"""Following, pausing and stopping a run from outside: files in the library that it writes or looks for."""
+"""Following, pausing and stopping a run from outside, through files in the library."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""What a run would cost, from a sample: nothing is written."""
+"""Estimate the cost of a run from a sample, without writing anything."""
 
 import os
 import time

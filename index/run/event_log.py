@@ -1,4 +1,4 @@
-"""What runs have done, as JSON lines in LIBRARY/log/index.jsonl: one object for each event, for log collectors."""
+"""Events of runs as JSON lines in LIBRARY/log/index.jsonl, for log collectors."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""One video from the decoder into the library, chunk by chunk: what is committed is never done again.
+"""One video from the decoder into the library, chunk by chunk; committed work is never repeated.
 
 A chunk is a fixed stretch of video, so that a run that goes on later cuts, batches and encodes exactly as an
 undisturbed one. A finished video has one segment: those of its chunks are merged.

@@ -1,4 +1,4 @@
-"""Keeping a library healthy: verify checksums, repair what is damaged, merge small segments, forget what is gone."""
+"""Keeping a library healthy: verify checksums, repair damage, merge small segments, forget missing files."""
 
 import time
 from collections.abc import Sequence

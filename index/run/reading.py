@@ -1,4 +1,4 @@
-"""Reading what is said and written: after the pictures, video by video, part by part; what is committed is kept."""
+"""Read speech and text after the pictures, video by video and part by part; committed parts are kept."""
 
 import os
 import time

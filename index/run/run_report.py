@@ -1,4 +1,4 @@
-"""What a run says of itself: while it runs, and when it is over."""
+"""Progress of a run, and its final report."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +11,10 @@ from vlrlt.types import Channel
 
 @dataclass(frozen=True, kw_only=True)
 class IndexProgress:
-    """How far a run has come."""
+    """The progress of a run."""
 
     path: Path
-    """The file at hand."""
+    """The current file."""
     scanning: bool
     """True: files are being compared with the catalog; False: they are being indexed."""
     files_done: int
@@ -23,7 +23,7 @@ class IndexProgress:
     """Of files; 0 while scanning, like the total."""
     bytes_total: int
     video_s_done: float
-    """Seconds of video behind us."""
+    """Seconds of video that are done."""
 
 
 @dataclass(kw_only=True)
@@ -65,7 +65,7 @@ class ReadingReport:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexReport:
-    """What a run has done. indexed + failed + skipped + waiting is the number of files that were found."""
+    """The result of a run. indexed + failed + skipped + waiting is the number of files that were found."""
 
     indexed: int
     """Files that became searchable, the partial ones among them."""
@@ -78,11 +78,11 @@ class IndexReport:
     failed_before: int
     """Those of the skipped that failed or were cut short in an earlier run."""
     waiting: int
-    """Files that changed while they were read: somebody is still writing them."""
+    """Files that changed while they were read, because another program still writes them."""
     ignored: int
     """Other files in the folders: their suffix is not of a video, or a pattern left them out."""
     missing: int
-    """Files that are gone since an earlier run; they stay searchable until they are pruned."""
+    """Files that have disappeared since an earlier run; they stay searchable until they are pruned."""
     moved: int
     """Files that are gone and whose content was found under other names, which hits now give."""
     pruned: int
@@ -99,7 +99,7 @@ class IndexReport:
     """Seconds of video that became searchable."""
     wall_s: float
     look_s: float
-    """Seconds spent on finding out what is new."""
+    """Seconds spent on scanning for new files."""
     decode_s: float
     """Seconds spent waiting for the decoder processes."""
     encode_s: float
@@ -107,7 +107,7 @@ class IndexReport:
     write_s: float
     """Seconds spent on putting vectors and catalog on disk."""
     worker_decode_s: float
-    """CPU seconds of the decoder processes, beside all this."""
+    """CPU seconds of the decoder processes, which run in parallel."""
     worker_resize_s: float
     tokens: int
     """Patch tokens that the encoder processed."""
@@ -118,7 +118,7 @@ class IndexReport:
     failures: tuple[Video, ...]
     """The failed and the partial ones, with stage and reason."""
     readings: tuple[ReadingReport, ...] = ()
-    """What is said and written in the videos, where that was asked for."""
+    """Results of reading speech and text, if requested."""
 
     def __str__(self) -> str:
         return self.as_text()

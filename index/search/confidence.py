@@ -1,4 +1,4 @@
-"""How sure is it that a moment shows what the words say? Scores of one query compared with those of background queries.
+"""The probability that a moment shows what the words say, from its score and the scores of background queries.
 
 A cosine means nothing by itself: it depends on the model, on the query and on how much there is to choose from. What
 does tell is how the best clip of a query stands against background queries, sentences that mostly have nothing to do

@@ -1,4 +1,4 @@
-"""Which clips may be found: conditions on their video and on how much moves in them. Legend: N clips, V videos."""
+"""Filters of clips: conditions on their video and on the share of moving patches. Legend: N clips, V videos."""
 
 import fnmatch
 import math
@@ -73,7 +73,7 @@ class Filter:
                 raise ConfigError(f"a filter takes texts of {MAX_CHARS} characters at most, got {text!r:.100}")
 
     def mask(self, clips: FrameRunTable, metadata: Metadata) -> Mask | None:
-        """Which clips pass, (N,); None: all do.
+        """A mask of the clips that pass, (N,); None: all pass.
 
         Raises:
             ConfigError: a condition is malformed, or asks for movement that was not recorded when indexing.

@@ -1,4 +1,4 @@
-"""What can be asked: words, pictures, pieces of video, combinations of them with weights, and sequences."""
+"""Queries: words, pictures, pieces of video, weighted combinations of these, and sequences."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Scores to moments: frame runs that belong together become one answer.
+"""Merge frame runs that belong together into moments, by their scores.
 
 A frame run has its own score, its cosine with the query. Words mostly tell what a longer stretch of a video is about:
 for them a run is ranked by the mean of its own score and of that of its surroundings, which are the stored runs around

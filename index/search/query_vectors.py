@@ -1,4 +1,4 @@
-"""Queries to vectors. Legend: D embedding."""
+"""Turn queries into vectors. Legend: D embedding."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property

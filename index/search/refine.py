@@ -1,4 +1,4 @@
-"""What happens to moments between finding and showing: text fused in, repetitions and the irrelevant tail out."""
+"""Refine moments after the search: add text hits, and remove repetitions and the irrelevant tail."""
 
 import math
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Scenes that an archive has more than once: stretches of two videos whose clips are near-identical, one by one.
+"""Repeated scenes: parts of two videos whose clips are nearly identical, one by one.
 
 Clips are put into cells, each into those of its four nearest centres, and compared with all clips of the same cell:
 two that show the same share one. Nothing is missed up to 20,000 clips, which are one cell; `benchmarks/repeats.py`
@@ -42,14 +42,14 @@ _Pairs = tuple[Int64Array, Int64Array, Float32Array]
 
 @dataclass(frozen=True, kw_only=True)
 class Repetition:
-    """Two stretches that show the same."""
+    """Two parts of videos that show the same scene."""
 
     first: Moment
     second: Moment
     similarity: float
     """Mean cosine of its clips with their best partners."""
     num_clips: int
-    """Of the shorter stretch."""
+    """Duration of the shorter part."""
 
     def __str__(self) -> str:
         return self.as_text()
@@ -72,7 +72,7 @@ class Repetition:
 
     @property
     def duration_s(self) -> float:
-        """Of the shorter stretch."""
+        """Duration of the shorter part."""
         return min(stretch.end_s - stretch.start_s for stretch in (self.first, self.second))
 
 

@@ -1,4 +1,4 @@
-"""The one form of a search: every front end translates what it is given into it, and prints or keeps it from there."""
+"""The form of all searches: every front end translates its options to and from a SearchRequest."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -156,7 +156,7 @@ class SearchRequest:
             raise ConfigError(f"not a valid search: {error}") from error
 
     def options(self) -> dict[str, Any]:
-        """What differs from the defaults, as `replaced` takes it."""
+        """The options that differ from the defaults, as `replaced` takes them."""
         values = vars(self) | vars(self.filter)
         return {name: values[name] for name, default in DEFAULTS.items() if values[name] != default}
 

@@ -1,4 +1,4 @@
-"""Searches that were given a name: a table of the catalog that any process may change, even while another indexes."""
+"""Named searches: a table of the catalog that any process may change, even during an index run."""
 
 import json
 import re

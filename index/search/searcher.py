@@ -114,7 +114,7 @@ class Searcher:
         self._texts: tuple[tuple[str, ...], Float32Array] = ((), np.empty((0, embedder.embed_dim), np.float32))
 
     def rank(self, request: SearchRequest) -> Ranking:
-        """Find the moments that fit a request, whatever page of them it asks for.
+        """Rank the moments of a request, regardless of its page.
 
         Raises:
             ConfigError: a filter is malformed, or a clip that the request names is not in the library.
@@ -143,7 +143,7 @@ class Searcher:
 
     @property
     def clip_s(self) -> float:
-        """Seconds of video that one output is of; 0: each output is of one look."""
+        """Seconds of video of one output; 0: each output belongs to one look."""
         sampling = self._embedder.sampling
         return sampling.clip_s if isinstance(sampling, ClipSampling) else 0.0
 
@@ -209,7 +209,7 @@ class Searcher:
         return Scores(self._store, self.vector(query), within_N)
 
     def unknown_words(self, query: Query) -> tuple[str, ...]:
-        """Words of a query that mean nothing to its model."""
+        """Words of a query that the model does not know."""
         texts = [part.text for part in _text_parts(query)]
         return tuple(word for text in texts for word in self._confidence.unknown_words(text))
 

@@ -1,4 +1,4 @@
-"""Which vector store a library uses: FAISS beside it, or the server that `vlrlt index --store` has named."""
+"""Which vector store a library uses: FAISS beside it, or the server of `vlrlt index --store`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A FAISS index on disk, a copy of what the segments hold; it can be deleted at any time.
+"""A FAISS index on disk, a copy of the segments that can be deleted at any time.
 
     LIBRARY/faiss/<fingerprint>-<generation>/index.faiss    read through memory mapping
                                              ids.i64        clip id of every row

@@ -1,4 +1,4 @@
-"""The FAISS store: one big index that is rewritten rarely, an exact one of what came since, and a mask of what went.
+"""The FAISS store: a large index, rewritten rarely, a small exact one of later vectors, and a mask of removed ones.
 
     catalog's clips    |==================== base ====================|== fresh ==|
                               x gone     x gone

@@ -1,4 +1,4 @@
-"""What search needs of a vector store.
+"""The interface of vector stores.
 
 A store is opened on a snapshot of the catalog and speaks in *positions*: places in the snapshot's clip table. What
 exists is decided by the catalog, never by a store, and every store can be rebuilt from the segments.

@@ -1,4 +1,4 @@
-"""How much an approximate index misses, measured on the library's own vectors.
+"""The recall of an approximate index, measured on the library's own vectors.
 
 Text queries lie far from every clip (the modality gap: cosines of 0.3 where clips have 0.8 among themselves), so that
 their best clips are spread over more lists; an index tuned on clip queries alone loses them.

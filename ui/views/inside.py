@@ -1,4 +1,4 @@
-"""Look inside: what run-length tokens make of a clip, and how the library's clips lie to each other."""
+"""Look inside: the run-length tokens of a clip, and a map of the library's clips."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Library: what it holds, what is being indexed, what failed, and what run-length tokens save."""
+"""Library: its contents, the current run, failed files, and the savings of run-length tokens."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Search: one box, what narrows it, and the moments that were found."""
+"""Search: the search box, its filters, and the moments that were found."""
 
 import tempfile
 import weakref

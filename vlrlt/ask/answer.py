@@ -1,4 +1,4 @@
-"""What an answer is made of."""
+"""Answers and their parts."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +59,7 @@ class Answer:
         return moments_html(title, self.citations or self.closest)
 
     def as_text(self) -> str:
-        """The answer, what it rests on, and how much was searched."""
+        """The answer, its evidence, and how much was searched."""
         lines = [self.text]
         for number, moment in enumerate(self.citations[:SHOWN_CITATIONS], start=1):
             lines.append(f"  [{number}] {where_and_when(moment)}")

@@ -1,4 +1,4 @@
-"""The forms of questions, tried in order: the first that fits all of a question says what it asks for.
+"""The forms of questions, tried in order; the first one that matches the whole question decides its kind.
 
 A form comes with questions that it is there for, and tests/test_question.py asks each of them: whoever adds or moves a
 form is told which questions another form has taken away. The words are in phrases.py.

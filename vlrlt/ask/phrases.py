@@ -1,4 +1,4 @@
-"""Words and phrases of English that questions are made of, as regular expressions."""
+"""English words and phrases of questions, as regular expressions."""
 
 from vlrlt.index.library.words import IRREGULAR_PARTICIPLES
 

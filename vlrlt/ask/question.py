@@ -1,4 +1,4 @@
-"""What a question asks for. A small grammar of English: what it does not cover is said to be so, never guessed."""
+"""Parse questions with a small grammar of English. A question outside the grammar is reported, never guessed."""
 
 import re
 from dataclasses import dataclass, replace

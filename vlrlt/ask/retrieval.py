@@ -1,4 +1,4 @@
-"""Answers without a language model: what retrieval can truly tell, and nothing else.
+"""Answers without a language model, limited to what retrieval can tell.
 
 Shape legend: C clips of a stretch of video, S clips that stand for the video, L labels of a vocabulary, D embedding.
 """

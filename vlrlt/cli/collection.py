@@ -1,4 +1,4 @@
-"""Commands for moments that are kept: collection add, list, show, change, remove, delete."""
+"""Commands for collections of moments: collection add, list, show, change, remove, delete."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Commands that take results away: cut, export."""
+"""Commands that export results: cut, export."""
 
 import json
 import re

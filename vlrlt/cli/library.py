@@ -1,4 +1,4 @@
-"""Commands that keep a library in order: watch, failures, use, verify, compact, prune, pause and the like."""
+"""Commands that maintain a library: watch, failures, use, verify, compact, prune, pause and the like."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Commands that look things up in a library: search, similar, duplicates, searches, import."""
+"""Commands that search a library: search, similar, duplicates, searches, import."""
 
 import json
 import shlex

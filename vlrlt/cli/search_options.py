@@ -1,4 +1,4 @@
-"""How the command line spells a search: one entry for each field of SearchRequest and of its filter.
+"""The search options of the command line: one entry for each field of SearchRequest and of its filter.
 
 What is not given is not passed on, so that the defaults stand in SearchRequest alone; a test compares those shown here.
 """

@@ -1,1 +1,1 @@
-"""Benchmarks on disk: their official annotation files, read untouched, and where their videos lie."""
+"""Benchmarks on disk: their official annotation files, unchanged, and the paths of their videos."""

@@ -1,4 +1,4 @@
-"""What every dataset is to training and evaluation: captioned spans, and the videos they are spans of."""
+"""The interface of datasets for training and evaluation: captioned spans and their videos."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Do annotations and videos fit together? Every problem by name, before a training run stumbles over the first."""
+"""Check annotations against videos: list every problem before a training run fails at the first one."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

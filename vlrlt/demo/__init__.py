@@ -1,1 +1,1 @@
-"""`vlrlt demo`: an archive is rendered, indexed, searched and reported on."""
+"""`vlrlt demo`: render, index and search an archive, and write a report."""

@@ -1,4 +1,4 @@
-"""What the demo leaves to look at: a contact sheet of the answers, and one HTML file with answers and numbers."""
+"""The report of the demo: a contact sheet of the answers, and one HTML file with answers and numbers."""
 
 import base64
 import io

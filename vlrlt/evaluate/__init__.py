@@ -1,1 +1,1 @@
-"""Benchmarks: embed a dataset's clips and texts, score them by the official protocol, report beside floors."""
+"""Benchmarks: embed a dataset's clips and texts, score them by the official protocol, report with baselines."""

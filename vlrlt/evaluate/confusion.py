@@ -1,4 +1,4 @@
-"""Two confusions beside retrieval, each asking for one word while the other is given.
+"""Confusions of verbs and of nouns: each is scored while the other word is given.
 
 Is this "open fridge" or "close fridge", "open fridge" or "open drawer"?
 

@@ -1,4 +1,4 @@
-"""How fast a model encodes on this machine, before a single weight is downloaded: speed does not depend on the weights.
+"""The encoding speed of a model on this machine. It does not depend on the weights, so none are downloaded.
 
 Shape legend: B clips, T frames, H = W image size, C = 3.
 """

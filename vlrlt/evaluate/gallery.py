@@ -1,4 +1,4 @@
-"""Examples of a benchmark as one HTML page with pictures: what was asked, what was answered, what would be right."""
+"""Examples of a benchmark as one HTML page with pictures: queries, answers and the correct answers."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""How well moments were found: R@k at an overlap, mIoU, mAP and HIT@1 of Ego4D NLQ, Charades-STA and QVHighlights.
+"""Scores of found moments: R@k at an overlap, mIoU, mAP and HIT@1 of Ego4D NLQ, Charades-STA and QVHighlights.
 
 Overlap is intersection over union in time (IoU). Legend: K moments that were found, W right answers, T thresholds.
 """

@@ -1,4 +1,4 @@
-"""What a model said about a benchmark, kept in a file so that it can be scored again without the model.
+"""Predictions of a model for a benchmark, in a file that can be scored again without the model.
 
 A .npz of plain arrays (no pickle): `score` (R, C), `rows` and `columns` their names, one array for each of `extra`, and
 `about`, a JSON text.

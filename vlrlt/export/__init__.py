@@ -1,1 +1,1 @@
-"""Results to take away: films, pictures, and lists that players and editors read. The archive is only read."""
+"""Export of results: films, pictures, and lists for players and editors. The archive is only read."""

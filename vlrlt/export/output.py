@@ -1,4 +1,4 @@
-"""Where results are written: never over anything unasked, never into the archive, and only when they are complete."""
+"""Output files: never in the archive, never over an existing file without force, and only when complete."""
 
 import contextlib
 import os

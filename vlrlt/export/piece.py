@@ -1,4 +1,4 @@
-"""What is taken away: seconds of videos, with all that a search has said of them."""
+"""Pieces: seconds of videos with the search result that they come from."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping

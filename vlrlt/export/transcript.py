@@ -1,4 +1,4 @@
-"""What is said and written in a video as subtitles or plain text."""
+"""Speech and text of a video as subtitles or plain text."""
 
 import html
 import io

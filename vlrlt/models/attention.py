@@ -1,4 +1,4 @@
-"""Who attends to whom in a packed batch, and the fastest way found to compute it.
+"""Which tokens attend to each other in a packed batch, and the fastest way found to compute it.
 
 Every linear layer sees one packed batch of real tokens. Attention is the one place where tokens meet, and only those of
 one clip do. Two forms compute it; they agree to rounding, and tests hold them to a plain double loop.

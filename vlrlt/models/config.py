@@ -1,4 +1,4 @@
-"""What a model is made of, apart from its weights. Every class is stored in a checkpoint's config.json."""
+"""The architecture of a model, without its weights. Every class is stored in a checkpoint's config.json."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args

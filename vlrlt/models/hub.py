@@ -1,4 +1,4 @@
-"""Weights of open_clip and timm models from the Hugging Face hub: fetched once, pinned, checked; then no request.
+"""Weights of open_clip and timm models from the Hugging Face hub: downloaded once, pinned, verified; then no request.
 
 CACHE/vlrlt-lock.json says which revision was fetched of a hub repository, and the SHA-256 of each of its files. It
 travels with the cache, which is HF_HUB_CACHE (by default ~/.cache/huggingface/hub). What is locked needs no network.

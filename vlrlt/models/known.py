@@ -1,4 +1,4 @@
-"""open_clip models that suit an archive, with what their publishers say of them; nothing here was measured by us."""
+"""open_clip models that suit an archive, with the figures of their publishers; none was measured here."""
 
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Axial rotary positions of patches: what a query says to a key depends on how far apart their places are.
+"""Axial rotary positions of patches: the attention of a query to a key depends on the distance of their positions.
 
 Shape legend: M packed tokens, N patch tokens among them, P places of the patch grid, H heads, E channels of a head,
 F = E / 2 rotated pairs of channels, 2 = cosine, sine.

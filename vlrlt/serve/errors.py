@@ -1,4 +1,4 @@
-"""Every error has one shape, {"error": {"type", "message"}}, wherever it comes from, and is described as such."""
+"""All errors have one documented form, {"error": {"type", "message"}}."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Routes that give results away: films, lists, likenesses, repeated scenes, saved searches."""
+"""Routes for results: films, lists, similar clips, repeated scenes, saved searches."""
 
 import shutil
 import tempfile

@@ -1,4 +1,4 @@
-"""What stands before every request: host, token, size, time and rate. Plain ASGI: it sees bodies as they arrive."""
+"""Checks before every request: host, token, size, time and rate. Plain ASGI, because it sees bodies as they arrive."""
 
 import asyncio
 import hmac

@@ -1,4 +1,4 @@
-"""Work of one kind has threads of its own: searches, pictures and films never wait for each other.
+"""Separate threads for each kind of work: searches, pictures and films never wait for each other.
 
 Who has gone is not worked for: its place in the line is given up at once, its child process ends.
 """

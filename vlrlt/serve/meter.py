@@ -1,4 +1,4 @@
-"""What the server counts, in Prometheus' text format. Plain ASGI: Starlette's own middleware costs a task a request."""
+"""Counters of the server in Prometheus' text format. Plain ASGI: Starlette's own middleware costs a task a request."""
 
 import time
 

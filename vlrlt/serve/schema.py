@@ -1,4 +1,4 @@
-"""What clients send. Names and defaults are those of the command line; no path of a file ever comes from a client."""
+"""Bodies of requests. Names and defaults are those of the command line; no path of a file ever comes from a client."""
 
 import base64
 import binascii

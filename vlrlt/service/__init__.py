@@ -1,4 +1,4 @@
-"""The application without a face: open a library once, search it, look at what was found."""
+"""The application without a user interface: open a library once, search it, and show what was found."""
 
 from vlrlt.service.library import Library, open_library
 from vlrlt.service.pictures import PREVIEW_MAX_S, STRIP_FRAMES, THUMBNAIL_WIDTH_PX

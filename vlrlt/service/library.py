@@ -1,4 +1,4 @@
-"""The application without a face: open a library once, search it, look at what was found.
+"""The application without a user interface: open a library once, search it, and show what was found.
 
 The CLI, the Streamlit page and any other front end stand on this. Safe to use from several threads.
 """
@@ -47,7 +47,7 @@ SHOWN_VIDEOS = 6
 
 
 class Library:
-    """An open library: search it, ask it, look at what was found, take it away. A context manager.
+    """An open library: search, ask, show and export moments. A context manager.
 
     Args:
         library_dir: the library.
@@ -62,7 +62,7 @@ class Library:
     def __init__(self, library_dir: Path, *, model: "str | Embedder | None" = None, device: str = "auto") -> None:
         self.library_dir = library_dir
         self.saved = SavedSearches(library_dir)
-        """Searches that were given a name."""
+        """Named searches."""
         self._reader = LibraryReader(library_dir)
         self.collections = LibraryCollections(library_dir, self._reader)
         """Moments that were kept."""
@@ -71,7 +71,7 @@ class Library:
         self._searches = Searches(self._reader, self._model, thumbnail=self.thumbnail, verdicts=Verdicts(library_dir))
 
     def search(self, asked: str | SearchRequest = "", **options: Any) -> SearchResult:  # noqa: ANN401
-        """Find the moments that fit best. Pages of one search come from one ranking, whatever is indexed meanwhile.
+        """Find the best moments. All pages of a search come from one ranking, even if an index run changes the library.
 
         Args:
             asked: what to find, in words; or all of it. Empty: what the options say.
@@ -96,7 +96,7 @@ class Library:
         within: Filter = Filter(),  # noqa: B008  it is immutable
         vocabulary: Sequence[str] = (),
     ) -> Answer:
-        """Answer a question from what searches find, with the moments that the answer rests on; no language model.
+        """Answer a question by searching, and cite the moments that support the answer. No language model is used.
 
         Args:
             question: in English.
@@ -112,7 +112,7 @@ class Library:
         return answerer.answer(parse_question(question, options=tuple(options)), within=within)
 
     def similar(self, clip: str | Moment, **options: Any) -> SearchResult:  # noqa: ANN401  as SearchRequest.replaced
-        """Find moments that look like a clip of the library, also copies, without the one that it is part of.
+        """Find moments that look like a clip of the library, including copies, without the moment that holds the clip.
 
         Args:
             clip: a hit, or the id of a clip as hits show it.
@@ -125,7 +125,7 @@ class Library:
         return self.search(SearchRequest(like=(known,), hidden=(known,), duplicates=True), **options)
 
     def search_saved(self, name: str, *, page: str | None = None) -> SearchResult:
-        """Search again for what was saved under a name.
+        """Run a saved search.
 
         Raises:
             NotFoundError: there is no such name; and as `search`.
@@ -139,7 +139,7 @@ class Library:
         min_s: float = 0.0,
         on_progress: Callable[[float], None] = lambda _share: None,
     ) -> tuple[Repetition, ...]:
-        """Scenes that different videos have in common, the longest first. No model is loaded.
+        """Find scenes that different videos share, the longest first. No model is loaded.
 
         Args:
             threshold: cosine in (0, 1] from which two clips show the same.
@@ -155,7 +155,7 @@ class Library:
         )
 
     def searcher(self) -> Searcher:
-        """The library as it is now, for those who look closer than `search` does.
+        """A searcher over the current state of the library, for work below the level of `search`.
 
         Raises:
             IndexMismatchError: the library belongs to another model.
@@ -188,7 +188,7 @@ class Library:
     def transcript(
         self, video_id: str, *, sources: Sequence[Source] = SOURCES, within: ClipSpan | None = None
     ) -> tuple[TimedText, ...]:
-        """What is said and written in a video, and what files beside it say, by time.
+        """Speech, text in the picture and sidecar lines of a video, by time.
 
         Args:
             video_id: of a hit or of `videos`.
@@ -209,7 +209,7 @@ class Library:
         return tuple(line for line in lines if line.start_s < within.end_s and within.start_s < line.end_s)
 
     def lines_in(self, moment: Moment, *, sources: Sequence[Source] = SOURCES) -> tuple[Moment, ...]:
-        """What is said or written in a moment, line by line, each as a moment.
+        """Speech and text in a moment, line by line, each as a moment.
 
         Raises:
             ConfigError: there is no such source.
@@ -246,12 +246,12 @@ class Library:
         return found.pop()
 
     def narrations(self, *, limit: int) -> tuple[str, ...]:
-        """The commonest narrations of the library."""
+        """The most common narrations of the library."""
         with self._reader.catalog() as catalog:
             return catalog.texts.vocabulary(limit=limit)
 
     def vocabulary(self, *, limit: int) -> tuple[str, ...]:
-        """What actions may be called: the commonest narrations of the library, else the captions of its model."""
+        """Names of actions: the most common narrations of the library, otherwise the captions of its model."""
         narrations = self.narrations(limit=limit)
         if narrations:
             return narrations
@@ -299,12 +299,12 @@ class Library:
         return self._reader.now().snapshot.settings
 
     def counts(self) -> LibraryCounts:
-        """The totals of `status`, without looking at the disk."""
+        """The totals of `status`, without measuring the disk usage."""
         with self._reader.catalog() as catalog:
             return catalog.counts()
 
     def status(self) -> LibraryStatus:
-        """What the library holds at this moment."""
+        """The current contents of the library."""
         with self._reader.catalog() as catalog:
             models, counts, failures = catalog.models(), catalog.counts(), catalog.problems()
             last_run, texts = catalog.last_run(), catalog.texts.counts()
@@ -330,7 +330,7 @@ class Library:
             return catalog.seconds_by_kept_share(bins=bins)
 
     def reports(self) -> tuple[dict[str, Any], ...]:
-        """What finished index runs said, the latest first; the documented shape of `vlrlt index --json`."""
+        """Reports of finished index runs, the latest first; the documented shape of `vlrlt index --json`."""
         with self._reader.catalog() as catalog:
             return catalog.reports()
 
@@ -377,7 +377,7 @@ class Library:
     def export(
         self, moments: Iterable[Moment], out: str | Path, *, title: str = "", force: bool = False
     ) -> tuple[Path, ...]:
-        """Write moments as a playlist, table, timeline, chapters or storyboard: what the suffix of out says.
+        """Write moments as a playlist, table, timeline, chapters or storyboard; the suffix of `out` chooses the format.
 
         Args:
             moments: in the order in which they are to come.
@@ -399,11 +399,11 @@ class Library:
         return export_file(pieces, target, title=title, force=force)
 
     def informed(self, piece: Piece) -> Piece:
-        """A piece with what sidecar files say of its video: their timecode and reel count in timelines."""
+        """A piece with the sidecar metadata of its video, because timelines use its timecode and reel."""
         return self._reader.informed(piece)
 
     def paths(self) -> tuple[Path, ...]:
-        """Of the searchable videos."""
+        """Paths of the searchable videos."""
         return tuple(map(Path, self._reader.now().snapshot.frame_runs.videos))
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The model of a library: found, checked against its fingerprint, and as little of it loaded as a search needs.
+"""The model of a library: found, checked against its fingerprint, and loaded only as far as a search needs.
 
 Shape legend: M background queries, D embedding.
 """

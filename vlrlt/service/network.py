@@ -1,4 +1,4 @@
-"""What servers share: addresses to listen on, and folders that their visitors may have indexed."""
+"""Shared by servers: addresses to listen on, and folders that visitors may index."""
 
 import socket
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pictures and short films of moments, made when they are wanted and kept in the cache of the library."""
+"""Pictures and short films of moments, made on demand and kept in the cache of the library."""
 
 import contextlib
 import os

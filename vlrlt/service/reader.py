@@ -1,4 +1,4 @@
-"""A library that another process may be writing to: what is read of it is always one whole state."""
+"""Read a library while another process may write to it: readers always see one consistent state."""
 
 import threading
 from collections.abc import Collection, Iterator

@@ -1,4 +1,4 @@
-"""What a library answers: moments that fit a query, and what it holds."""
+"""Results of a library: moments of a query, videos and status."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -38,11 +38,11 @@ class SearchResult:
     """Whether the library holds nothing yet."""
     hits: tuple[Moment, ...]
     next_page: str | None
-    """Give it back as `page` to go on; None: this was the last page."""
+    """Pass it as `page` to get the next page; None: this is the last page."""
     group_by: GroupBy = "moment"
-    """How the hits are written down."""
+    """How the hits are listed."""
     second_look: LookReport | None = None
-    """What the second look has done and cost; None: nobody asked for one."""
+    """Result and cost of the second look; None: it was not requested."""
 
     def __iter__(self) -> Iterator[Moment]:
         return iter(self.hits)
@@ -113,7 +113,7 @@ class IndexedVideo:
     """A searchable video."""
 
     video_id: str
-    """What clients know it by."""
+    """Id of the video for clients."""
     path: Path
     duration_s: float
     """Up to the end of its last clip."""
@@ -121,11 +121,11 @@ class IndexedVideo:
 
     @property
     def name(self) -> str:
-        """Of its file; a name that is not Unicode gets question marks."""
+        """Name of the file, with question marks in place of characters that are not Unicode."""
         return self.path.name.encode(errors="replace").decode()
 
     def as_json(self) -> dict[str, Any]:
-        """What clients of the HTTP API see: not where it lies."""
+        """The documented JSON shape for clients of the HTTP API, without the path."""
         return {
             "video_id": self.video_id,
             "video": self.name,
@@ -136,28 +136,28 @@ class IndexedVideo:
 
 @dataclass(frozen=True, kw_only=True)
 class LibraryStatus(LibraryCounts):
-    """What a library holds."""
+    """The contents of a library."""
 
     library_dir: Path
     model: str | None
     """None: nothing was ever indexed."""
     fingerprint: str | None
     size_bytes: int
-    """Of the library on disk."""
+    """Size of the library on disk."""
     failures: tuple[Video, ...]
     """The failed and the partial files, with stage and reason."""
     search: StoreInfo | None
-    """How it is searched; None: it has no index yet."""
+    """The kind of its index; None: it has no index yet."""
     other_models: tuple[str, ...]
-    """Models that there are vectors of and that do not answer; `vlrlt use` makes one answer."""
+    """Indexed models that searches do not use; `vlrlt use` switches to one of them."""
     run: RunView | None
-    """The index run that is at work; None: there is none."""
+    """The current index run; None: there is none."""
     paused: bool
     """Whether index runs wait."""
     texts: dict[Channel, tuple[int, int]]
     """Lines and videos of each channel of timed text that has some."""
     last_run: dict[str, Any] | None
-    """What the last finished run said, as Catalog.last_run."""
+    """Report of the last finished run, as Catalog.last_run."""
 
     def __str__(self) -> str:
         return self.as_text()
@@ -188,7 +188,7 @@ class LibraryStatus(LibraryCounts):
         }
 
     def as_text(self) -> str:
-        """The same for people."""
+        """The same as text."""
         model = f"{self.model} ({self.fingerprint})" if self.model else "none yet"
         unsearched = "nothing; run: vlrlt index PATH" if not self.vectors else "not ready: the first search prepares it"
         return "\n".join(

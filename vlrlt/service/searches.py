@@ -1,4 +1,4 @@
-"""The searches of an open library: one searcher for each state of it, and rankings that can be paged through."""
+"""The searches of an open library: one searcher for each state, and rankings with pages."""
 
 import re
 import threading

@@ -1,4 +1,4 @@
-"""What a decoder process is asked for."""
+"""Requests to a decoder process."""
 
 import dataclasses
 from collections.abc import Mapping

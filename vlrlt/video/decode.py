@@ -1,4 +1,4 @@
-"""What every decoder does, and the door to the two there are.
+"""The interface of decoders, and the choice between the two of them.
 
 PyAV reads archives: every codec, exact times, damaged files. decord reads curated training sets, where many random
 frames of healthy files are wanted. Both give the same frames at the same times; tests/test_video.py holds them to it.

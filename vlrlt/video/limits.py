@@ -1,4 +1,4 @@
-"""What keeps a process that reads foreign files in bounds, and how such a process is started and ended."""
+"""Limits of processes that read foreign files, and how such a process is started and ended."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Which pictures of a video are looked at: read off the sizes of its packets, before anything is decoded.
+"""Choose the looks of a video from the sizes of its packets, before anything is decoded.
 
 An encoder spends bytes on what it cannot predict. A new picture costs about as much as a key frame, wherever it comes;
 a picture in which nothing moves costs next to nothing. So

@@ -1,4 +1,4 @@
-"""What people look at: a still of a moment, and a short clip of it that every browser plays."""
+"""A still of a moment, and a short clip that every browser plays."""
 
 import io
 from collections.abc import Iterable, Iterator, Sequence

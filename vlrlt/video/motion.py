@@ -1,4 +1,4 @@
-"""Clips of looks that follow motion: what the packets say is worth a look (looks.py), decoded piece by piece.
+"""Clips of looks that follow motion: chosen from the packets (looks.py), decoded piece by piece.
 
 Looks in which nothing has changed since the one before are left out: a small luma picture, taken before any conversion
 to RGB, tells. Clips hold so many looks as an image tower encodes well together; they have no length of their own.

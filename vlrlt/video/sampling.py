@@ -1,4 +1,4 @@
-"""How a video is looked at: at equal distances, or where its packets say that something happens. Arithmetic only."""
+"""How a video is sampled: at equal distances, or by motion, which its packets show. Arithmetic only."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ class ClipSampling:
 
 @dataclass(frozen=True, kw_only=True)
 class MotionSampling:
-    """Looks follow motion (looks.py): often where the file's encoder had much to describe, seldom where it had not.
+    """Looks that follow motion (looks.py): frequent where frames cost many bytes, rare where they cost few.
 
     Raises:
         ConfigError: a distance is not a positive number, or they contradict each other.

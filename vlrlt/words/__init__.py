@@ -1,1 +1,1 @@
-"""Who reads what is said and written in videos."""
+"""Readers of speech and of text in the picture."""

@@ -1,4 +1,4 @@
-"""Which channels are read, and by whom."""
+"""Choose the channels to read, and their readers."""
 
 from vlrlt.words.reader import ChannelReader
 from vlrlt.words.screen import ScreenReader

@@ -1,4 +1,4 @@
-"""What reads a channel of timed text out of a video, part by part."""
+"""The interface of readers, which read a channel of timed text from a video, part by part."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the two timm families have in common: patches, embeddings, blocks, pooling, head."""
+"""Shared parts of the two timm families: patches, embeddings, blocks, pooling, head."""
 
 from timm.layers import AttentionPoolLatent, Mlp, PatchEmbed
 from timm.layers.activations import GELU, GELUTanh, QuickGELU

@@ -1,4 +1,4 @@
-"""What an adapter makes of an image tower, and what all adapters share.
+"""The result of an adapter for an image tower, and helpers that all adapters share.
 
 Shape legend: D width, K pixels of a patch in (row, column, channel) order.
 """
