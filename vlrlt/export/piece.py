@@ -98,7 +98,7 @@ def _read_hit(hit: object, title: str) -> Piece:
         if not isinstance(hit, Mapping):
             raise TypeError(f"it must be an object, not {type(hit).__name__}")
         if hit["video"] is None:
-            raise ValueError("the library has forgotten its video")
+            raise TypeError("the library has forgotten its video")
         return Piece(
             video=Path(str(hit["video"])),
             span=ClipSpan(float(hit["start_s"]), float(hit["end_s"])),
