@@ -130,7 +130,7 @@ class AnnotationError(VlrltError):
 
 
 class EndpointError(VlrltError):
-    """A model's server cannot be reached, takes too long, or does not reply with an answer.
+    """A server (of a model, of an alert) cannot be reached, takes too long, or does not reply with an answer.
 
     Attributes:
         status: HTTP status, if the server refused the request; None: it did not.

@@ -10,17 +10,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
 from vlrlt.errors import ConfigError, NotFoundError
-from vlrlt.index.library.schema import Bindings, connect_reader, mapped_errors
+from vlrlt.index.library.shared import NAME, SharedTables
 from vlrlt.types import ClipSpan
 
 MAX_NOTE_CHARS = 2000
 MAX_TAGS = 32
 RATINGS = range(1, 6)
-_NAME = r"[\w .-]{1,100}"
 _SELECT = (
     "SELECT id, collection, content_hash, (SELECT path FROM files WHERE files.content_hash = kept_moments.content_hash "
     "ORDER BY missing_since IS NOT NULL, path LIMIT 1), start_s, end_s, title, rating, note, tags, added_at "
@@ -71,15 +69,8 @@ class KeptMoment:
         }
 
 
-class Collections:
-    """The collections of a library.
-
-    Args:
-        library_dir: the library; opened for each call.
-    """
-
-    def __init__(self, library_dir: Path) -> None:
-        self._library_dir = library_dir
+class Collections(SharedTables):
+    """The collections of a library."""
 
     def all(self) -> dict[str, int]:
         """Their names, in order, and how many moments each has."""
@@ -134,11 +125,11 @@ class Collections:
         A moment that is in it already stays where it is, and gets what is given of title, rating, note and tags.
 
         Raises:
-            ConfigError: the name has other signs than letters, digits, blanks, ".", "_" and "-"; or a rating, note or
+            ConfigError: the name has other signs than letters, digits, spaces, ".", "_" and "-"; or a rating, note or
                 tag is not allowed.
             LibraryError: the library cannot be written.
         """
-        if not re.fullmatch(_NAME, name):
+        if not re.fullmatch(NAME, name):
             raise ConfigError(f"a collection needs a name of letters, digits, spaces, . and -, got {name!r:.100}")
         now = datetime.now(UTC).isoformat(timespec="seconds")
         ((number,),) = self._execute(
@@ -239,21 +230,6 @@ class Collections:
         if name not in names:
             raise NotFoundError(f"no collection {name!r:.100}; collections are: {', '.join(names) or 'none'}")
 
-    def _execute(self, sql: str, bindings: Bindings = ()) -> list[tuple[Any, ...]]:
-        """All statements in one transaction, by a connection of their own."""
-        connection = connect_reader(self._library_dir)
-        rows: list[tuple[Any, ...]] = []
-        try:
-            with mapped_errors(self._library_dir / "catalog.db"):
-                if not sql.startswith("SELECT"):
-                    connection.pragma("query_only", value=False)
-                    connection.transaction_mode = "IMMEDIATE"
-                with connection:
-                    rows += connection.execute(sql, bindings)
-        finally:
-            connection.close()
-        return rows
-
 
 def _moment(row: tuple[Any, ...]) -> KeptMoment:
     number, collection, content_hash, path, start_s, end_s, title, rating, note, tags, added_at = row
@@ -287,7 +263,7 @@ def _checked_note(note: str) -> str:
 def _checked_tags(tags: Iterable[str]) -> str:
     """Each once, in their order, as JSON."""
     listed = list(dict.fromkeys(" ".join(tag.split()) for tag in tags))
-    if len(listed) > MAX_TAGS or not all(re.fullmatch(_NAME, tag) for tag in listed):
+    if len(listed) > MAX_TAGS or not all(re.fullmatch(NAME, tag) for tag in listed):
         allowed = f"{MAX_TAGS} tags at most, of letters, digits, spaces, . and -"
         raise ConfigError(f"a moment has {allowed}; got {listed!r:.200}")
     return json.dumps(listed)

@@ -156,6 +156,23 @@ MIGRATIONS: tuple[str, ...] = (
         UNIQUE (collection, content_hash, start_s, end_s)
     ) STRICT;
     """,
+    """
+    CREATE TABLE alerts (
+        search TEXT PRIMARY KEY                 -- name of the saved search
+    ) STRICT;
+    CREATE TABLE alert_checks (                 -- videos that an alert has looked through
+        search TEXT NOT NULL,
+        content_hash TEXT NOT NULL,
+        PRIMARY KEY (search, content_hash)
+    ) STRICT;
+    CREATE TABLE alert_moments (                -- what it has told
+        search TEXT NOT NULL,
+        content_hash TEXT NOT NULL,
+        start_s REAL NOT NULL,
+        end_s REAL NOT NULL
+    ) STRICT;
+    CREATE INDEX alert_moments_video ON alert_moments (search, content_hash);
+    """,
 )
 """Migration i leads to schema FIRST_SCHEMA + i. Append only: what a release has written must stay readable."""
 

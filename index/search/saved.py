@@ -2,25 +2,14 @@
 
 import json
 import re
-from pathlib import Path
-from typing import Any
 
 from vlrlt.errors import ConfigError, NotFoundError
-from vlrlt.index.library.schema import connect_reader, mapped_errors
+from vlrlt.index.library.shared import NAME, SharedTables
 from vlrlt.index.search.request import SearchRequest
 
-_NAME = r"[\w .-]{1,100}"
 
-
-class SavedSearches:
-    """The saved searches of a library.
-
-    Args:
-        library_dir: the library; opened for each call.
-    """
-
-    def __init__(self, library_dir: Path) -> None:
-        self._library_dir = library_dir
+class SavedSearches(SharedTables):
+    """The saved searches of a library."""
 
     def all(self) -> dict[str, SearchRequest]:
         """By name, in its order.
@@ -49,9 +38,9 @@ class SavedSearches:
             ConfigError: the search looks for files or for nothing, or the name has other signs than letters, digits,
                 blanks, ".", "_" and "-".
         """
-        if not re.fullmatch(_NAME, name):
+        if not re.fullmatch(NAME, name):
             raise ConfigError(f"a saved search needs a name of letters, digits, spaces, . and -, got {name!r}")
-        self._execute("INSERT OR REPLACE INTO saved_searches VALUES (?, ?)", name, json.dumps(request.as_json()))
+        self._execute("INSERT OR REPLACE INTO saved_searches VALUES (?, ?)", (name, json.dumps(request.as_json())))
 
     def delete(self, name: str) -> None:
         """Forget a search.
@@ -60,13 +49,4 @@ class SavedSearches:
             NotFoundError: there is none of that name.
         """
         self.get(name)
-        self._execute("DELETE FROM saved_searches WHERE name = ?", name)
-
-    def _execute(self, sql: str, *bindings: str) -> list[tuple[Any, ...]]:
-        connection = connect_reader(self._library_dir)
-        try:
-            with mapped_errors(self._library_dir / "catalog.db"):
-                connection.pragma("query_only", value=False)
-                return list(connection.execute(sql, bindings))
-        finally:
-            connection.close()
+        self._execute("DELETE FROM saved_searches WHERE name = ?", (name,))

@@ -26,7 +26,7 @@ from vlrlt.cli.root import (
     notify,
     say,
 )
-from vlrlt.errors import LibraryBusyError, StoppedError
+from vlrlt.errors import ConfigError, LibraryBusyError, StoppedError, VlrltError
 from vlrlt.formats import printable_line
 
 _Made = TypeVar("_Made")
@@ -44,13 +44,27 @@ def watch(  # noqa: PLR0913  one for each option
     speech: Speech = None,
     screen_text: ScreenText = False,
     settle_seconds: Annotated[float, typer.Option(min=0, help="Index when nothing has changed for this long.")] = 30.0,
+    alert: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Tell of new moments that this saved search finds. Repeatable."),
+    ] = None,
+    alert_command: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help="Program for each new moment; it gets JSON on stdin.")
+    ] = None,
+    alert_webhook: Annotated[
+        str | None, typer.Option(metavar="URL", help="Address to which each new moment is sent as JSON by POST.")
+    ] = None,
 ) -> None:
     """Index PATH now and again whenever something below it changes, until Ctrl-C.
 
     While another vlrlt writes to the library, watch waits. Changes that a network share does not report are found
     within an hour. watch runs on this machine only; for a cluster, run vlrlt index --engine ray from a timer.
 
+    With --alert, watch tells of each moment once, however often its video is indexed. Nothing of what is in the library
+    before the first alert of that name is new. The message holds the path of the video.
+
     Example: vlrlt watch /mnt/camera --library lib
+    Example: vlrlt watch /mnt/camera --library lib --alert fire --alert-webhook https://example.org/fire
     """
     from vlrlt.index.run.build import index_paths
     from vlrlt.index.run.model_choice import choose_embedder
@@ -59,6 +73,7 @@ def watch(  # noqa: PLR0913  one for each option
     from vlrlt.words.choose import choose_readers
 
     wait_s = max(1.0, settle_seconds)
+    tell = _alerts(library, alert, command=alert_command, webhook=alert_webhook, device=device)
     load = partial(choose_embedder, library, model=model, device=device, notify=notify)
     try:
         embedder = _when_free(load, wait_s=wait_s)
@@ -78,6 +93,7 @@ def watch(  # noqa: PLR0913  one for each option
                 )
                 report = _when_free(run, wait_s=wait_s)
             say(report.as_text(), err=True)
+            tell()
     except (KeyboardInterrupt, StoppedError):
         raise typer.Exit(INTERRUPTED) from None
 
@@ -227,6 +243,33 @@ def stop(library: LibraryDir) -> None:
     ask_run(library, "stop")
     run = view_run(library)
     say(f"{library}: {run.as_text()}" if run else f"no index run of {library} was found; nothing to stop")
+
+
+def _alerts(
+    library: Path, searches: list[str] | None, *, command: str | None, webhook: str | None, device: str
+) -> Callable[[], None]:
+    """What tells of the moments that are new; it does nothing where no alert was asked for."""
+    from vlrlt.service import Library
+    from vlrlt.service.alerts import Bell, begin_alerts, tell_new
+
+    if not searches:
+        if command is not None or webhook is not None:
+            raise ConfigError("--alert-command and --alert-webhook are for --alert NAME: which saved search?")
+        return lambda: None
+    bell = Bell(command=command, webhook=webhook)
+    with Library(library, device=device) as service:
+        begin_alerts(service, searches)
+
+    def tell() -> None:
+        try:
+            with Library(library, device=device) as service:
+                told = tell_new(service, searches, bell.ring)
+            if told:
+                notify(f"told of {told} new moment{'s' if told > 1 else ''}")
+        except VlrltError as error:
+            notify(f"{error}; it is tried again after the next change")
+
+    return tell
 
 
 def _when_free(act: Callable[[], _Made], *, wait_s: float) -> _Made:
