@@ -166,7 +166,7 @@ def _encoded_pictures(decoder: PyAVDecoder, span: ClipSpan, output: OutputContai
     """Add the stream of pictures, then yield its packets."""
     info = decoder.info
     stream: av.VideoStream | None = None
-    for frame, from_s, until_s in decoder.pictures_between(span.start_s, span.end_s):
+    for frame, from_s, until_s in decoder.view.film(decoder.pictures_between(span.start_s, span.end_s)):
         if stream is None:
             stream = output.add_stream(
                 "libx264", rate=min(round(info.average_fps), 240) or 25, options=_X264, time_base=_TIME_BASE

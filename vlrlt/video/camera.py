@@ -19,6 +19,7 @@ from vlrlt.types import CameraFacts
 from vlrlt.video.container import open_container
 from vlrlt.video.limited import Limits, call_limited
 from vlrlt.video.timecode import STANDARD_RATES, exact_rate
+from vlrlt.video.viewing import HDR_TRANSFERS
 
 _HEADER_CPU_S = 30.0
 _MAX_CHARS = 200
@@ -34,8 +35,6 @@ _MODEL = ("com.apple.quicktime.model", "com.android.model", "model")
 _ISO_6709 = re.compile(r"([+-]\d{2}(?:\.\d+)?)([+-]\d{3}(?:\.\d+)?)([+-]\d+(?:\.\d+)?)?(?:CRS\w+)?/?")
 """Degrees with decimals, as phones write them."""
 _TIMECODE = re.compile(r"\d\d:\d\d:\d\d[:;.,]\d{2,3}")
-_HDR_TRANSFERS = {16: "pq", 18: "hlg"}
-"""Transfer characteristics of ITU-T H.273."""
 _DROPPED_SHARE = Fraction(1, 20)
 """Of its frames a camera of variable rate may leave out at most."""
 _PROGRESSIVE = (0, 1)
@@ -72,7 +71,7 @@ def _read_camera(path: Path) -> dict[str, Any]:
             audio_channels=sound.channels if sound and sound.codec_context else 0,
             audio_rate_hz=sound.rate if sound and sound.codec_context else 0,
             chapters=len(container.chapters()),
-            transfer=_HDR_TRANSFERS.get(int(stream.codec_context.color_trc)),
+            transfer=HDR_TRANSFERS.get(int(stream.codec_context.color_trc)),
             interlaced=int(stream.codec_context.field_order) not in _PROGRESSIVE,
             pixel_aspect=stream.sample_aspect_ratio or None,
         ).as_json()

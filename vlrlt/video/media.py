@@ -16,6 +16,7 @@ from vlrlt.errors import ConfigError, CorruptVideoError
 from vlrlt.types import Frame
 from vlrlt.video.limited import Limits, call_limited
 from vlrlt.video.pyav import PyAVDecoder
+from vlrlt.video.viewing import AS_STORED, View
 
 _PREVIEW_FPS = 30
 """Most frames per second of a preview; a source with fewer keeps its own."""
@@ -93,10 +94,11 @@ def images_at(path: Path, times_s: Iterable[float], *, width_px: int | None) -> 
     with PyAVDecoder(path) as decoder:
         for frame in decoder.frames_at(times_s):
             found = True
-            image = Image.fromarray(frame.rgb_HWC)
+            image = Image.fromarray(decoder.view.one_moment(frame.rgb_HWC))
             shown_width_px = image.width * decoder.shown_aspect
             width = width_px or round(shown_width_px)
-            yield image.resize((width, max(1, round(image.height * width / shown_width_px))), Image.Resampling.BICUBIC)
+            size_px = width, max(1, round(image.height * width / shown_width_px))
+            yield decoder.view.image(image.resize(size_px, Image.Resampling.BICUBIC))
         if not found:
             reason = decoder.partial_reason or f"there is no frame at {times_s[0]:.2f} s"
             raise CorruptVideoError(path, stage="decode", reason=reason)
@@ -141,7 +143,8 @@ def _write_preview(path: Path, start_s: float, end_s: float, out: Path, height_p
         end_s = min(end_s, decoder.info.duration_s)
         frames = decoder.frames_at(np.arange(start_s, end_s, 1 / _PREVIEW_FPS))
         height_px = min(height_px, decoder.info.height_px)
-        write_mp4(_timed(frames, start_s, end_s), out, height_px=height_px, pixel_aspect=decoder.shown_aspect)
+        timed, aspect = _timed(frames, start_s, end_s), decoder.shown_aspect
+        write_mp4(timed, out, height_px=height_px, pixel_aspect=aspect, view=decoder.view)
         if not out.exists():
             reason = decoder.partial_reason or f"it ends at {end_s:.2f} s"
             raise CorruptVideoError(path, stage="decode", reason=f"no frame from {start_s:.2f} s on: {reason}")
@@ -162,7 +165,12 @@ def _timed(frames: Iterable[Frame], start_s: float, end_s: float) -> Iterator[tu
 
 
 def write_mp4(
-    frames: Iterable[tuple[Frame, float, float]], out: Path, *, height_px: int, pixel_aspect: float = 1.0
+    frames: Iterable[tuple[Frame, float, float]],
+    out: Path,
+    *,
+    height_px: int,
+    pixel_aspect: float = 1.0,
+    view: View = AS_STORED,
 ) -> None:
     """Encode pictures, each with the seconds at which it comes and goes, as H.264; no pictures, no file.
 
@@ -179,19 +187,22 @@ def write_mp4(
     height_px = _even(height_px)
     width_px = _even(source_width_px * pixel_aspect * height_px / source_height_px)
     try:
-        _encode(chain([first], frames), out, size_px=(width_px, height_px))
+        _encode(chain([first], frames), out, size_px=(width_px, height_px), view=view)
     except av.FFmpegError as error:
         raise OSError(error.errno, error.strerror) from error
 
 
-def _encode(frames: Iterable[tuple[Frame, float, float]], out: Path, *, size_px: tuple[int, int]) -> None:
+def _encode(frames: Iterable[tuple[Frame, float, float]], out: Path, *, size_px: tuple[int, int], view: View) -> None:
     width_px, height_px = size_px
     with av.open(str(out), "w", format="mp4", container_options={"movflags": "+faststart"}) as output:
         stream = output.add_stream("libx264", rate=_PREVIEW_FPS, options=_X264, time_base=_TIME_BASE)
         stream.width, stream.height, stream.pix_fmt = width_px, height_px, "yuv420p"
         stream.codec_context.flags |= Flags.frame_duration
         for frame, from_s, until_s in frames:
-            picture = av.VideoFrame.from_ndarray(frame.rgb_HWC, format="rgb24")
+            picture = av.VideoFrame.from_ndarray(view.one_moment(frame.rgb_HWC), format="rgb24")
+            if view.transfer is not None:
+                small = picture.reformat(width_px, height_px, "rgb24", interpolation="BICUBIC").to_ndarray()
+                picture = av.VideoFrame.from_ndarray(np.asarray(view.image(Image.fromarray(small))), format="rgb24")
             picture = picture.reformat(width_px, height_px, "yuv420p", interpolation="BICUBIC")
             picture.time_base = _TIME_BASE
             picture.pts = round(from_s / _TIME_BASE)

@@ -24,6 +24,7 @@ from vlrlt.video.container import one_line, written_end
 from vlrlt.video.frame_pass import SEEK_MARGINS_S, FramePass, TimedFrame
 from vlrlt.video.frame_skipping import FrameSkipping
 from vlrlt.video.orientation import orientation, shown_aspect
+from vlrlt.video.viewing import View
 
 _SEEK_GAP_S = 5.0
 """Only a wanted time this far ahead is worth a seek; below it, decoding on costs about as much."""
@@ -56,6 +57,7 @@ class PyAVDecoder:
         file_clock: the clock of the info on that of the container.
         pixel_aspect: width of a stored pixel by its height, as the file says; None: it does not.
         shown_aspect: width of a pixel by its height, as it is shown.
+        view: how its pictures are made visible to people.
         key_times_s: (K,) about when the key frames come, ascending; empty where the container has no index of them.
 
     Raises:
@@ -84,6 +86,7 @@ class PyAVDecoder:
             num_tracks = video.num_tracks
             self.pixel_aspect = video.stream.sample_aspect_ratio
             self.shown_aspect = shown_aspect(self.pixel_aspect, orientation(first.frame))
+            self.view = View.of(first.frame)
             self.key_times_s = np.zeros(0) if self.file_clock.restarts else video.key_times_s()
             self._clock = video.clock
         duration_s = self.info.duration_s
