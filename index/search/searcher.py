@@ -17,6 +17,7 @@ from vlrlt.index.library.catalog import FrameRunTable
 from vlrlt.index.library.timed_texts import TextHit
 from vlrlt.index.search.confidence import CONFIDENT, Confidence
 from vlrlt.index.search.filters import Filter, Metadata, recorded_s
+from vlrlt.index.search.judging import RunContext, judged_moments
 from vlrlt.index.search.language import (
     CombinedQuery,
     Query,
@@ -32,6 +33,7 @@ from vlrlt.index.search.refine import collapse_duplicates, cut_tail, diversify, 
 from vlrlt.index.search.request import SOURCE_OF, SearchRequest
 from vlrlt.index.search.sequence import find_sequences
 from vlrlt.index.vectors.protocol import SAMPLE_VECTORS, Mask, VectorStore, evenly
+from vlrlt.models.moment_head import MomentHead
 from vlrlt.types import Channel, Float32Array, Float64Array, Int64Array, Moment
 from vlrlt.video.sampling import ClipSampling
 
@@ -97,6 +99,7 @@ class Searcher:
         find_text: "FindText",
         embedder: "Embedder",
         background: Callable[[], Float32Array],
+        head: MomentHead | None = None,
     ) -> None:
         self.frame_runs = clips
         self.model = embedder.name
@@ -105,6 +108,7 @@ class Searcher:
         self._find_text = find_text
         self._embedder = embedder
         self._background = background
+        self._head = head
         self._vector_of_text: Callable[[str], Float32Array] = lru_cache(KEPT_TEXTS)(
             lambda text: embed_query(TextQuery(text), embedder)
         )
@@ -208,6 +212,19 @@ class Searcher:
         """The scores of the clips that may be found."""
         return Scores(self._store, self.vector(query), within_N)
 
+    def looks_around(self, query: SimpleQuery | CombinedQuery) -> bool:
+        """Whether runs are ranked with their surroundings: for words, by a model that sees single looks.
+
+        A model that encodes clips sees what is around: in the toy kitchen more of it brings wrong videos.
+        """
+        return _is_words(query) and not self.clip_s
+
+    def context(self, query: SimpleQuery | CombinedQuery, scores: Scores, *, spacing_s: float) -> RunContext:
+        """What a moment head is shown around runs of a query in words."""
+        text_D = mean_direction(np.stack([self.vector(text) for text in _text_parts(query)]))
+        compare = self._confidence.features(text_D, scores.sample_SD)
+        return RunContext(scores, self.frame_runs, self._store, compare, spacing_s=spacing_s)
+
     def unknown_words(self, query: Query) -> tuple[str, ...]:
         """Words of a query that the model does not know."""
         texts = [part.text for part in _text_parts(query)]
@@ -236,12 +253,15 @@ class Searcher:
     ) -> Iterator[Found]:
         """Moments of all sources; the irrelevant tail begins half way from the best score to the median."""
         scores = self.score(query, within_N)
-        judge = self._judge(query, scores)
+        judge = self.confidence_of(query, scores)
         moments: Iterator[Found] = iter(())
         if "picture" in request.sources:
-            # a model that encodes clips sees what is around: in the toy kitchen more of it brings wrong videos
-            grown = grow_moments(scores, self.frame_runs, surrounded=_is_words(query) and not self.clip_s)
-            moments = (replace(found, confidence=judge(found.seed)) for found in grown)
+            grown = grow_moments(scores, self.frame_runs, surrounded=self.looks_around(query))
+            if self._head is not None and _is_words(query) and not self.unknown_words(query):
+                context = self.context(query, scores, spacing_s=self._head.spacing_s)
+                moments = judged_moments(grown, head=self._head, context=context, runs=self.frame_runs)
+            else:
+                moments = (replace(found, confidence=judge(found.seed)) for found in grown)
             if not request.tail:
                 moments = cut_tail(moments, median=scores.median, least_confidence=CONFIDENT)
         if isinstance(query, TextQuery):
@@ -250,14 +270,14 @@ class Searcher:
 
     def _sequences(self, query: SequenceQuery, request: SearchRequest, within_N: Mask | None) -> Iterator[Found]:
         steps = [self.score(step, within_N) for step in query.steps]
-        judges = [self._judge(step, scores) for step, scores in zip(query.steps, steps, strict=True)]
+        judges = [self.confidence_of(step, scores) for step, scores in zip(query.steps, steps, strict=True)]
         for found in find_sequences(steps, self.frame_runs, within_s=query.within_s):
             sure = [judge(seed) for judge, seed in zip(judges, found.step_seeds, strict=True)]
             confidence = min((known for known in sure if known is not None), default=None)
             if request.tail or confidence is None or confidence >= CONFIDENT:
                 yield replace(found, confidence=confidence)
 
-    def _judge(self, query: SimpleQuery | CombinedQuery, scores: Scores) -> Callable[[int], float | None]:
+    def confidence_of(self, query: SimpleQuery | CombinedQuery, scores: Scores) -> Callable[[int], float | None]:
         """Tells of a position how sure it is that the words of the query are shown there; None: there are no words."""
         texts = _text_parts(query)
         if not texts:

@@ -28,7 +28,7 @@ PANELS = {
     "Find moments": ("search", "ask", "transcript", "similar", "duplicates", "searches"),
     "Export results": ("collection", "cut", "export"),
     "Serve a library": ("ui", "serve", "mcp"),
-    "Maintain a library": ("use", "verify", "compact", "prune", "snapshot"),
+    "Maintain a library": ("use", "calibrate", "verify", "compact", "prune", "snapshot"),
     "Models": ("models", "train", "eval", "data", "convert", "explain", "toy"),
 }
 """The commands in the order of the help, by what people want."""

@@ -280,3 +280,24 @@ def _when_free(act: Callable[[], _Made], *, wait_s: float) -> _Made:
         except LibraryBusyError as error:
             notify(str(error))
             time.sleep(wait_s)
+
+
+@app.command()
+def calibrate(
+    library: LibraryDir,
+    seed: Annotated[int, typer.Option(help="Chooses the videos that are kept back to judge.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Learn from narrations where moments begin and end, and how sure a search can be.
+
+    Add narrations with vlrlt import first: what happens in at least 8 videos of the library, with start and end. A
+    quarter of the videos is kept back, and what was learned is used only if it is better there. It belongs to the
+    library and its model; run calibrate again when there are more narrations.
+
+    Example: vlrlt import narrations.csv --library lib && vlrlt calibrate --library lib
+    """
+    from vlrlt.service import Library
+
+    with Library(library) as service:
+        report = service.calibrate(seed=seed)
+    say(json.dumps(report.as_json()) if as_json else report.as_text())

@@ -30,6 +30,7 @@ from vlrlt.index.search.saved import SavedSearches
 from vlrlt.index.search.searcher import Searcher
 from vlrlt.index.vectors.choice import store_info
 from vlrlt.notebook import moments_html
+from vlrlt.service.calibrate import CalibrationReport, calibrate
 from vlrlt.service.collections import LibraryCollections
 from vlrlt.service.model import LibraryModel
 from vlrlt.service.pictures import Pictures
@@ -323,6 +324,21 @@ class Library:
             texts=texts,
             last_run=last_run,
         )
+
+    def calibrate(self, *, seed: int = 0) -> CalibrationReport:
+        """Learn from the library's narrations where moments begin and end, and how sure a search can be.
+
+        What is learnt is judged on videos that it has not seen, and kept only if it is better there.
+
+        Args:
+            seed: of the choice of those videos and of the learning.
+
+        Raises:
+            ConfigError: there are too few narrations to learn from.
+            IndexMismatchError: the library belongs to another model.
+            LibraryError: the library cannot be written.
+        """
+        return calibrate(self.library_dir, self.searcher(), self.settings(), lines_of=self.transcript, seed=seed)
 
     def seconds_by_kept_share(self, *, bins: int) -> tuple[float, ...]:
         """Seconds of video by the share of the patches that change, in equal bins of [0, 1]."""

@@ -15,8 +15,10 @@ from vlrlt.errors import CheckpointError, ConfigError, MissingExtraError
 from vlrlt.index.library.catalog import LibrarySettings, mismatch
 from vlrlt.index.search.confidence import background_texts
 from vlrlt.index.search.query_vectors import TextEmbedder
+from vlrlt.models.moment_head import MomentHead
 from vlrlt.models.text_onnx import OnnxText
 from vlrlt.service.cache import find_cached, forget_cached, new_cached
+from vlrlt.service.heads import find_head, head_stamp
 from vlrlt.types import Float32Array
 
 if TYPE_CHECKING:
@@ -53,6 +55,14 @@ class LibraryModel:
                 text_only = self._read_text_tower(settings) if self._model is None and on_cpu else None
                 self._embedder = text_only or self._load(settings)
             return self._checked(self._embedder, settings)
+
+    def head(self, settings: LibrarySettings) -> MomentHead | None:
+        """The moment head that fits how the library's videos were looked at; raises CheckpointError if it is damaged."""
+        return find_head(self._library_dir, settings)
+
+    def head_stamp(self, settings: LibrarySettings) -> str:
+        """Changes when the library gets another head."""
+        return head_stamp(self._library_dir, settings)
 
     def whole(self, settings: LibrarySettings) -> "Embedder":
         """The model with all that it can do; raises as `find`."""

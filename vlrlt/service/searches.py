@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 
+import xxhash
+
 from vlrlt.ask.second_look import LookReport, SecondLook, described_by
 from vlrlt.ask.vlm import Endpoint
 from vlrlt.errors import ConfigError, PageExpiredError
@@ -15,7 +17,7 @@ from vlrlt.index.search.request import SearchRequest
 from vlrlt.index.search.searcher import Ranking, Searcher, is_match
 from vlrlt.notebook import Thumbnail
 from vlrlt.service.model import LibraryModel
-from vlrlt.service.reader import LibraryReader, Loaded
+from vlrlt.service.reader import LibraryReader
 from vlrlt.service.results import SearchResult
 from vlrlt.service.verdicts import Verdicts
 from vlrlt.types import Moment
@@ -48,16 +50,18 @@ class Searches:
         self._model = model
         self._thumbnail = thumbnail
         self._searcher: Searcher | None = None
-        self._searcher_state: Loaded | None = None
+        self._state: str | None = None
         self._rankings: dict[tuple[str, str], _Ranked] = {}
         self._lock = threading.Lock()
 
     def open(self) -> tuple[Searcher, str]:
         """A searcher over the library as it is now, and the name of this state."""
         loaded = self._reader.now()
+        stamp = self._model.head_stamp(loaded.snapshot.settings)
+        state = xxhash.xxh3_64_hexdigest(f"{loaded.state} {stamp}".encode())
         with self._lock:
-            if self._searcher is not None and self._searcher_state is loaded:
-                return self._searcher, loaded.state
+            if self._searcher is not None and self._state == state:
+                return self._searcher, state
         embedder = self._model.find(loaded.snapshot.settings)  # takes seconds at first; only searches wait for it
         with self._reader.catalog() as catalog:
             metadata = catalog.annotations.metadata()
@@ -68,10 +72,11 @@ class Searches:
             find_text=self._reader.find_text,
             embedder=embedder,
             background=partial(self._model.background, embedder),
+            head=self._model.head(loaded.snapshot.settings),
         )
         with self._lock:
-            self._searcher, self._searcher_state = searcher, loaded
-        return searcher, loaded.state
+            self._searcher, self._state = searcher, state
+        return searcher, state
 
     def search(self, request: SearchRequest) -> SearchResult:
         """One page of a search; raises as Library.search."""
