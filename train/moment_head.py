@@ -17,7 +17,8 @@ from vlrlt.models.moment_head import DILATIONS, HIDDEN, KERNEL, MIDDLE, MomentHe
 from vlrlt.types import BoolArray, Float32Array
 
 WIDTH = 16
-EPOCHS = 12
+EPOCHS, LEAST_STEPS = 12, 500
+"""More epochs where there are few examples."""
 BATCH = 128
 LEARNING_RATE = 4e-3
 WEIGHT_DECAY = 0.05
@@ -92,10 +93,11 @@ def fit_moment_head(
         torch.manual_seed(seed)
         module = HeadModule(num_features=features_NFG.shape[1], num_points=features_NFG.shape[2], spacing_s=spacing_s)
         features, spans, right = map(torch.from_numpy, (features_NFG, spans_s_N2, is_right_N))
-        steps = EPOCHS * (-(-len(features) // BATCH))
+        batches = -(-len(features) // BATCH)
+        epochs = max(EPOCHS, -(-LEAST_STEPS // batches))
         optimizer = torch.optim.AdamW(module.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-        for _ in range(EPOCHS):
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=epochs * batches)
+        for _ in range(epochs):
             for chosen_B in torch.split(torch.randperm(len(features)), BATCH):
                 given = features[chosen_B]
                 inside = given[:, -1:] > 0
