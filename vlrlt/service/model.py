@@ -57,7 +57,7 @@ class LibraryModel:
             return self._checked(self._embedder, settings)
 
     def head(self, settings: LibrarySettings) -> MomentHead | None:
-        """The moment head that fits how the library's videos were looked at; raises CheckpointError if it is damaged."""
+        """The moment head that fits how the videos were looked at; raises CheckpointError if it is damaged."""
         return find_head(self._library_dir, settings)
 
     def head_stamp(self, settings: LibrarySettings) -> str:
