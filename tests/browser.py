@@ -78,7 +78,10 @@ def running_ui(library: Path, log: Path, *options: str, cwd: Path, port: int | N
             yield address
         finally:
             server.terminate()
-            assert server.wait(PATIENCE_S) == 0, "SIGTERM must end the server and its Streamlit child in good order"
+            try:
+                assert server.wait(PATIENCE_S) == 0, "SIGTERM must end the server and its Streamlit child in good order"
+            finally:
+                server.kill()
     said = log.read_text()
     assert not [line for line in said.splitlines() if "warn" in line.lower() or "deprecat" in line.lower()], said
 

@@ -1,10 +1,14 @@
 """What every test gets: an empty home, fixed seeds, no network needed."""
 
+import contextlib
 import os
 import random
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -16,6 +20,17 @@ from filelock import FileLock
 hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("search", deadline=None)
 hypothesis.settings.load_profile("same")
+
+
+def pytest_configure() -> None:
+    """Programs that tests start have default signals, also where a script has started the tests in its background.
+
+    Its shell lets them ignore SIGINT, and nohup SIGHUP. What is ignored is inherited; handlers are not.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("SIGHUP", "SIGQUIT"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,6 +61,25 @@ def _main_module() -> Iterator[None]:
     main = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = main
+
+
+@pytest.fixture
+def start_process() -> Iterator[Callable[..., "subprocess.Popen[Any]"]]:
+    """subprocess.Popen in a session of its own; what still runs when the test is over is killed, with its children."""
+    processes: list[subprocess.Popen[Any]] = []
+
+    def start(command: Sequence[object], **options: Any) -> "subprocess.Popen[Any]":
+        processes.append(subprocess.Popen(list(map(str, command)), start_new_session=True, **options))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
 
 
 @pytest.fixture

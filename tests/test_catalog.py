@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -262,18 +262,20 @@ def test_a_reader_cannot_write(catalog: Ledger, library_dir: Path) -> None:
         reader._rows("DELETE FROM files")
 
 
-def test_one_writer_at_a_time_even_after_a_kill(library_dir: Path) -> None:
+def test_one_writer_at_a_time_even_after_a_kill(
+    library_dir: Path, start_process: Callable[..., "subprocess.Popen[str]"]
+) -> None:
     code = (
         "import sys, time; from pathlib import Path; from vlrlt.index.library.ledger import Ledger;"
         "catalog = Ledger.open(Path(sys.argv[1])); print('open', flush=True); time.sleep(60)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, library_dir], stdout=subprocess.PIPE, text=True)
-    with process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "open\n"
-        with pytest.raises(LibraryError, match=rf"being written by another vlrlt \(process {process.pid}\)"):
-            Ledger.open(library_dir)
-        process.kill()
+    process = start_process([sys.executable, "-c", code, library_dir], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "open\n"
+    with pytest.raises(LibraryError, match=rf"being written by another vlrlt \(process {process.pid}\)"):
+        Ledger.open(library_dir)
+    process.kill()
+    process.wait()
     Ledger.open(library_dir).close()
 
 

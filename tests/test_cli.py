@@ -662,9 +662,14 @@ def test_what_is_quick_imports_nothing_heavy(command: str, heavy: str, indexed: 
     assert done.stdout.splitlines()[-1] == "heavy: set()"
 
 
-def start(*args: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "vlrlt", *map(str, args)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(start_process: Start) -> Start:
+    """A command of vlrlt in a process of its own."""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return lambda *args: start_process([sys.executable, "-m", "vlrlt", *args], **pipes)
 
 
 def wait_for_a_commit(library_dir: Path, process: subprocess.Popen[str]) -> int:
@@ -690,7 +695,9 @@ def big_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return archive
 
 
-def test_kill_9_loses_nothing_that_was_committed(big_archive: Path, library_dir: Path, model: str) -> None:
+def test_kill_9_loses_nothing_that_was_committed(
+    start: Start, big_archive: Path, library_dir: Path, model: str
+) -> None:
     process = start("index", big_archive, "--library", library_dir, "--model", model)
     num_committed = wait_for_a_commit(library_dir, process)
     process.kill()
@@ -707,7 +714,7 @@ def test_kill_9_loses_nothing_that_was_committed(big_archive: Path, library_dir:
         assert catalog.counts().vectors == NUM_BIG * 2
 
 
-def test_control_c_says_how_to_go_on(big_archive: Path, library_dir: Path, model: str) -> None:
+def test_control_c_says_how_to_go_on(start: Start, big_archive: Path, library_dir: Path, model: str) -> None:
     process = start("index", big_archive, "--library", library_dir, "--model", model)
     wait_for_a_commit(library_dir, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the decoder process too
@@ -720,7 +727,7 @@ def test_control_c_says_how_to_go_on(big_archive: Path, library_dir: Path, model
         assert catalog.counts().indexed == NUM_BIG
 
 
-def test_watch_waits_for_another_writer_and_ends_with_control_c(archive: Path, indexed: Path) -> None:
+def test_watch_waits_for_another_writer_and_ends_with_control_c(start: Start, archive: Path, indexed: Path) -> None:
     with Ledger.open(indexed):
         watcher = start("watch", archive, "--library", indexed, "--settle-seconds", 0, "--exclude", "b.mp4")
         assert watcher.stderr is not None

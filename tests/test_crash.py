@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,7 @@ def all_but(some: Iterable[object], always: Collection[object]) -> list[Paramete
     return [pytest.param(one, marks=() if one in always else pytest.mark.crash) for one in some]
 
 
+Start = Callable[..., "subprocess.Popen[bytes]"]
 Contents = dict[int, tuple[tuple[str, float, float], bytes]]
 """Id of a frame run: file, start and end; vector."""
 
@@ -170,7 +171,9 @@ def test_a_disk_that_fails_at_a_failpoint(
 
 
 @pytest.mark.parametrize("wanted_kills", all_but([5, 100], [5]))
-def test_killed_at_random_times(archive: Path, tmp_path: Path, undisturbed: Contents, wanted_kills: int) -> None:
+def test_killed_at_random_times(
+    start_process: Start, archive: Path, tmp_path: Path, undisturbed: Contents, wanted_kills: int
+) -> None:
     rng = np.random.default_rng(0)
     started_s = time.monotonic()
     assert run(archive, tmp_path / "timed").returncode == 0
@@ -178,7 +181,7 @@ def test_killed_at_random_times(archive: Path, tmp_path: Path, undisturbed: Cont
     library_dir, generation = tmp_path / "0", 0
     kills = clips = 0
     while kills < wanted_kills:
-        process = subprocess.Popen([*PROGRAM, archive, library_dir], stderr=subprocess.DEVNULL)
+        process = start_process([*PROGRAM, archive, library_dir], stderr=subprocess.DEVNULL)
         try:
             process.wait(rng.uniform(0.2, 1.0) * whole_s)
         except subprocess.TimeoutExpired:
@@ -257,8 +260,8 @@ def test_a_disk_that_is_really_full(archive: Path, tmp_path: Path, undisturbed: 
         subprocess.run(["umount", "--lazy", disk], check=True)
 
 
-def test_two_writers(archive: Path, library_dir: Path, undisturbed: Contents) -> None:
-    first = subprocess.Popen([*PROGRAM, archive, library_dir])
+def test_two_writers(start_process: Start, archive: Path, library_dir: Path, undisturbed: Contents) -> None:
+    first = start_process([*PROGRAM, archive, library_dir])
     deadline_s = time.monotonic() + PATIENCE_S
     while not (library_dir / "segments").is_dir():
         assert first.poll() is None, "it ended before it wrote anything"

@@ -1,11 +1,10 @@
 """Collections: what people keep is there for every door, and outlives another model, moving and indexing anew."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,9 @@ def test_what_is_refused_changes_nothing(service: Library, about: dict[str, Any]
     assert service.collections.all() == {}
 
 
-def test_two_processes_keep_moments_while_a_third_indexes(service: Library, library: Path) -> None:
+def test_two_processes_keep_moments_while_a_third_indexes(
+    service: Library, library: Path, start_process: Callable[..., "subprocess.Popen[bytes]"]
+) -> None:
     program = (
         "import sys; from pathlib import Path; from vlrlt.index.library.kept import Collections\n"
         "from vlrlt.types import ClipSpan\n"
@@ -114,7 +115,7 @@ def test_two_processes_keep_moments_while_a_third_indexes(service: Library, libr
     )
     with Ledger.open(library):
         command = [sys.executable, "-c", program, str(library)]
-        both = [subprocess.Popen([*command, who], env=os.environ) for who in ("one", "two")]
+        both = [start_process([*command, who]) for who in ("one", "two")]
         assert [process.wait(timeout=60) for process in both] == [0, 0]
     places = service.collections._execute("SELECT count(*), count(DISTINCT place) FROM kept_moments")
     assert places == [(40, 40)], "each has a place of its own"

@@ -87,17 +87,19 @@ def test_walking_stops_in_the_middle_of_a_folder(archive: Path, tmp_path: Path) 
     assert seen == 5
 
 
-def test_control_c_ends_the_toy_kitchen_and_its_workers(tmp_path: Path) -> None:
+def test_control_c_ends_the_toy_kitchen_and_its_workers(
+    tmp_path: Path, start_process: Callable[..., "subprocess.Popen[str]"]
+) -> None:
     """It went on until all queued videos were made."""
     options = ["--out", str(tmp_path), "--videos", "200", "--workers", "2"]
     command = [sys.executable, "-m", "vlrlt", "toy", "make", *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        until_s = time.monotonic() + 120
-        while not list(tmp_path.rglob(".*.mp4")) and time.monotonic() < until_s:
-            time.sleep(0.05)
-        started_s = time.monotonic()
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
-        _, said = process.communicate(timeout=60)
+    process = start_process(command, stderr=subprocess.PIPE, text=True)
+    until_s = time.monotonic() + 120
+    while not list(tmp_path.rglob(".*.mp4")) and time.monotonic() < until_s:
+        time.sleep(0.05)
+    started_s = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    _, said = process.communicate(timeout=60)
     assert time.monotonic() - started_s < 20
     assert process.returncode == 130
     assert said.splitlines()[-1] == "vlrlt: interrupted"
@@ -116,3 +118,23 @@ def is_alive(group: int, *, for_s: float) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+IN_THE_BACKGROUND = """
+import signal, subprocess, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+import conftest
+conftest.pytest_configure()
+program = "import signal; print(signal.getsignal(signal.SIGINT).__name__, signal.getsignal(signal.SIGHUP).name)"
+sys.exit(subprocess.run([sys.executable, "-c", program]).returncode)
+"""
+
+
+def test_what_tests_start_has_default_signals_also_in_the_background_of_a_script() -> None:
+    """There `make test` starts with SIGINT ignored, and three tests failed."""
+    folder = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", IN_THE_BACKGROUND], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "default_int_handler SIG_DFL\n"

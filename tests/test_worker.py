@@ -271,13 +271,13 @@ time.sleep(600)
 """
 
 
-def test_a_child_ends_with_its_parent(long_video: Path) -> None:
+def test_a_child_ends_with_its_parent(long_video: Path, start_process: Callable[..., "subprocess.Popen[str]"]) -> None:
     command = [sys.executable, "-c", PARENT, str(long_video)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1], text=True) as parent:
-        assert parent.stdout is not None
-        child = int(parent.stdout.readline())
-        assert is_running(child)
-        parent.kill()
+    parent = start_process(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1], text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    assert is_running(child)
+    parent.kill()
     wait_until(lambda: not is_running(child))
 
 
