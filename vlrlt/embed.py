@@ -152,7 +152,8 @@ def load_embedder(
     Args:
         model: 'default', a checkpoint folder, an open_clip name (ARCH/PRETRAINED or ARCH/FILE.safetensors), an image
             tower of timm alone (timm/ARCH[.TAG] or timm/ARCH/FILE.safetensors), which cannot read text; or somebody
-            else's code (PACKAGE.MODULE:FACTORY, an entry point of vlrlt.embedders), which is run.
+            else's code (PACKAGE.MODULE:FACTORY, an entry point of vlrlt.embedders), which is run, or the URL of a
+            server (http://HOST/v1?model=NAME), to which frames are sent.
         device: 'auto' takes CUDA, then Apple's MPS, then the CPU; or a torch device name such as 'cuda:1'.
         policy: instead of the model's own token policy.
         sampling: instead of the model's own way to look at videos.

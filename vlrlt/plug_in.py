@@ -1,7 +1,7 @@
-"""Models from outside vlrlt: PACKAGE.MODULE:FACTORY, or the name of an entry point of `vlrlt.embedders`.
+"""Models from outside: PACKAGE.MODULE:FACTORY, the name of an entry point of `vlrlt.embedders`, or the URL of a server.
 
-To load one is to run its code. So a name does it that an operator has typed, and never one that a library, a file or a
-request holds (`check_trusted`). What such a model gives is checked before it is believed.
+To load one is to run its code, or to send pictures to its server. So a name does it that an operator has typed, and
+never one that a library, a file or a request holds (`check_trusted`). What such a model gives is checked first.
 
 Shape legend: B clips or texts, S outputs of a clip, D embedding.
 """
@@ -19,6 +19,7 @@ import numpy as np
 from vlrlt.embedder import Embedder, EmbedderSettings, EmbedsVideos
 from vlrlt.errors import CheckpointError, ConfigError, VlrltError
 from vlrlt.formats import printable_line
+from vlrlt.remote import RemoteEmbedder, is_url
 from vlrlt.types import ClipEmbeddings, Float32Array, Precision, UInt8Array
 from vlrlt.video.sampling import ClipSampling, MotionSampling
 from vlrlt.video.transforms import Preprocess
@@ -35,9 +36,9 @@ _UNIT_TOLERANCE = 1e-3
 
 
 def is_plug_in(model: str) -> bool:
-    """Whether a name means code outside of vlrlt; nothing is imported to tell."""
+    """Whether a name means code outside of vlrlt, or a server; nothing is imported to tell."""
     name = model.partition("?")[0]
-    return _CODE.fullmatch(name) is not None or _entry_point(name) is not None
+    return is_url(model) or _CODE.fullmatch(name) is not None or _entry_point(name) is not None
 
 
 def check_trusted(model: str) -> None:
@@ -79,7 +80,8 @@ def load_plug_in(settings: EmbedderSettings) -> "PluggedEmbedder":
         CheckpointError: it cannot be imported, it fails, or what it makes is no embedder.
         ConfigError: it does not do what the settings ask for.
     """
-    factory = _import(settings.name.partition("?")[0], model=settings.name)
+    is_remote = is_url(settings.name)
+    factory = RemoteEmbedder if is_remote else _import(settings.name.partition("?")[0], model=settings.name)
     try:
         made = factory(settings)
     except VlrltError:

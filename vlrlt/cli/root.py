@@ -87,7 +87,7 @@ LibraryDir = Annotated[Path, typer.Option("--library", metavar="DIR", help="The 
 Model = Annotated[
     str | None,
     typer.Option(
-        metavar="MODEL", help="'default', a model folder, a name such as ViT-B-16/openai, or code: MODULE:CLASS."
+        metavar="MODEL", help="'default', a model folder, a name such as ViT-B-16/openai, code (MODULE:CLASS) or a URL."
     ),
 ]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="Processor: auto, cpu, cuda, cuda:1 or mps.")]
