@@ -229,6 +229,38 @@ def test_pictures_that_begin_late_have_the_time_of_the_file(tmp_path: Path, suff
     assert beeps(whole.out, ClipSpan(0, 9)) == pytest.approx([6], abs=0.15)
 
 
+# No presentation times.
+
+
+@pytest.mark.parametrize(
+    ("name", "muxer", "codec"),
+    [
+        ("divx.avi", "avi", "mpeg4"),
+        ("a.avi", "avi", "libx264"),
+        ("a.mpg", "mpeg", "mpeg2video"),
+        ("a.h264", "h264", "libx264"),
+    ],
+)
+def test_no_look_is_missing_where_frames_come_out_of_order_without_times(
+    tmp_path: Path, name: str, muxer: str, codec: str
+) -> None:
+    with av.open(tmp_path / name, "w", format=muxer) as output:
+        stream = output.add_stream(codec, rate=FPS, options={"bf": "2"})
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 128, 96, "yuv420p", FPS
+        for number in range(10 * FPS):
+            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+            frame.pts = number
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    clips, partial_reason = clips_of(tmp_path / name, MotionSampling())
+    assert partial_reason is None
+    times_s = np.concatenate([clip.pts_s for clip in clips])
+    assert len(times_s) >= 4
+    assert times_s[-1] > 7
+    np.testing.assert_allclose(shown_at(tmp_path / name, [0.5, 5.1, 9.5]), [12, 127, 237], atol=2)
+
+
 # Space that was reserved, and files that are cut short.
 
 

@@ -602,6 +602,17 @@ def test_every_real_video_opens_or_is_refused_for_what_it_is() -> None:
         (".y4m", "yuv4mpegpipe", "wrapped_avframe", (64, 48)),
         (".rm", "rm", "rv10", (176, 144)),
         (".m2v", "mpeg2video", "mpeg2video", (64, 48)),
+        (".m1v", "mpeg1video", "mpeg1video", (64, 48)),
+        (".vob", "vob", "mpeg2video", (64, 48)),
+        (".h264", "h264", "libx264", (64, 48)),
+        (".hevc", "hevc", "libx265", (64, 48)),
+        (".mjpeg", "mjpeg", "mjpeg", (64, 48)),
+        (".ivf", "ivf", "libvpx", (64, 48)),
+        (".mxf", "mxf", "mpeg2video", (720, 576)),
+        (".wmv", "asf", "wmv2", (64, 48)),
+        (".divx", "avi", "mpeg4", (64, 48)),
+        (".f4v", "f4v", "libx264", (64, 48)),
+        (".3g2", "3g2", "libx264", (64, 48)),
     ],
 )
 def test_what_camcorders_write_is_walked_and_read(
@@ -612,7 +623,8 @@ def test_what_camcorders_write_is_walked_and_read(
     width_px, height_px = size_px
     with av.open(str(path), "w", format=muxer) as output:
         stream = cast(av.VideoStream, output.add_stream(codec, rate=25))
-        stream.width, stream.height, stream.pix_fmt = width_px, height_px, "yuv420p"
+        stream.width, stream.height = width_px, height_px
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for level in range(0, 250, 5):
             picture = np.full((height_px, width_px, 3), level, np.uint8)
             output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))

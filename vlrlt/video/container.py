@@ -16,8 +16,8 @@ from av.stream import Disposition
 
 from vlrlt.errors import CorruptVideoError, NotAVideoError
 
-_CONTAINERS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,nut,ivf,rm,dv,yuv4mpegpipe"
-"""FFmpeg's names of the demuxers that may run: no playlists, no still images, no raw streams without times."""
+_CONTAINERS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,nut,ivf,rm,dv,yuv4mpegpipe,h264,hevc,mjpeg"
+"""FFmpeg's names of the demuxers that may run: no playlists, no still images."""
 
 _CODECS = (
     "h264,hevc,vvc,av1,libdav1d,libaom-av1,vp8,vp9,libvpx,libvpx-vp9,mpeg4,mpeg2video,mpeg1video,prores,mjpeg,dnxhd,dvvideo,"

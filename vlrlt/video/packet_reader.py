@@ -134,6 +134,8 @@ class _RunningTime:
         self.shifts_s = [0.0]
 
     def apply(self, packet: "av.Packet[Any]") -> None:
+        if packet.size and packet.dts is packet.pts is None:  # of a raw stream: frames follow at its rate
+            packet.dts = (self._due_ticks or 0) - self._shift_ticks
         if packet.dts is not None:
             due_ticks = packet.dts + self._shift_ticks
             if self._due_ticks is not None and self._is_restart((due_ticks - self._due_ticks) * self._tick_s):

@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 import av
+import numpy as np
 
 from vlrlt.video.container import one_line, open_container
 from vlrlt.video.frame_pass import SEEKABLE_CONTAINERS
@@ -53,6 +54,9 @@ class PieceDecoder:
         self._packets = packets
         self._on_packet = on_packet
         self._ticks_of = dict(zip(packets.number_P.tolist(), packets.ticks_P.tolist(), strict=True))
+        self._usual_ticks = int(np.median(np.diff(packets.ticks_P))) if len(packets) > 1 else 1
+        self._next_ticks: int | None = None
+        """When the next frame is shown if it does not say."""
         self._open()
         seekable = self._container.format.name.split(",")[0] in SEEKABLE_CONTAINERS
         self._can_seek = seekable and not packets.clock_restarts
@@ -94,6 +98,7 @@ class PieceDecoder:
         first = int(self._packets.first_number_G[group])
         last = max(int(self._packets.number_P[place]) for place in places)
         self._go_to(first)
+        self._next_ticks = self._ticks_of.get(first)
         self._context.flush_buffers()
         self._context.skip_frame = "NONREF" if last > first else "DEFAULT"
         left, before = list(places), None
@@ -115,7 +120,19 @@ class PieceDecoder:
         except Exception as error:  # PyAV raises a dozen unrelated types on damaged files
             self.first_error = self.first_error or one_line(error)
             return []
-        return [frame for frame in frames if isinstance(frame, av.VideoFrame) and _has_time(frame)]
+        return [frame for frame in frames if isinstance(frame, av.VideoFrame) and self._is_timed(frame)]
+
+    def _is_timed(self, frame: av.VideoFrame) -> bool:
+        """Whether a frame has a time, its own or the one that follows from the frame before.
+
+        Where only decoding times are stored, what waits in the decoder until there is no packet left has none.
+        """
+        if frame.pts is frame.dts is None:
+            frame.pts = self._next_ticks
+        if frame.pts is frame.dts is None:
+            return False
+        self._next_ticks = _ticks(frame) + self._usual_ticks
+        return True
 
     def _next_packet(self) -> "av.Packet[av.VideoStream] | None":
         packet, self._pending = self._pending, None
@@ -160,10 +177,6 @@ class PieceDecoder:
         self._container.close()
         self._open()
         return False
-
-
-def _has_time(frame: av.VideoFrame) -> bool:
-    return frame.pts is not None or frame.dts is not None
 
 
 def _ticks(frame: av.VideoFrame) -> int:
