@@ -360,7 +360,7 @@ def test_status(indexed: Path) -> None:
 
 def test_the_commands_that_keep_a_library_in_order(indexed: Path, archive: Path) -> None:
     assert "0 damaged" in vlrlt("verify", "--library", indexed, "--read-archive").stdout
-    assert vlrlt("compact", "--library", indexed).stdout == "2 segments became 1\n"
+    assert vlrlt("compact", "--library", indexed).stdout == "merged 2 segments into 1\n"
     assert vlrlt("failures", "--library", indexed).stdout == "none\n"
     (vectors,) = indexed.glob("segments/*/vectors.f16")
     vectors.write_bytes(b"torn")
@@ -372,7 +372,7 @@ def test_the_commands_that_keep_a_library_in_order(indexed: Path, archive: Path)
     assert (failures.exit_code, "bad.mp4: cannot open: " in failures.stdout) == (3, True)
     (archive / "bad.mp4").unlink()
     assert vlrlt("index", archive, "--library", indexed).exit_code == 0
-    assert vlrlt("prune", "--library", indexed, "--grace-days", 0).stdout.startswith("1 files forgotten")
+    assert vlrlt("prune", "--library", indexed, "--grace-days", 0).stdout.startswith("1 file forgotten")
     assert vlrlt("failures", "--library", indexed).exit_code == 0
 
 

@@ -143,6 +143,10 @@ def test_questions_name_days_and_answers_say_what_is_not_known(library: Path) ->
         first = service.ask("When was blue first shown in 2024?")
         assert Path(first.citations[0].video).name == "summer.mp4"
         assert service.ask("When was blue shown?").note is None
+        for question in ("Was blue shown in 2019?", "How many times was blue shown in 2019?"):
+            unsearched = service.ask(question)
+            assert (unsearched.value, unsearched.found, unsearched.searched_vectors) == (None, False, 0)
+            assert unsearched.text == "nothing was searched: no video passes the filter"
 
 
 def test_a_search_without_any_known_time_says_so(library: Path) -> None:

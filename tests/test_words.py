@@ -228,6 +228,9 @@ def test_the_command_line_prints_and_writes_transcripts(folder: Path, tmp_path: 
         "confidence": None,
         "text": LINES[1],
     }
+    none = CliRunner().invoke(app, [*common, "--in", "screen"])
+    assert (none.exit_code, none.stdout) == (0, "")
+    assert "no lines found for talk; vlrlt index --speech" in none.stderr
     out = tmp_path / "talk.srt"
     assert CliRunner().invoke(app, [*common, "--out", str(out)]).exit_code == 0
     assert len(read_sidecar(out).texts["talk"]) == len(LINES)

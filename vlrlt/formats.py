@@ -28,6 +28,11 @@ def format_time(seconds: float, *, decimals: int = 0) -> str:
     return f"{hours}:{minutes:02d}:{rest}" if hours else f"{minutes:02d}:{rest}"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 piece", "2 pieces"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 _CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # those that terminals obey, without tab and line feed
     "\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"  # and those that turn the direction of text

@@ -339,12 +339,14 @@ class _Answering:
         text: str = "not found in the videos that were searched",
         value: str | float | None = None,
     ) -> Answer:
-        """Not found, or not to be told: of what a model has no word for, it cannot say that it is not there."""
+        """Not found, or unknown: what the model has no word for, or was not searched, may still be there."""
         asked = (self._question.event, self._question.other, *self._question.options)
         unknown = dict.fromkeys(word for words in asked for word in self._searcher.unknown_words(TextQuery(words)))
         if unknown:
             words = ", ".join(map(repr, unknown))
             text, value = f"the model does not know {words}: it cannot tell whether that is shown", None
+        if not self._searcher.coverage(self._within).vectors:
+            text, value = "nothing was searched: no video passes the filter", None
         return self._answer(text, found=False, value=value, closest=nearest)
 
     def _answer(

@@ -10,7 +10,7 @@ import typer
 from vlrlt.cli.export import read_pieces
 from vlrlt.cli.root import Json, LibraryDir, collection_app, given, say
 from vlrlt.errors import ConfigError
-from vlrlt.formats import TIME_PATTERN, format_span, parse_time
+from vlrlt.formats import TIME_PATTERN, counted, format_span, parse_time
 
 if TYPE_CHECKING:
     from vlrlt.index.library.kept import KeptMoment
@@ -124,7 +124,7 @@ def remove(
     collections = Collections(library)
     for moment in moments:
         collections.remove(moment)
-    say(f"{len(moments)} moments removed")
+    say(f"{counted(len(moments), 'moment')} removed")
 
 
 @collection_app.command("delete")

@@ -13,6 +13,7 @@ import typer
 from vlrlt.cli.root import Device, Force, Json, Model, app, say
 from vlrlt.cli.search_options import takes_request
 from vlrlt.errors import ConfigError
+from vlrlt.formats import counted
 
 if TYPE_CHECKING:
     from vlrlt.export.piece import Piece
@@ -149,7 +150,7 @@ def export(  # noqa: PLR0913  one for each option
         say(json.dumps({"out": [str(path) for path in outs], "pieces": len(pieces)}))
     else:
         say("\n".join(map(str, outs)))
-        say(f"{len(pieces)} pieces in {len(outs)} {'file' if len(outs) == 1 else 'files'}")
+        say(f"{counted(len(pieces), 'piece')} in {counted(len(outs), 'file')}")
 
 
 def _search(

@@ -27,7 +27,7 @@ from vlrlt.cli.root import (
     say,
 )
 from vlrlt.errors import ConfigError, LibraryBusyError, StoppedError, VlrltError
-from vlrlt.formats import printable_line
+from vlrlt.formats import counted, printable_line
 
 _Made = TypeVar("_Made")
 
@@ -172,7 +172,7 @@ def compact(library: LibraryDir) -> None:
     from vlrlt.index.run.maintain import compact as run_compact
 
     before, after = run_compact(library)
-    say(f"{before} segments became {after}")
+    say(f"merged {counted(before, 'segment')} into {after}")
 
 
 @app.command()
@@ -205,7 +205,7 @@ def prune(
     from vlrlt.index.run.maintain import prune as run_prune
 
     gone = run_prune(library, **given(grace_s=None if grace_days is None else grace_days * 86_400))
-    say("\n".join([f"{len(gone)} files forgotten", *(f"  {path}" for path in gone)]))
+    say("\n".join([f"{counted(len(gone), 'file')} forgotten", *(f"  {path}" for path in gone)]))
 
 
 @app.command()

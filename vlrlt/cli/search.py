@@ -9,6 +9,7 @@ import typer
 
 from vlrlt.cli.root import SOME_FAILED, Device, Force, Json, LibraryDir, Model, app, given, notify, say
 from vlrlt.cli.search_options import takes_request
+from vlrlt.formats import counted
 
 if TYPE_CHECKING:
     from vlrlt.index.search.request import SearchRequest
@@ -196,6 +197,9 @@ def transcript(
     with Library(library) as service:
         lines = service.transcript(service.find_video(video), **given(sources=tuple(sources) if sources else None))
         archive = service.paths()
+    if out is None and not lines and not as_json:
+        notify(f"no lines found for {video}; vlrlt index --speech, vlrlt index --screen-text and vlrlt import add some")
+        return
     if out is None:
         say(transcript_text(lines, kind="json" if as_json else "txt").removesuffix("\n"))
         return
@@ -203,7 +207,7 @@ def transcript(
     text = transcript_text(lines, kind=out.suffix.lower().removeprefix("."))
     with new_file(out, force=force) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
-    notify(f"wrote {out}: {len(lines)} lines")
+    notify(f"wrote {out}: {counted(len(lines), 'line')}")
 
 
 @app.command("import")
