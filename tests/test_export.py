@@ -215,7 +215,7 @@ def test_playlists_tables_and_json(films: tuple[Path, Path]) -> None:
     assert (row["title"], row["start_s"], row["score"], row["video"]) == (pieces[0].title, "0.5", "0.5", str(films[1]))
     again = read_result(json.loads(export_text(pieces, title="q", kind="json")))
     assert [(piece.video, piece.span) for piece in again] == [(films[1], ClipSpan(0.5, 1.0))]
-    with pytest.raises(ConfigError, match="one of m3u, csv, json, vtt, edl, fcpxml, otio, png, got 'txt'"):
+    with pytest.raises(ConfigError, match="one of m3u, csv, json, vtt, edl, fcpxml, otio, png, tar, got 'txt'"):
         export_text(pieces, title="q", kind="txt")
 
 

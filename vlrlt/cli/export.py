@@ -107,7 +107,7 @@ def export(  # noqa: PLR0913  one for each option
             "--out",
             "-o",
             metavar="PATH",
-            help="A file: .m3u, .csv, .json, .edl, .fcpxml, .otio, .vtt or .png (storyboard).",
+            help="A file: .m3u, .csv, .json, .edl, .fcpxml, .otio, .vtt, .png (storyboard) or .tar (dataset).",
         ),
     ],
     what: Annotated[
@@ -117,6 +117,10 @@ def export(  # noqa: PLR0913  one for each option
         str | None, typer.Option(metavar="TEXT", help="Search for this text. vlrlt search takes more kinds of query.")
     ] = None,
     library: OptionalLibrary = None,
+    pick: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Only the N moments that differ most; leaves out near-duplicates."),
+    ] = None,
     pad: Pad = 0.0,
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="Title of the list. Default: the query.")] = None,
     force: Force = False,
@@ -124,14 +128,16 @@ def export(  # noqa: PLR0913  one for each option
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Write moments as a playlist, table, timeline for editors, chapters or storyboard.
+    """Write moments as a playlist, table, timeline for editors, chapters, storyboard or dataset.
 
     The suffix of --out chooses the format. If --out is a folder, it gets WebVTT chapters for each video. EDL, FCPXML
-    and OTIO count by the timecode of the camera. OTIO needs pip install 'vlrlt[edit]'.
+    and OTIO count by the timecode of the camera. OTIO needs pip install 'vlrlt[edit]'. A .tar holds the clips with their
+    captions for training (WebDataset).
 
     Example: vlrlt search "open the fridge" --library lib --json | vlrlt export - --out fridge.m3u
     Example: vlrlt export collection:best --library lib --out best.fcpxml
     Example: vlrlt export --query "open the fridge" --library lib -k 20 --out fridge.edl
+    Example: vlrlt export --query "open the fridge" --library lib -k 500 --pick 100 --out fridge.tar
     """
     from vlrlt.export.export import export_file
 
@@ -143,6 +149,8 @@ def export(  # noqa: PLR0913  one for each option
         found_title, pieces, archive = query, (*pieces, *found), {*archive, *(piece.video for piece in found)}
     if not pieces:
         raise ConfigError("there is nothing to export: " + ("give WHAT or --query" if query is None else "no hits"))
+    if pick is not None:
+        pieces = _pick(library, pieces, pick)
     _check_outside(out, archive)
     padded = [piece.padded(pad) for piece in pieces]
     outs = export_file(padded, out, title=title or found_title, force=force)
@@ -151,6 +159,18 @@ def export(  # noqa: PLR0913  one for each option
     else:
         say("\n".join(map(str, outs)))
         say(f"{counted(len(pieces), 'piece')} in {counted(len(outs), 'file')}")
+
+
+def _pick(library: Path | None, pieces: "tuple[Piece, ...]", n: int) -> "tuple[Piece, ...]":
+    """The n pieces that differ most."""
+    from vlrlt.service import Library
+
+    if library is None:
+        raise ConfigError("--pick compares moments of a library; say which with --library")
+    with Library(library) as service:
+        moments = [service.moment_at(service.find_video(str(piece.video)), piece.span) for piece in pieces]
+        chosen = service.pick(moments, n)
+    return tuple(piece for piece, moment in zip(pieces, moments, strict=True) if any(moment is one for one in chosen))
 
 
 def _search(

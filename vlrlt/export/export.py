@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vlrlt.errors import ConfigError
 from vlrlt.export import lists
+from vlrlt.export.dataset import write_dataset
 from vlrlt.export.edl import as_edl
 from vlrlt.export.fcpxml import as_fcpxml
 from vlrlt.export.otio import as_otio
@@ -23,7 +24,7 @@ TEXT_FORMATS: dict[str, _Writer] = {
     "fcpxml": lambda pieces, title: as_fcpxml(build_sequence(pieces, title=title)),
     "otio": lambda pieces, title: as_otio(build_sequence(pieces, title=title)),
 }
-FORMATS = (*TEXT_FORMATS, "png")
+FORMATS = (*TEXT_FORMATS, "png", "tar")
 
 
 def export_text(pieces: Sequence[Piece], *, title: str, kind: str) -> str:
@@ -44,7 +45,7 @@ def export_text(pieces: Sequence[Piece], *, title: str, kind: str) -> str:
 
 
 def export_file(pieces: Sequence[Piece], out: Path, *, title: str, force: bool = False) -> tuple[Path, ...]:
-    """Write the pieces to a file: .m3u, .csv, .json, .vtt, .edl, .fcpxml, .otio, or .png for a storyboard.
+    """Write the pieces to a file: a list (TEXT_FORMATS), a storyboard (.png), or clips with captions (.tar).
 
     Args:
         pieces: in the order in which they are to come.
@@ -70,6 +71,8 @@ def export_file(pieces: Sequence[Piece], out: Path, *, title: str, force: bool =
     kind = out.suffix.lower().removeprefix(".")
     if kind == "png":
         write_storyboard(pieces, out, force=force)
+    elif kind == "tar":
+        write_dataset(pieces, out, force=force)
     else:
         _write(out, export_text(pieces, title=title, kind="m3u" if kind == "m3u8" else kind), force=force)
     return (out,)

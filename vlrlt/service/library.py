@@ -22,6 +22,7 @@ from vlrlt.export.output import check_outside
 from vlrlt.export.piece import Piece, piece_of
 from vlrlt.index.library.catalog import LibraryCounts, LibrarySettings
 from vlrlt.index.run.control import is_paused, view_run
+from vlrlt.index.search.curate import farthest_first
 from vlrlt.index.search.filters import Filter
 from vlrlt.index.search.language import parse_clip_id
 from vlrlt.index.search.repeats import THRESHOLD, Repetition, find_repetitions
@@ -291,6 +292,20 @@ class Library:
         apart_s_K = np.maximum(clips.start_s_N[positions_K] - middle_s, middle_s - clips.end_s_N[positions_K])
         return clips.moment(int(positions_K[apart_s_K.argmin()])).within(span)
 
+    def pick(self, moments: Sequence[Moment], n: int) -> tuple[Moment, ...]:
+        """The n moments that differ most from each other, in the order in which they came; no near-duplicates.
+
+        Fewer than n come if all others are near-duplicates of those. The first moment is always among them.
+
+        Raises:
+            ConfigError: n is not positive.
+            NotFoundError: the library has no such moment.
+        """
+        loaded = self._reader.now()
+        positions_N = np.array([loaded.snapshot.frame_runs.position(one.clip_id) for one in moments], np.int64)
+        vectors_ND = loaded.store.vectors(positions_N)
+        return tuple(moments[place] for place in farthest_first(vectors_ND, n, threshold=THRESHOLD))
+
     def settings(self) -> LibrarySettings:
         """How the library was indexed.
 
@@ -397,7 +412,8 @@ class Library:
 
         Args:
             moments: in the order in which they are to come.
-            out: .m3u, .csv, .json, .vtt, .edl, .fcpxml, .otio or .png; or a folder for the chapters of each video.
+            out: .m3u, .csv, .json, .vtt, .edl, .fcpxml, .otio, .png, or .tar for clips with captions (WebDataset); or a
+                folder for the chapters of each video.
             title: of the whole: the query.
             force: whether files that are there may be replaced.
 
