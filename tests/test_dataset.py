@@ -43,7 +43,7 @@ def samples(path: Path) -> dict[str, dict[str, bytes]]:
 
 
 def colour_of(film: bytes) -> str:
-    with av.open(io.BytesIO(film)) as container:
+    with av.open(io.BytesIO(film), "r") as container:
         rgb = next(container.decode(video=0)).to_ndarray(format="rgb24").mean((0, 1))
     return min(COLOURS, key=lambda name: float(np.abs(rgb - COLOURS[name]).sum()))
 

@@ -305,7 +305,7 @@ def test_commands_take_a_result_a_file_and_a_clip(service: Library, library: Pat
         (["cut", "a.mp4", "--out", "x.mp4"], "the seconds are missing"),
         (["cut", "00000000000000ff", "--out", "x.mp4"], "name the library with --library"),
         (["cut", "a.mp4@0-1", "b.mp4@0-1", "--out", "x.mp4"], "2 pieces do not fit into one file"),
-        (["cut", "a.mp4@0-1", "--out", "x.gif", "--copy"], "--copy copies films"),
+        (["cut", "a.mp4@0-1", "--out", "x.gif", "--copy"], "--copy works for films only"),
         (["cut", "missing.json", "--out", "x"], r"missing\.json cannot be read"),
         (["export", "--query", "x", "--out", "x.m3u"], "--query needs the --library"),
     ],

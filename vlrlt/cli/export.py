@@ -131,8 +131,8 @@ def export(  # noqa: PLR0913  one for each option
     """Write moments as a playlist, table, timeline for editors, chapters, storyboard or dataset.
 
     The suffix of --out chooses the format. If --out is a folder, it gets WebVTT chapters for each video. EDL, FCPXML
-    and OTIO count by the timecode of the camera. OTIO needs pip install 'vlrlt[edit]'. A .tar holds the clips with their
-    captions for training (WebDataset).
+    and OTIO count by the timecode of the camera. OTIO needs pip install 'vlrlt[edit]'. A .tar holds the clips with
+    their captions for training (WebDataset).
 
     Example: vlrlt search "open the fridge" --library lib --json | vlrlt export - --out fridge.m3u
     Example: vlrlt export collection:best --library lib --out best.fcpxml
