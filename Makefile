@@ -115,11 +115,11 @@ clean:  ## remove what was built, but not the virtual environment
 # The stamps are newer than pyproject.toml exactly when the environment fits it.
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "vlrlt needs Python 3.11 or newer, this is %d.%d; set PYTHON=" % sys.version_info[:2])'
-	@echo 'Installing into $(VENV): about 6 GB the first time, which can take many minutes without a line'
+	@echo 'Installing into $(VENV): about 6 GB the first time (docs/decisions/0011-lighter-start.md)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[cpu,ui]'
+	$(BIN)/python -m pip install --editable '.[cpu,ui]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet --editable '.[cpu,ui,ask,serve,edit,mcp,dev,docs]'
+	$(BIN)/python -m pip install --editable '.[cpu,ui,ask,serve,edit,mcp,dev,docs]'
 	@touch $@
