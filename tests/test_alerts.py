@@ -113,7 +113,7 @@ def test_what_cannot_be_told_is_told_later_and_the_rest_not_again(archive: Path,
     ):
         tell_new(service, ["blue"], fails_second)
     listener.status = 500
-    with pytest.raises(EndpointError, match=r"alert: 127\.0\.0\.1 did not take it: HTTP Error 500"):
+    with pytest.raises(EndpointError, match=r"alert: 127\.0\.0\.1 did not accept it: HTTP Error 500"):
         tell(archive, bell)
     listener.status = 200
     assert tell(archive, bell) == 1
@@ -146,9 +146,9 @@ def test_a_program_gets_json_and_no_shell_sees_it(archive: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "needs somebody to tell"),
-        ({"webhook": "file:///etc/passwd"}, "is a URL of http or https"),
-        ({"webhook": "http://"}, "is a URL of http or https"),
+        ({}, "needs a receiver"),
+        ({"webhook": "file:///etc/passwd"}, "must be an http or https URL"),
+        ({"webhook": "http://"}, "must be an http or https URL"),
         ({"command": " "}, "is empty"),
         ({"command": "a 'b"}, "No closing quotation"),
     ],
@@ -161,8 +161,8 @@ def test_who_can_be_told(options: dict[str, str], message: str) -> None:
 def test_an_alert_is_of_a_search_that_is_saved(archive: Path) -> None:
     command = ["watch", str(archive), "--library", str(archive.parent / "library"), "--alert-webhook", "http://host"]
     without = CliRunner().invoke(app, command)
-    assert (without.exit_code, "are for --alert NAME" in without.stderr) == (2, True)
+    assert (without.exit_code, "need --alert NAME" in without.stderr) == (2, True)
     unknown = CliRunner().invoke(app, [*command, "--alert", "nonsense"])
     assert (unknown.exit_code, "saved search 'nonsense'" in unknown.stderr) == (2, True)
     nobody = CliRunner().invoke(app, [*command[:-2], "--alert", "blue"])
-    assert (nobody.exit_code, "needs somebody to tell" in nobody.stderr) == (2, True)
+    assert (nobody.exit_code, "needs a receiver" in nobody.stderr) == (2, True)

@@ -214,7 +214,7 @@ def described_by(request: SearchRequest) -> str:
         ConfigError: the search has no words.
     """
     if not request.text:
-        raise ConfigError("a second look needs words to look for; leave --rerank out, or add them to the search")
+        raise ConfigError("--rerank needs a text query; add words to the search, or leave out --rerank")
     shown = " and ".join(map(_plain, request.text))
     steps = "".join(f", then {step}" for step in request.then)
     without = "".join(f", without {_plain(words)}" for words in request.without)

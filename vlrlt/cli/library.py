@@ -46,7 +46,7 @@ def watch(  # noqa: PLR0913  one for each option
     settle_seconds: Annotated[float, typer.Option(min=0, help="Index when nothing has changed for this long.")] = 30.0,
     alert: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Tell of new moments that this saved search finds. Repeatable."),
+        typer.Option(metavar="NAME", help="Report new moments of this saved search. Repeatable."),
     ] = None,
     alert_command: Annotated[
         str | None, typer.Option(metavar="COMMAND", help="Program for each new moment; it gets JSON on stdin.")
@@ -60,8 +60,8 @@ def watch(  # noqa: PLR0913  one for each option
     While another vlrlt writes to the library, watch waits. Changes that a network share does not report are found
     within an hour. watch runs on this machine only; for a cluster, run vlrlt index --engine ray from a timer.
 
-    With --alert, watch tells of each moment once, however often its video is indexed. Nothing of what is in the library
-    before the first alert of that name is new. The message holds the path of the video.
+    With --alert, watch reports each new moment once, even if its video is indexed again. Moments that are in the
+    library before the first alert of that name are not new. The alert contains the path of the video.
 
     Example: vlrlt watch /mnt/camera --library lib
     Example: vlrlt watch /mnt/camera --library lib --alert fire --alert-webhook https://example.org/fire
@@ -254,7 +254,7 @@ def _alerts(
 
     if not searches:
         if command is not None or webhook is not None:
-            raise ConfigError("--alert-command and --alert-webhook are for --alert NAME: which saved search?")
+            raise ConfigError("--alert-command and --alert-webhook need --alert NAME, the name of a saved search")
         return lambda: None
     bell = Bell(command=command, webhook=webhook)
     with Library(library, device=device) as service:

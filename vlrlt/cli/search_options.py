@@ -152,13 +152,13 @@ SPELLINGS: dict[str, Any] = {
         Literal["vlm"] | None,
         typer.Option(
             rich_help_panel=_SHOW,
-            help="Let the model at VLRLT_VLM_URL look at the first moments again and order them. Sends frames there.",
+            help="Check and reorder the first moments with the model at VLRLT_VLM_URL. Sends frames to it.",
         ),
     ],
     "rerank_most": Annotated[
         int | None,
         typer.Option(
-            min=1, max=200, rich_help_panel=_SHOW, show_default="50", help="Most moments that are looked at again."
+            min=1, max=200, rich_help_panel=_SHOW, show_default="50", help="Maximum number of moments to check."
         ),
     ],
     "page": Annotated[

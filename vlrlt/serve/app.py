@@ -127,7 +127,7 @@ def _add_search(app: FastAPI, service: Library, endpoint: Endpoint | None, lanes
     async def search(body: SearchBody, request: Request) -> Response:
         """Find the moments that fit words, a picture, a piece of video, or clips of earlier hits."""
         if body.rerank is not None and endpoint is None:
-            raise ConfigError("this server is not set up with a vision-language model; leave rerank out")
+            raise ConfigError("this server has no vision-language model; leave out rerank")
         lane = lanes.searches if body.rerank is None else lanes.models
         found = await lane.run(request, lambda: _searched(service, body))
         return found if isinstance(found, Response) else Response(found, media_type="application/json")

@@ -40,7 +40,7 @@ class Bell:
 
     def __post_init__(self) -> None:
         if self.command is None and self.webhook is None:
-            raise ConfigError("an alert needs somebody to tell; give --alert-command or --alert-webhook")
+            raise ConfigError("an alert needs a receiver; give --alert-command or --alert-webhook")
         try:
             empty = self.command is not None and not shlex.split(self.command)
         except ValueError as error:
@@ -49,7 +49,7 @@ class Bell:
             raise ConfigError("--alert-command is empty; give a program and its arguments")
         parts = urlsplit(self.webhook or "http://host")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"--alert-webhook is a URL of http or https, got {self.webhook!r:.200}")
+            raise ConfigError(f"--alert-webhook must be an http or https URL, got {self.webhook!r:.200}")
 
     def ring(self, message: dict[str, Any]) -> None:
         """Tell.
@@ -86,7 +86,7 @@ def _post(url: str, data: bytes) -> None:
         with urllib.request.build_opener(_NoRedirects).open(request, timeout=WEBHOOK_S):
             pass
     except (OSError, ValueError) as error:  # urllib's errors are OSErrors
-        raise EndpointError(f"alert: {urlsplit(url).hostname} did not take it: {error}") from error
+        raise EndpointError(f"alert: {urlsplit(url).hostname} did not accept it: {error}") from error
 
 
 def begin_alerts(service: Library, searches: Sequence[str]) -> None:
