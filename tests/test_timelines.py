@@ -167,6 +167,22 @@ def test_rates_are_exact_and_names_are_those_of_the_camera(
     assert {one.start_time.rate for one in ranges} == {float(rate)}
 
 
+def test_thirty_names_a_second_for_sixty_frames(tmp_path: Path) -> None:
+    film = write_camera(tmp_path / "a.mov", rate=60 * NTSC, timecode="01:00:00;20")
+    content = film.read_bytes()
+    entry = content.rindex(b"tmcd\0\0\0\0\0\0\0\1")
+    ticks = entry + 20
+    assert content[ticks : ticks + 8] == (60_000).to_bytes(4, "big") + (1001).to_bytes(4, "big")
+    film.write_bytes(content[:ticks] + (30_000).to_bytes(4, "big") + content[ticks + 4 :])
+    facts = read_camera(film)
+    assert (facts.rate, facts.timecode_rate) == (60 * NTSC, 30 * NTSC)
+    assert facts.timecode is not None
+    named = frame_of(facts.timecode, 30 * NTSC)
+    assert named is not None
+    _, (cut,), _ = read_fcpxml(export_text(pieces((film, 0.0, 0.5)), title="q", kind="fcpxml"))
+    assert cut.start == named / (30 * NTSC), "the clock of the timecode track"
+
+
 def test_fifteen_frames_a_second_have_timecode_of_thirty(tmp_path: Path) -> None:
     film = write_camera(tmp_path / "cctv.mp4", rate=Fraction(15), timecode=None)
     asked = pieces((film, 1 + 1 / 15, 2.0))

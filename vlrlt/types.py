@@ -52,7 +52,7 @@ class VideoInfo:
     codec: str
 
 
-_FRACTIONS = ("rate", "pixel_aspect")
+_FRACTIONS = ("rate", "timecode_rate", "pixel_aspect")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,8 @@ class CameraFacts:
     """Frames per second, exactly: 30000/1001."""
     timecode: str | None = None
     """Of the first frame: 14:09:42:00, with drop frames 14:09:42;00."""
+    timecode_rate: Fraction | None = None
+    """Names of a second, exactly; cameras may count 30 names for 60 frames. None: as many as frames."""
     reel: str | None = None
     """Reel or tape name."""
     created_at: str | None = None

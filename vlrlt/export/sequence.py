@@ -165,6 +165,7 @@ def with_sidecar(facts: CameraFacts, sidecar: Mapping[str, Any]) -> CameraFacts:
         ConfigError: the sidecar's timecode is none at the video's rate.
     """
     given: dict[str, Any] = {key: str(sidecar[key]) for key in ("timecode", "reel") if key in sidecar}
+    given |= {"timecode_rate": None} if "timecode" in given else {}
     if "timecode" in given and frame_of(given["timecode"], facts.rate or _UNKNOWN_RATE) is None:
         raise ConfigError(
             f"a sidecar's timecode must look like 14:09:42:00 at {float(facts.rate or _UNKNOWN_RATE):g} frames a "
@@ -176,7 +177,7 @@ def with_sidecar(facts: CameraFacts, sidecar: Mapping[str, Any]) -> CameraFacts:
 def _source(piece: Piece, facts: CameraFacts, *, reel: str) -> Source:
     width_px, height_px, duration_s = call_limited(_size, Limits(path=piece.video), piece.video)
     rate = facts.rate or _UNKNOWN_RATE
-    first_frame = frame_of(facts.timecode, rate) if facts.timecode else None
+    first_frame = _first_frame(facts, rate)
     return Source(
         name=" ".join(piece.video.name.encode(errors="replace").decode().split()),
         url=piece.url,
@@ -191,6 +192,12 @@ def _source(piece: Piece, facts: CameraFacts, *, reel: str) -> Source:
         audio_channels=facts.audio_channels,
         audio_rate_hz=facts.audio_rate_hz,
     )
+
+
+def _first_frame(facts: CameraFacts, rate: Fraction) -> int | None:
+    """The timecode in frames since midnight, also where it counts fewer names than frames; None: there is none."""
+    named = None if facts.timecode is None else frame_of(facts.timecode, facts.timecode_rate or rate)
+    return None if named is None else round(named / (facts.timecode_rate or rate) * rate)
 
 
 def _size(video: Path) -> tuple[int, int, float]:

@@ -5,11 +5,12 @@ mxfdec.c), Apple's QuickTime File Format ("com.apple.quicktime"), Android's MPEG
 """
 
 import re
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 from av.container import InputContainer
@@ -37,6 +38,12 @@ _ISO_6709 = re.compile(r"([+-]\d{2}(?:\.\d+)?)([+-]\d{3}(?:\.\d+)?)([+-]\d+(?:\.
 _TIMECODE = re.compile(r"\d\d:\d\d:\d\d[:;.,]\d{2,3}")
 _DROPPED_SHARE = Fraction(1, 20)
 """Of its frames a camera of variable rate may leave out at most."""
+_BOX, _LARGE_BOX = struct.Struct(">I4s"), struct.Struct(">Q")
+_TO_SAMPLES = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
+_ENTRIES_BYTES = 8
+"""Before the first entry of stsd: version, flags and the number of entries."""
+_TIMECODE_ENTRY = struct.Struct(">4x4s16xII")
+"""Size, kind, 8 bytes of every entry, reserved, flags, then ticks per second and per frame."""
 _PROGRESSIVE = (0, 1)
 """AVFieldOrder: unknown and progressive."""
 
@@ -58,9 +65,11 @@ def _read_camera(path: Path) -> dict[str, Any]:
         latitude, longitude, altitude_m = _place(_first(tags, _PLACE) or "")
         timecode = _first(tags, ("timecode",))
         sound = next(iter(container.streams.audio), None)
+        rate, timecode_rate = _rate(stream), _timecode_rate(path) if timecode else None
         return CameraFacts(
-            rate=_rate(stream),
+            rate=rate,
             timecode=timecode if timecode and _TIMECODE.fullmatch(timecode) else None,
+            timecode_rate=None if timecode_rate == rate else timecode_rate,
             reel=_first(tags, _REEL),
             created_at=_created(tags),
             latitude=latitude,
@@ -85,6 +94,42 @@ def _rate(stream: av.VideoStream) -> Fraction | None:
     nominal = exact_rate(stream.base_rate) if stream.base_rate else average
     is_near = abs(nominal - average) <= _DROPPED_SHARE * nominal
     return nominal if average not in STANDARD_RATES and nominal in STANDARD_RATES and is_near else average
+
+
+def _timecode_rate(path: Path) -> Fraction | None:
+    """Of the timecode track of a QuickTime or MP4 file, which FFmpeg does not tell; None: there is no such track.
+
+    Source: QuickTime File Format Specification, "Timecode sample description".
+    """
+    with path.open("rb") as file:
+        for start, _ in _boxes(file, 0, path.stat().st_size, _TO_SAMPLES):
+            file.seek(start + _ENTRIES_BYTES)
+            entry = file.read(_TIMECODE_ENTRY.size)
+            if len(entry) < _TIMECODE_ENTRY.size:
+                continue
+            kind, timescale, frame_ticks = _TIMECODE_ENTRY.unpack(entry)
+            if kind == b"tmcd" and timescale and frame_ticks:
+                return exact_rate(Fraction(timescale, frame_ticks))
+    return None
+
+
+def _boxes(file: BinaryIO, start: int, end: int, path: tuple[bytes, ...]) -> Iterator[tuple[int, int]]:
+    """Where the contents of the boxes at a path of names begin and end."""
+    if not path:
+        yield start, end
+        return
+    while start + _BOX.size <= end:
+        file.seek(start)
+        size, kind = _BOX.unpack(file.read(_BOX.size))
+        header = _BOX.size
+        if size == 1 and start + header + _LARGE_BOX.size <= end:
+            (size,), header = _LARGE_BOX.unpack(file.read(_LARGE_BOX.size)), header + _LARGE_BOX.size
+        stop = end if size == 0 else min(end, start + size)
+        if stop < start + header:
+            return
+        if kind == path[0]:
+            yield from _boxes(file, start + header, stop, path[1:])
+        start = stop
 
 
 def _tags(container: InputContainer, stream: av.VideoStream) -> dict[str, str]:
