@@ -97,6 +97,20 @@ def test_folders_are_walked_by_suffix_and_named_files_are_taken(tmp_path: Path) 
     assert walk.num_ignored == 2
 
 
+@pytest.mark.parametrize(("stored", "typed"), [("Cafe\u0301", "Caf\u00e9"), ("Caf\u00e9", "Cafe\u0301")])
+def test_accents_are_the_same_apart_and_together(
+    index: Index, tmp_path: Path, library_dir: Path, stored: str, typed: str
+) -> None:
+    """macOS stores them apart, keyboards type them together."""
+    write_colours(tmp_path / "archive" / f"{stored}.mp4", [("red", 2)])
+    assert index(tmp_path / "archive", exclude=[f"{typed}*"]).indexed == 0
+    assert index(tmp_path / "archive", include=[f"{typed}*"]).indexed == 1
+    with Library(library_dir, model=ColourEmbedder()) as service:
+        assert len(service.search("red", paths=[f"*{typed}*"]).hits) == 1
+        assert service.search("red", not_paths=[f"*{typed}*"]).hits == ()
+        assert service.find_video(f"{typed}.mp4") == service.search("red").hits[0].video_id
+
+
 def test_links_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a.mp4").touch()

@@ -1,6 +1,7 @@
 """Times of a video as people write them, and foreign text as it may be shown to them."""
 
 import re
+import unicodedata
 
 TIME_PATTERN = r"(?:\d+:){0,2}\d+(?:\.\d+)?"
 """Seconds, mm:ss or hh:mm:ss, each with decimals if need be."""
@@ -57,3 +58,8 @@ def is_unicode(text: str) -> bool:
 def as_unicode(text: str) -> str:
     """Text without halves of surrogate pairs."""
     return text if is_unicode(text) else text.encode(errors="replace").decode()
+
+
+def composed(name: str) -> str:
+    """A name with each accent in its letter (NFC): macOS stores them apart, keyboards type them together."""
+    return unicodedata.normalize("NFC", name)

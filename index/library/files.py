@@ -11,6 +11,7 @@ from pathlib import Path
 import xxhash
 
 from vlrlt.errors import ConfigError, DecodeError, UnreachableFileError
+from vlrlt.formats import composed
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset((
@@ -184,8 +185,8 @@ def walk_videos(
 
 def matches(path: Path, root: Path, patterns: Sequence[str]) -> bool:
     """Whether one of the patterns fits a path below root; see walk_videos."""
-    below = str(path.relative_to(root))
-    return any(fnmatch(below, pattern) if "/" in pattern else fnmatch(path.name, pattern) for pattern in patterns)
+    below, name = composed(str(path.relative_to(root))), composed(path.name)
+    return any(fnmatch(below if "/" in pattern else name, composed(pattern)) for pattern in patterns)
 
 
 def _visible_files(

@@ -2,10 +2,10 @@
 
 import os
 import re
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
+from vlrlt.formats import composed
 from vlrlt.index.library.files import VIDEO_SUFFIXES
 
 _LANGUAGE = re.compile(r"\.(?:[a-z]{2,3}(?:[-_][a-z0-9]{2,8})*|forced|sdh|cc|default)$")
@@ -62,4 +62,4 @@ def _ends_with(folder: str, parts: list[str]) -> bool:
 
 
 def _fold(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+    return composed(name).casefold()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from vlrlt.errors import ConfigError
+from vlrlt.formats import composed
 from vlrlt.index.library.catalog import FrameRunTable
 from vlrlt.index.library.sidecars import MetadataValue
 from vlrlt.index.vectors.protocol import Mask
@@ -164,6 +165,7 @@ def recorded_s(known: Mapping[str, MetadataValue]) -> float:
 
 
 def _matches(path: str, glob: str) -> bool:
+    path, glob = composed(path), composed(glob)
     return fnmatch.fnmatchcase(path, glob) or fnmatch.fnmatchcase(path.rpartition("/")[2], glob)
 
 

@@ -20,6 +20,7 @@ from vlrlt.export.cut import Cut, CutMode, cut_video
 from vlrlt.export.export import export_file
 from vlrlt.export.output import check_outside
 from vlrlt.export.piece import Piece, piece_of
+from vlrlt.formats import composed
 from vlrlt.index.library.catalog import LibraryCounts, LibrarySettings
 from vlrlt.index.run.control import is_paused, view_run
 from vlrlt.index.search.curate import farthest_first
@@ -234,11 +235,12 @@ class Library:
             NotFoundError: there is no such video, or several of that name.
         """
         clips = self._reader.now().snapshot.frame_runs
-        path = os.path.realpath(name)
+        wanted = composed(name)
+        paths = {composed(os.path.realpath(name)), composed(os.path.abspath(name))}  # noqa: PTH100  a link may stay one
         found = {
             video_id
-            for video_id, video in zip(clips.video_ids, clips.videos, strict=True)
-            if name == video_id or path == video or name in (Path(video).name, Path(video).stem)
+            for video_id, video in zip(clips.video_ids, map(composed, clips.videos), strict=True)
+            if name == video_id or video in paths or wanted in (Path(video).name, Path(video).stem)
         }
         if len(found) != 1:
             raise NotFoundError(
