@@ -349,7 +349,7 @@ def test_over_http_only_if_the_server_is_set_up(library: Library, server: Critic
     body = {"text": "blue", "tail": True, "rerank": "vlm", "rerank_most": 5}
     with TestClient(create_app(library), base_url="http://localhost") as client:
         refused = client.post("/v1/search", json=body)
-        assert (refused.status_code, "not set up" in refused.json()["error"]["message"]) == (422, True)
+        assert (refused.status_code, "has no vision-language" in refused.json()["error"]["message"]) == (422, True)
         assert server.bodies == []
     with TestClient(create_app(library, endpoint=Endpoint.from_environment()), base_url="http://localhost") as client:
         found = client.post("/v1/search", json=body).json()
