@@ -15,7 +15,7 @@ from vlrlt.export.cut import cut_video
 from vlrlt.types import ClipSpan, UInt8Array
 from vlrlt.video.media import cut_preview, thumbnail
 from vlrlt.video.pyav import PyAVDecoder
-from vlrlt.video.viewing import Transfer, View, tone_mapped
+from vlrlt.video.viewing import Transfer, Viewing, tone_mapped
 
 GREYS_CD_M2 = (1.0, 10.0, 50.0, 100.0, 203.0, 1000.0)
 PATCH_PX = 32
@@ -150,7 +150,7 @@ def combs(rgb_HWC: UInt8Array) -> int:
 def test_moving_fields_have_no_combs_wherever_people_look(tmp_path: Path) -> None:
     film = write_interlaced(tmp_path / "fields.mp4")
     with PyAVDecoder(film) as decoder:
-        assert decoder.view == View(None, interlaced=True)
+        assert decoder.view == Viewing(None, interlaced=True)
         (frame,) = decoder.frames_at([0.2])
     assert combs(frame.rgb_HWC) > 400, "what models see is as it is stored"
     still = np.asarray(Image.open(io.BytesIO(thumbnail(film, 0.2, width_px=256))).convert("RGB"))
@@ -172,6 +172,6 @@ def test_pictures_that_need_nothing_are_not_touched() -> None:
     def source() -> Iterator[tuple[av.VideoFrame, float, float]]:
         yield from frames
 
-    passed = list(View(None, interlaced=False).film(source()))
+    passed = list(Viewing(None, interlaced=False).film(source()))
     assert all(got[0] is given[0] for got, given in zip(passed, frames, strict=True))
     assert Fraction(len(passed)) == 3

@@ -16,7 +16,7 @@ from vlrlt.errors import ConfigError, CorruptVideoError
 from vlrlt.types import Frame
 from vlrlt.video.limited import Limits, call_limited
 from vlrlt.video.pyav import PyAVDecoder
-from vlrlt.video.viewing import AS_STORED, View
+from vlrlt.video.viewing import AS_STORED, Viewing
 
 _PREVIEW_FPS = 30
 """Most frames per second of a preview; a source with fewer keeps its own."""
@@ -170,7 +170,7 @@ def write_mp4(
     *,
     height_px: int,
     pixel_aspect: float = 1.0,
-    view: View = AS_STORED,
+    view: Viewing = AS_STORED,
 ) -> None:
     """Encode pictures, each with the seconds at which it comes and goes, as H.264; no pictures, no file.
 
@@ -192,7 +192,9 @@ def write_mp4(
         raise OSError(error.errno, error.strerror) from error
 
 
-def _encode(frames: Iterable[tuple[Frame, float, float]], out: Path, *, size_px: tuple[int, int], view: View) -> None:
+def _encode(
+    frames: Iterable[tuple[Frame, float, float]], out: Path, *, size_px: tuple[int, int], view: Viewing
+) -> None:
     width_px, height_px = size_px
     with av.open(str(out), "w", format="mp4", container_options={"movflags": "+faststart"}) as output:
         stream = output.add_stream("libx264", rate=_PREVIEW_FPS, options=_X264, time_base=_TIME_BASE)

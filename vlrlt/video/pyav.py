@@ -24,7 +24,7 @@ from vlrlt.video.container import one_line, written_end
 from vlrlt.video.frame_pass import SEEK_MARGINS_S, FramePass, TimedFrame
 from vlrlt.video.frame_skipping import FrameSkipping
 from vlrlt.video.orientation import orientation, shown_aspect
-from vlrlt.video.viewing import View
+from vlrlt.video.viewing import Viewing
 
 _SEEK_GAP_S = 5.0
 """Only a wanted time this far ahead is worth a seek; below it, decoding on costs about as much."""
@@ -86,7 +86,7 @@ class PyAVDecoder:
             num_tracks = video.num_tracks
             self.pixel_aspect = video.stream.sample_aspect_ratio
             self.shown_aspect = shown_aspect(self.pixel_aspect, orientation(first.frame))
-            self.view = View.of(first.frame)
+            self.view = Viewing.of(first.frame)
             self.key_times_s = np.zeros(0) if self.file_clock.restarts else video.key_times_s()
             self._clock = video.clock
         duration_s = self.info.duration_s

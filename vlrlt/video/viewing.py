@@ -83,7 +83,7 @@ def _cube(transfer: Transfer) -> Float64Array:
 
 
 @dataclass(frozen=True)
-class View:
+class Viewing:
     """How a video's pictures are made visible."""
 
     transfer: Transfer | None
@@ -159,7 +159,7 @@ def _cube_file(transfer: Transfer) -> str:
     return "\n".join((f"LUT_3D_SIZE {_CUBE_SIDE}", *lines)) + "\n"
 
 
-AS_STORED = View(transfer=None, interlaced=False)
+AS_STORED = Viewing(transfer=None, interlaced=False)
 """SDR of whole frames."""
 
 
