@@ -65,7 +65,7 @@ def open_decoder(path: Path, *, backend: DecoderName = "pyav") -> Decoder:
     if backend == "pyav":
         from vlrlt.video.pyav import PyAVDecoder
 
-        return PyAVDecoder(path)
+        return PyAVDecoder(path, goes_on=False)  # a clip of a dataset is whole or an error
     if backend == "decord":
         from vlrlt.video.decord import DecordDecoder
 

@@ -89,6 +89,7 @@ class FramePass:
         *,
         clock: StreamClock | None = None,
         can_seek: bool = True,
+        goes_on: bool = True,
         skipping: FrameSkipping = "every frame",
     ) -> None:
         """Open the file.
@@ -98,6 +99,7 @@ class FramePass:
             on_packet: called for every packet read.
             clock: known from an earlier pass.
             can_seek: whether the container's times are in order.
+            goes_on: behind packets that cannot be decoded; False: the frames end there.
             skipping: which frames are left out.
         """
         self._path = path
@@ -105,6 +107,7 @@ class FramePass:
         self._clock = clock
         self._skipping = skipping
         self.first_loss_s: float | None = None
+        self._goes_on = goes_on
         self._start()
         self.can_jump = can_seek and self._container.format.name.split(",")[0] in SEEKABLE_CONTAINERS
 
@@ -277,7 +280,7 @@ class FramePass:
             except Exception as error:  # PyAV raises a dozen unrelated types on damaged files
                 errors += 1
                 self._lose(packet, error)
-                if errors == MOST_ERRORS:
+                if errors == (MOST_ERRORS if self._goes_on else 1):
                     self.error = one_line(error)
                     break
                 continue

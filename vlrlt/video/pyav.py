@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -65,15 +65,17 @@ class PyAVDecoder:
         CorruptVideoError: no frame of it can be decoded.
     """
 
-    def __init__(self, path: Path, *, on_packet: Callable[[], None] = _nobody_watches) -> None:
+    def __init__(self, path: Path, *, on_packet: Callable[[], None] = _nobody_watches, goes_on: bool = True) -> None:
         """Decode the first frame and find the end of the last.
 
         Args:
             path: a regular local file.
             on_packet: called for every packet read, so that a watcher can tell slow from stuck.
+            goes_on: behind packets that cannot be decoded; False: the frames end there.
         """
         self._path = path
         self._on_packet = on_packet
+        self._goes_on = goes_on
         self._pass: FramePass | None = None
         self.partial_reason: str | None = None
         self.decoded_until_s = 0.0
@@ -120,7 +122,8 @@ class PyAVDecoder:
     def _new_pass(self, *, skipping: FrameSkipping = "every frame") -> Iterator[FramePass]:
         """Another pass from the beginning; what it has lost is in partial_reason afterwards."""
         can_seek = not self.file_clock.restarts
-        with FramePass(self._path, self._on_packet, clock=self._clock, can_seek=can_seek, skipping=skipping) as video:
+        options: dict[str, Any] = {"can_seek": can_seek, "goes_on": self._goes_on, "skipping": skipping}
+        with FramePass(self._path, self._on_packet, clock=self._clock, **options) as video:
             self._pass = video
             try:
                 yield video
