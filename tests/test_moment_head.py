@@ -217,12 +217,14 @@ def test_a_library_learns_from_its_narrations(without_head: Path) -> None:
     """Scenes begin up to a second before the first look at them, so moments without a head are late."""
     with Library(without_head, model=EVERY_SECOND) as library:
         before = library.search("red", k=3)
+        assert all(hit.confidence is None for hit in before.hits), "a guess is not shown as a probability"
         report = library.calibrate()
         assert report.kept
         assert (report.narrations, report.videos, report.held_out_videos) == (130, 10, 3)
         assert report.iou > report.iou_before + 0.03
         assert report.brier <= report.brier_before
         after = library.search("red", k=3)  # the open library takes it at once
+        assert all(hit.confidence is not None for hit in after.hits)
         assert [hit.start_s for hit in after.hits] != [hit.start_s for hit in before.hits]
         assert "searches use it from now on" in report.as_text()
         assert json.loads(json.dumps(report.as_json()))["kept"] is True

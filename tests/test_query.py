@@ -132,7 +132,7 @@ def test_a_then_b(service: Library) -> None:
     result = service.search("red", then="green", within_s=2, **ALL)
     assert ("traffic", 0, 5) in spans(result)
     assert all(0 <= hit.steps[1].start_s - hit.steps[0].end_s <= 2 for hit in result.hits)
-    assert all(hit.confidence is not None for hit in result.hits)
+    assert all(hit.confidence is None for hit in result.hits), "nobody has calibrated this model"
     assert "night" not in {Path(hit.video).stem for hit in result.hits if hit.score > 0.9}, (
         "six black seconds lie between"
     )

@@ -212,6 +212,14 @@ class Searcher:
         """The scores of the clips that may be found."""
         return Scores(self._store, self.vector(query), within_N)
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether a confidence is a probability: a moment head has learned it, or the model names what it knows.
+
+        For other models it only tells whether anything fits (docs/experiments/questions.md).
+        """
+        return self._head is not None or bool(self._embedder.captions)
+
     def looks_around(self, query: SimpleQuery | CombinedQuery) -> bool:
         """Whether runs are ranked with their surroundings: for words, by a model that sees single looks.
 

@@ -103,7 +103,7 @@ class Searches:
             num_searched=ranked.ranking.num_searched,
             is_empty=not len(searcher.frame_runs.ids_N),
             num_undated=searcher.undated(request.filter),
-            hits=tuple(replace(moment, thumbnail=self._thumbnail) for moment in moments[:k]),
+            hits=tuple(self._shown(moment, searcher) for moment in moments[:k]),
             next_page=f"{state}-{key}-{first + k}" if len(moments) > k else None,
             group_by=request.group_by,
             second_look=ranked.look,
@@ -120,6 +120,11 @@ class Searches:
             first, report = look.look(described, ranking[: request.rerank_most], known)
         rest = _from(ranking, request.rerank_most)
         return _Ranked(Ranking(chain(first, rest), num_searched=ranking.num_searched), report)
+
+    def _shown(self, moment: Moment, searcher: Searcher) -> Moment:
+        """With its picture, and without a confidence that is only a guess."""
+        confidence = moment.confidence if searcher.is_calibrated else None
+        return replace(moment, thumbnail=self._thumbnail, confidence=confidence)
 
     def _content_key(self, moment: Moment) -> str:
         content_hash = self._reader.known_video(moment).content_hash
