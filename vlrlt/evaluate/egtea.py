@@ -13,7 +13,7 @@ from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.egtea import Egtea
 from vlrlt.datasets.relevancy import Action
 from vlrlt.embedder import Embedder
-from vlrlt.evaluate.embeddings import Crop, EncodeOptions, View, embed_spans, embed_texts
+from vlrlt.evaluate.embeddings import Crop, EncodeOptions, ClipView, embed_spans, embed_texts
 from vlrlt.evaluate.gallery import Card, Example, best, spread, still
 from vlrlt.evaluate.predictions import Predictions
 from vlrlt.evaluate.report import MetricReport
@@ -90,10 +90,10 @@ class EgteaBenchmark:
         ]  # fmt: skip
 
 
-def stretches_and_crops(info: VideoInfo, span: CaptionedSpan, num_frames: int) -> list[View]:  # noqa: ARG001 - Views
+def stretches_and_crops(info: VideoInfo, span: CaptionedSpan, num_frames: int) -> list[ClipView]:  # noqa: ARG001 - Views
     """Every stretch in every crop."""
     step_s = FRAME_STRIDE / info.average_fps
     last_start_s = max(0.0, info.duration_s - num_frames * step_s)
     offsets_T = step_s * (np.arange(num_frames) + 0.5 / FRAME_STRIDE)
     starts_s = np.linspace(0, last_start_s, NUM_STRETCHES)
-    return [View(start_s + offsets_T, CROPS) for start_s in starts_s]
+    return [ClipView(start_s + offsets_T, CROPS) for start_s in starts_s]

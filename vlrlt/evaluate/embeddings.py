@@ -38,7 +38,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class View:
+class ClipView:
     """One look at a span; each crop of it becomes a vector."""
 
     times_T: Float64Array
@@ -46,7 +46,7 @@ class View:
     crops: tuple[Crop, ...] = ("centre",)
 
 
-Views = Callable[[VideoInfo, CaptionedSpan, int], Sequence[View]]
+Views = Callable[[VideoInfo, CaptionedSpan, int], Sequence[ClipView]]
 """Which views of a span a protocol takes, given the number of frames of the model's clips."""
 
 
@@ -93,10 +93,10 @@ class EncodedSpans:
     """The spans that cannot be read, and why."""
 
 
-def one_view(info: VideoInfo, span: CaptionedSpan, num_frames: int) -> tuple[View]:
+def one_view(info: VideoInfo, span: CaptionedSpan, num_frames: int) -> tuple[ClipView]:
     """The centres of num_frames equal segments of the span, the middle of the picture."""
     stop_s = info.duration_s if span.stop_s is None else span.stop_s
-    return (View(frame_times(ClipSpan(span.start_s, stop_s), num_frames)),)
+    return (ClipView(frame_times(ClipSpan(span.start_s, stop_s), num_frames)),)
 
 
 def embed_spans(
@@ -249,7 +249,7 @@ class _Reader:
             return [_Unreadable(row, str(error))]
         return [_Clip(row, number, len(clips), rgb_THWC) for number, rgb_THWC in enumerate(clips)]
 
-    def _crops(self, video: Decoder, view: View) -> Iterator[UInt8Array]:
+    def _crops(self, video: Decoder, view: ClipView) -> Iterator[UInt8Array]:
         """A stretch is decoded once, whatever is cut out of it."""
         lost_before = video.num_lost
         frames = list(video.frames_at(view.times_T))
