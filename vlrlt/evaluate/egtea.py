@@ -13,7 +13,7 @@ from vlrlt.datasets.base import CaptionedSpan
 from vlrlt.datasets.egtea import Egtea
 from vlrlt.datasets.relevancy import Action
 from vlrlt.embedder import Embedder
-from vlrlt.evaluate.embeddings import Crop, EncodeOptions, ClipView, embed_spans, embed_texts
+from vlrlt.evaluate.embeddings import ClipView, Crop, EncodeOptions, embed_spans, embed_texts
 from vlrlt.evaluate.gallery import Card, Example, best, spread, still
 from vlrlt.evaluate.predictions import Predictions
 from vlrlt.evaluate.report import MetricReport
