@@ -128,7 +128,6 @@ def _read(decoder: DecoderName, path: Path) -> float:
     """
     with open_decoder(path, backend=decoder) as video:
         duration_s = video.info.duration_s
-        last = list(video.frames_at([max(0.0, duration_s - 0.5 / video.info.average_fps)]))
-        if not last or video.num_lost:
+        if not list(video.frames_at([max(0.0, duration_s - 0.5 / video.info.average_fps)])):
             raise CorruptVideoError(path, stage="decode", reason="its last frame cannot be decoded; is it cut off?")
         return duration_s

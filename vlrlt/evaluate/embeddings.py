@@ -251,13 +251,9 @@ class _Reader:
 
     def _crops(self, video: Decoder, view: ClipView) -> Iterator[UInt8Array]:
         """A stretch is decoded once, whatever is cut out of it."""
-        lost_before = video.num_lost
         frames = list(video.frames_at(view.times_T))
         if len(frames) < len(view.times_T):
             reason = f"only {len(frames)} of the {len(view.times_T)} frames from {view.times_T[0]:.2f} s on"
-            raise CorruptVideoError(video.info.path, stage="decode", reason=reason)
-        if video.num_lost > lost_before:
-            reason = f"{video.num_lost - lost_before} packets among the frames from {view.times_T[0]:.2f} s on"
             raise CorruptVideoError(video.info.path, stage="decode", reason=reason)
         for crop in view.crops:
             yield np.stack([self._embedder.preprocess(_cut(frame.rgb_HWC, crop)) for frame in frames])

@@ -22,11 +22,6 @@ class Decoder(Protocol):
         """What the file holds."""
         ...
 
-    @property
-    def num_lost(self) -> int:
-        """Packets that frames_at could not decode so far: near them an earlier frame stays on screen."""
-        ...
-
     def frames_at(self, times_s: Iterable[float]) -> Iterator[Frame]:
         """The frame on screen at each time: the last with pts_s <= time, or the first frame before that.
 

@@ -44,8 +44,6 @@ class DecordDecoder:
         ConfigError: decord cannot be imported.
     """
 
-    num_lost = 0  # decord says nothing of what it passes over, it fails
-
     def __init__(self, path: Path) -> None:
         self._path = path
         version = _version(path)

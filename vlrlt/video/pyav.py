@@ -53,7 +53,6 @@ class PyAVDecoder:
     Attributes:
         info: what the file holds.
         partial_reason: why frames that the file promises are missing, or None; final once frames_at is exhausted.
-        num_lost: see vlrlt.video.decode.Decoder; likewise.
         decoded_until_s: where the last frame decoded so far ends.
         file_clock: the clock of the info on that of the container.
         pixel_aspect: width of a stored pixel by its height, as the file says; None: it does not.
@@ -79,7 +78,6 @@ class PyAVDecoder:
         self._goes_on = goes_on
         self._pass: FramePass | None = None
         self.partial_reason: str | None = None
-        self.num_lost = 0
         self.decoded_until_s = 0.0
         with FramePass(path, on_packet) as video:
             first = video.first()
@@ -234,7 +232,6 @@ class PyAVDecoder:
 
     def _tell_losses(self, video: FramePass) -> None:
         packets = video.packets
-        self.num_lost += packets.num_lost
         if packets.num_lost and self.partial_reason is None:
             where = "" if video.first_loss_s is None else f", the first at {video.first_loss_s:.2f} s"
             self.partial_reason = f"packets that cannot be decoded: {packets.num_lost}{where}: {packets.first_error}"
