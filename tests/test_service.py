@@ -120,8 +120,7 @@ def test_the_result_says_what_was_asked_and_how_good_it_is(service: Library) -> 
         "likelihood": None,
     }
     assert result.as_text().splitlines()[0] == (
-        f"#1    {best.score:.3f}  p80.0   sea.mp4  00:04.0-00:06.0  clip {best.clip}"
-        f"  in {Path(best.video).parent}"
+        f"#1    {best.score:.3f}  p80.0   sea.mp4  00:04.0-00:06.0  clip {best.clip}  in {Path(best.video).parent}"
     )
 
 
