@@ -112,6 +112,8 @@ def test_what_is_said_and_written_is_quoted(folder: Path, tmp_path: Path) -> Non
     assert often.value == 2
     assert (sign.kind, sign.value, sign.citations[0].start_s) == ("written", "EXIT", 4)
     assert (never.found, never.citations) == (False, ())
+    assert "no line that was read says so" in never.text
+    assert "--speech" in never.text
     assert partly.value == 0, "a line with half of the words is no match"
 
 

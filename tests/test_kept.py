@@ -132,7 +132,7 @@ def test_the_command_line_keeps_lists_changes_and_exports(service: Library, libr
     run("collection", "add", "blue", "-", "--library", library, "--tag", "sky", stdin=hits)
     said = run("collection", "add", "blue", "a.mp4@0-1.5", "--library", library, "--rating", 5, "--note", "a start")
     assert said.split(maxsplit=1)[1].strip() == "a.mp4  00:00.0-00:01.5  *****  a start"
-    assert run("collection", "list", "--library", library) == "blue: 3\n"
+    assert run("collection", "list", "--library", library) == "blue: 3 moments\n"
     shown = json.loads(run("collection", "show", "blue", "--library", library, "--json"))
     assert [(hit["start_s"], hit["tags"]) for hit in shown["hits"]] == [(2, ["sky"]), (2, ["sky"]), (0, [])]
     last = shown["hits"][-1]["id"]

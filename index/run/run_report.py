@@ -133,10 +133,9 @@ class IndexReport:
     def as_text(self) -> str:
         """The same for people."""
         speed = f", {self.video_s / self.wall_s:.1f}x realtime" if self.video_s else ""
-        lines = [
-            f"{self.indexed} indexed, {self.skipped} skipped, {self.failed} failed: {self.vectors} vectors of "
-            f"{format_time(self.video_s)} of video in {self.wall_s:.1f} s{speed}"
-        ]
+        made = f": {self.vectors} vectors of {format_time(self.video_s)} of video" if self.vectors else ""
+        files = f"{self.indexed} indexed, {self.skipped} skipped, {self.failed} failed"
+        lines = [f"{files}{made} in {self.wall_s:.1f} s{speed}"]
         if not (self.indexed or self.skipped or self.failures or self.waiting or self.missing or self.pruned):
             lines.append("no videos found: vlrlt recognises videos in folders by their suffix (.mp4, .mkv, ...)")
         if self.dense_tokens:

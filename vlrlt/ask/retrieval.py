@@ -37,6 +37,11 @@ MAX_LABELS = 5000
 MAX_PLACES = 20
 """Moments in which it is looked for what is written there."""
 
+_NOT_FOUND = "not found in the videos that were searched"
+_NOTHING_READ = (
+    "no line that was read says so; vlrlt index reads speech with --speech and text in the picture with --screen-text"
+)
+
 
 class Archive(Protocol):
     """Where answers are looked for."""
@@ -336,13 +341,15 @@ class _Answering:
         self,
         nearest: Sequence[Moment],
         *,
-        text: str = "not found in the videos that were searched",
+        text: str = _NOT_FOUND,
         value: str | float | None = None,
     ) -> Answer:
         """Not found, or unknown: what the model has no word for, or was not searched, may still be there."""
         asked = (self._question.event, self._question.other, *self._question.options)
         unknown = dict.fromkeys(word for words in asked for word in self._searcher.unknown_words(TextQuery(words)))
-        if unknown:
+        if "picture" not in self._question.sources:
+            text = _NOTHING_READ if text == _NOT_FOUND else text
+        elif unknown:
             words = ", ".join(map(repr, unknown))
             text, value = f"the model does not know {words}: it cannot tell whether that is shown", None
         if not self._searcher.coverage(self._within).vectors:

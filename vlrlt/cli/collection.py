@@ -59,7 +59,7 @@ def list_(library: LibraryDir, as_json: Json = False) -> None:
     from vlrlt.index.library.kept import Collections
 
     known = Collections(library).all()
-    lines = "\n".join(f"{name}: {count}" for name, count in known.items())
+    lines = "\n".join(f"{name}: {counted(count, 'moment')}" for name, count in known.items())
     say(json.dumps({"collections": known}) if as_json else lines or "none")
 
 
