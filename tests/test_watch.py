@@ -94,17 +94,21 @@ def test_a_disk_that_goes_and_comes_back(tmp_path: Path, library_dir: Path) -> N
         expect(lambda report: report.indexed == 1)
 
 
-@pytest.mark.parametrize(("written", "at_least_s"), [("library", 1.5), ("archive", 5 * SETTLE_S)])
+BUSY_SETTLE_S = 0.6
+"""Longer than a busy machine holds up a thread that writes."""
+
+
+@pytest.mark.parametrize(("written", "at_least_s"), [("library", 1.5), ("archive", 5 * BUSY_SETTLE_S)])
 def test_what_is_written_all_the_time(tmp_path: Path, written: str, at_least_s: float) -> None:
     """In the library it is no change; in the archive, by a camera that never stops, it holds nobody up for ever."""
     archive, library_dir = tmp_path, tmp_path / "library"
     library_dir.mkdir()
-    runs = changes([archive], library_dir=library_dir, settle_s=SETTLE_S, look_again_s=1.5)
+    runs = changes([archive], library_dir=library_dir, settle_s=BUSY_SETTLE_S, look_again_s=1.5)
     next(runs)
     over = threading.Event()
 
     def write() -> None:
-        while not over.wait(SETTLE_S / 4):
+        while not over.wait(BUSY_SETTLE_S / 12):
             ((library_dir if written == "library" else archive) / "x.mp4").write_bytes(b"x")
 
     writer = threading.Thread(target=write)
