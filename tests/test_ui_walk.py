@@ -192,7 +192,7 @@ def test_a_library_is_searched_while_it_is_indexed(address: str) -> None:
         browser.open(f"{address}/library")
         page.get_by_text("Add videos or continue").click()
         page.get_by_role("button", name="Index", exact=True).click()
-        page.get_by_text(re.compile("Starting|Looking|Indexing")).first.wait_for()
+        page.get_by_text(re.compile("Starting|Scanning|Indexing")).first.wait_for()
         browser.picture("desktop-indexing")
         searcher = Visitor(driver, size=DESKTOP)
         for words in ("open fridge", "cut tomato", "pour milk"):
