@@ -2,10 +2,11 @@
 
 import contextlib
 import json
-import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from serving import serving
 
 
 def chunk(text: str) -> bytes:
@@ -48,12 +49,5 @@ class Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def chat_server() -> Iterator[ChatServer]:
     """A running one; it says nothing until it is told what."""
-    server = ChatServer()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with serving(ChatServer()) as server:
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -4,13 +4,13 @@ import base64
 import contextlib
 import io
 import json
-import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from colour import COLOURS
 from PIL import Image
+from serving import serving
 
 Reply = dict[str, Any]
 
@@ -80,12 +80,5 @@ def lying(described: str, seen: list[str]) -> Reply:
 
 @contextlib.contextmanager
 def critic() -> Iterator[Critic]:
-    server = Critic()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with serving(Critic()) as server:
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from colour import COLOURS, ColourEmbedder
 from PIL import Image
+from serving import serving
 
 EXTRA = 4
 """Numbers beyond the colours: a Matryoshka model's less important part."""
@@ -72,12 +73,5 @@ def _embed(one: str | dict[str, Any]) -> list[float]:
 
 @contextlib.contextmanager
 def embedding_server() -> Iterator[EmbeddingServer]:
-    server = EmbeddingServer()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with serving(EmbeddingServer()) as server:
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 from colour import ColourEmbedder, write_colours
+from serving import serving
 from typer.testing import CliRunner
 
 from vlrlt.cli import app
@@ -43,20 +43,15 @@ class Listener:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
 
 
 @pytest.fixture
 def listener() -> Iterator[Listener]:
     listener = Listener()
-    yield listener
-    listener.close()
+    with serving(listener.server):
+        yield listener
 
 
 @pytest.fixture
