@@ -25,7 +25,8 @@ from api_load import served
 from made_library import make_library
 from processes import cpu_s
 
-from vlrlt.embed import DEFAULT_MODEL, load_embedder
+from vlrlt.embed import load_embedder
+from vlrlt.embedder import DEFAULT_MODEL
 from vlrlt.index.search.request import SearchRequest
 from vlrlt.service import Library
 from vlrlt.types import ClipSpan

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from search_scale import CHUNK_CLIPS, World
 
-from vlrlt.embed import DEFAULT_MODEL, load_embedder
+from vlrlt.embed import load_embedder
+from vlrlt.embedder import DEFAULT_MODEL
 from vlrlt.index.library.catalog import Video
 from vlrlt.index.library.files import NO_STAMP
 from vlrlt.index.library.frame_runs import FrameRun

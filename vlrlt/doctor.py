@@ -153,7 +153,8 @@ def _open_clip() -> Check:
 
 
 def _default_model() -> Check:
-    from vlrlt.embed import DEFAULT_MODEL_DIR, load_embedder
+    from vlrlt.embed import load_embedder
+    from vlrlt.embedder import DEFAULT_MODEL_DIR
 
     embedder = load_embedder(device="cpu")
     return Check(name="default_model", verdict="ok", found=f"{embedder.fingerprint[:12]} in {DEFAULT_MODEL_DIR}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 import torch
 
-from vlrlt.embedder import EmbedderSettings, EmbedsVideos
+from vlrlt.embedder import DEFAULT_MODEL, DEFAULT_MODEL_DIR, EmbedderSettings, EmbedsVideos
 from vlrlt.errors import CheckpointError, ConfigError
 from vlrlt.models.adapt import with_num_frames
 from vlrlt.models.checkpoint import fingerprint, load_checkpoint, read_captions
@@ -33,10 +33,6 @@ from vlrlt.video.sampling import Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-DEFAULT_MODEL = "default"
-DEFAULT_MODEL_DIR = Path(__file__).parent / "default_model"
-"""The embedded toy-kitchen model; `make train-toy` rebuilds it."""
 
 
 _CPU_TOKENS = 8_192

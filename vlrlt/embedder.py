@@ -23,6 +23,10 @@ from vlrlt.video.worker import DecodeProcess
 if TYPE_CHECKING:
     from vlrlt.tokens.run_length import TokenPolicy
 
+DEFAULT_MODEL = "default"
+DEFAULT_MODEL_DIR = Path(__file__).parent / "default_model"
+"""The embedded toy-kitchen model; `make train-toy` rebuilds it."""
+
 
 class Embedder(Protocol):
     """The interface of models for indexing, search and evaluation: one space for clips, pictures and texts."""

@@ -1,5 +1,6 @@
 """Times of a video as people write them, and foreign text as it may be shown to them."""
 
+import base64
 import re
 import unicodedata
 
@@ -32,6 +33,11 @@ def format_time(seconds: float, *, decimals: int = 0) -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: "1 piece", "2 pieces"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def data_url(content: bytes, kind: str = "image/jpeg") -> str:
+    """A URL that holds the content itself, of a media type."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 _CONTROLS = re.compile(

@@ -3,13 +3,13 @@
 All text of an archive or a model is escaped. Pictures are data URLs, so that a saved notebook keeps them.
 """
 
-import base64
 from collections.abc import Callable, Sequence
 from html import escape
 from itertools import islice
 from typing import Any, Protocol
 
 from vlrlt.errors import VlrltError
+from vlrlt.formats import data_url
 
 MAX_PICTURES = 12
 """Pictures in one output; further moments are shown without."""
@@ -55,8 +55,7 @@ def _picture(moment: Pictured) -> str:
         return f"<div>{_text(str(error))}</div>"
     if not 0 < len(jpeg) <= MAX_PICTURE_BYTES:
         return ""
-    url = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-    return f'<img src="{url}" style="width:100%" alt="">'
+    return f'<img src="{data_url(jpeg)}" style="width:100%" alt="">'
 
 
 def _text(text: str) -> str:

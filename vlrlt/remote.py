@@ -11,7 +11,6 @@ tried again where that may help; what is not answered then ends the run, which g
 Shape legend: N images or texts, B clips, T frames, H = W image size, C = 3, D embedding, R what the server gives.
 """
 
-import base64
 import io
 import json
 import os
@@ -28,6 +27,7 @@ from PIL import Image
 from vlrlt.embedder import EmbedderSettings, fingerprint_of
 from vlrlt.errors import ConfigError, EndpointError
 from vlrlt.extras import require
+from vlrlt.formats import data_url
 from vlrlt.types import ClipEmbeddings, Float32Array, Precision, UInt8Array
 from vlrlt.video.sampling import MotionSampling, Sampling
 from vlrlt.video.transforms import Preprocess
@@ -105,7 +105,7 @@ class RemoteEmbedder:
     def embed_clips(self, rgb_BTHWC: UInt8Array) -> ClipEmbeddings:
         """As Embedder.embed_clips; raises EndpointError."""
         num_clips, num_frames = rgb_BTHWC.shape[:2]
-        images = [_data_url(rgb_HWC) for rgb_THWC in rgb_BTHWC for rgb_HWC in rgb_THWC]
+        images = [_jpeg_url(rgb_HWC) for rgb_THWC in rgb_BTHWC for rgb_HWC in rgb_THWC]
         outputs_BTD = self._unit(self._embed(images, self._image_input)).reshape(num_clips, num_frames, -1)
         return ClipEmbeddings(
             vectors_BD=_normalised(outputs_BTD.mean(1)),
@@ -237,10 +237,10 @@ def _number(options: dict[str, str], name: str, *, default: int) -> int:
     return int(text)
 
 
-def _data_url(rgb_HWC: UInt8Array) -> str:
+def _jpeg_url(rgb_HWC: UInt8Array) -> str:
     out = io.BytesIO()
     Image.fromarray(rgb_HWC).save(out, "JPEG", quality=_JPEG_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+    return data_url(out.getvalue())
 
 
 def _normalised(values: Float32Array) -> Float32Array:

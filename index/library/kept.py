@@ -181,8 +181,8 @@ class Collections(SharedTables):
         moment = self.get(moment_id)
         new_rating = moment.rating if rating is None else None if rating == "none" else _checked_rating(rating)
         new_span = span or moment.span
-        others = [other.id for other in self.moments(moment.collection) if other.id != moment_id]
         before = self.moments(moment.collection)
+        others = [one.id for one in before if one.id != moment_id]
         if any(one.id != moment_id and (one.video_id, one.span) == (moment.video_id, new_span) for one in before):
             raise ConfigError(f"{moment.collection!r} already has these seconds of the video")
         at = [one.id for one in before].index(moment_id) if place is None else max(0, place - 1)

@@ -49,7 +49,8 @@ def choose_embedder(
         ConfigError: no such device here, or a sampling that cannot be.
         LibraryError: another process is writing, or the library is damaged.
     """
-    from vlrlt.embed import DEFAULT_MODEL, load_embedder
+    from vlrlt.embed import load_embedder
+    from vlrlt.embedder import DEFAULT_MODEL
 
     known = library_models(library_dir)
     bound = next((one for one in known if model is None or model_source(model) == one.model), None)

@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 
 from vlrlt.index.library.catalog import FrameRunTable
-from vlrlt.index.search.moments import TOUCH_S, Found, Scores
+from vlrlt.index.search.moments import TOUCH_S, Found, Scores, same_video
 from vlrlt.index.vectors.protocol import VectorStore
 from vlrlt.models.moment_head import MomentHead, times_s
 from vlrlt.types import Float32Array, Float64Array, Int64Array
@@ -43,6 +43,7 @@ class RunContext:
     ) -> None:
         self._scores, self._runs, self._store = scores, runs, store
         self._compare = compare
+        self._compared: dict[int, tuple[float, float]] = {}
         self._spacing_s = spacing_s
 
     def features(self, seed: int, *, shift_s: float = 0.0) -> Float32Array:
@@ -61,7 +62,10 @@ class RunContext:
         inside_G = (points_s_G >= start_s_K[0]) & (points_s_G < end_s_K[-1])
         vectors_KD = self._store.vectors(near_K)
         seed_D = vectors_KD[int(np.searchsorted(near_K, seed))]
-        compared_K2 = np.array([self._compare(vector_D) for vector_D in vectors_KD]).clip(-8, 8) / 4
+        for run, vector_D in zip(near_K.tolist(), vectors_KD, strict=True):
+            if run not in self._compared:  # the surroundings of moments of one video overlap
+                self._compared[run] = self._compare(vector_D)
+        compared_K2 = np.array([self._compared[run] for run in near_K.tolist()]).clip(-8, 8) / 4
         score_K = self._scores.of_all(near_K)
         score_K = np.where(np.isfinite(score_K), score_K, self._scores.median)
         above = max(self._scores.of(seed) - self._scores.median, 1e-6)
@@ -90,14 +94,11 @@ class RunContext:
     def _runs_at(self, seed: int, from_s: float, to_s: float) -> Int64Array:
         """Runs of the seed's video in a window and one more on either side, the seed among them, by start."""
         first = last = seed
-        while self._is_beside(first - 1, seed) and self._runs.end_s_N[first] > from_s:
+        while same_video(self._runs, first - 1, seed) and self._runs.end_s_N[first] > from_s:
             first -= 1
-        while self._is_beside(last + 1, seed) and self._runs.start_s_N[last] < to_s:
+        while same_video(self._runs, last + 1, seed) and self._runs.start_s_N[last] < to_s:
             last += 1
         return np.arange(first, last + 1)
-
-    def _is_beside(self, run: int, seed: int) -> bool:
-        return 0 <= run < len(self._runs.video_N) and bool(self._runs.video_N[run] == self._runs.video_N[seed])
 
 
 def judged_moments(

@@ -224,13 +224,13 @@ def _grow(seed: int, runs: FrameRunTable, joins: Callable[[int], bool]) -> tuple
     """First and last run of the moment around a seed."""
     first = last = seed
     while (
-        _same_video(runs, first - 1, seed)
+        same_video(runs, first - 1, seed)
         and runs.end_s_N[first - 1] >= runs.start_s_N[first] - TOUCH_S
         and joins(first - 1)
     ):
         first -= 1
     while (
-        _same_video(runs, last + 1, seed)
+        same_video(runs, last + 1, seed)
         and runs.start_s_N[last + 1] <= runs.end_s_N[last] + TOUCH_S
         and joins(last + 1)
     ):
@@ -238,5 +238,6 @@ def _grow(seed: int, runs: FrameRunTable, joins: Callable[[int], bool]) -> tuple
     return first, last
 
 
-def _same_video(runs: FrameRunTable, run: int, other: int) -> bool:
+def same_video(runs: FrameRunTable, run: int, other: int) -> bool:
+    """Whether there is such a run, and it is of the other run's video."""
     return 0 <= run < len(runs.video_N) and bool(runs.video_N[run] == runs.video_N[other])

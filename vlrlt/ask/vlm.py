@@ -4,7 +4,6 @@ Retrieval chooses the moments; the question and a few frames of each are sent; t
 What it says without a valid citation is left out. Nothing is sent unless VLRLT_VLM_URL is set and the caller asked.
 """
 
-import base64
 import json
 import math
 import os
@@ -21,7 +20,7 @@ from vlrlt.ask.question import Question
 from vlrlt.ask.retrieval import Archive, RetrievalAnswerer
 from vlrlt.errors import ConfigError, EndpointError
 from vlrlt.extras import require
-from vlrlt.formats import format_time
+from vlrlt.formats import data_url, format_time
 from vlrlt.index.search.filters import Filter
 from vlrlt.types import Moment
 
@@ -263,8 +262,7 @@ def frames_of(moment: Moment, thumbnail: Callable[[Moment], bytes]) -> list[dict
 
 def _frame_at(moment: Moment, time_s: float, thumbnail: Callable[[Moment], bytes]) -> dict[str, Any]:
     jpeg = thumbnail(replace(moment, start_s=time_s, end_s=time_s))
-    url = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-    return {"type": "image_url", "image_url": {"url": url}}
+    return {"type": "image_url", "image_url": {"url": data_url(jpeg)}}
 
 
 def _frame_times(moment: Moment) -> list[float]:

@@ -61,7 +61,8 @@ def explain(  # noqa: PLR0913  one for each option
 
     Example: vlrlt explain day1.mp4 --out day1.png --start 60
     """
-    from vlrlt.embed import DEFAULT_MODEL, load_embedder
+    from vlrlt.embed import load_embedder
+    from vlrlt.embedder import DEFAULT_MODEL
     from vlrlt.explain import explain as draw
     from vlrlt.types import ClipSpan
 

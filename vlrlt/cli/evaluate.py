@@ -102,7 +102,8 @@ class Run:
             return benchmark.predict(self._embedder(), options=options)
 
     def _embedder(self) -> "Embedder":
-        from vlrlt.embed import DEFAULT_MODEL, load_embedder
+        from vlrlt.embed import load_embedder
+        from vlrlt.embedder import DEFAULT_MODEL
 
         return load_embedder(
             self.model or DEFAULT_MODEL,
@@ -256,7 +257,8 @@ class MomentRun:
 
     def __call__(self, benchmark: str, queries: "Sequence[MomentQuery]") -> "Sequence[FoundMoments]":
         """Index the videos that are new, search for every query, print the report."""
-        from vlrlt.embed import DEFAULT_MODEL, load_embedder
+        from vlrlt.embed import load_embedder
+        from vlrlt.embedder import DEFAULT_MODEL
         from vlrlt.evaluate.moments import score_moments
         from vlrlt.grounding import find_moments
         from vlrlt.progress import count_progress, index_progress

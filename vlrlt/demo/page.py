@@ -1,6 +1,5 @@
 """The report of the demo: a contact sheet of the answers, and one HTML file with answers and numbers."""
 
-import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from vlrlt import __version__
 from vlrlt.datasets.epic import Narration
 from vlrlt.evaluate.epic_mir import EpicMirReport
-from vlrlt.formats import format_span, format_time
+from vlrlt.formats import data_url, format_span, format_time
 from vlrlt.index.run.run_report import IndexReport
 from vlrlt.types import Moment
 
@@ -88,12 +87,8 @@ def render_html(report: DemoReport) -> str:
     environment = Environment(
         loader=PackageLoader("vlrlt"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"time": format_time, "data_uri": _data_uri}
+    environment.filters |= {"time": format_time, "data_uri": data_url}
     return environment.get_template("report.html.j2").render(report=report, version=__version__)
-
-
-def _data_uri(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 _TITLE_PX, _LABEL_PX, _MARGIN_PX = 64, 230, 20

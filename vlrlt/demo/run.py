@@ -27,8 +27,8 @@ from vlrlt import __version__
 from vlrlt.datasets.base import Split
 from vlrlt.datasets.epic import EpicData, Narration
 from vlrlt.demo.page import DemoHit, DemoQuery, DemoReport, Variant, draw_contact_sheet, render_html
-from vlrlt.embed import DEFAULT_MODEL, load_embedder
-from vlrlt.embedder import Embedder
+from vlrlt.embed import load_embedder
+from vlrlt.embedder import DEFAULT_MODEL, Embedder
 from vlrlt.errors import ConfigError, LibraryError
 from vlrlt.evaluate.embeddings import EncodeOptions
 from vlrlt.evaluate.epic_mir import evaluate_epic_mir

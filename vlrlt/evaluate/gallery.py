@@ -1,6 +1,5 @@
 """Examples of a benchmark as one HTML page with pictures: queries, answers and the correct answers."""
 
-import base64
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from PIL import Image
 
 from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos
 from vlrlt.errors import DecodeError
+from vlrlt.formats import data_url
 from vlrlt.metrics import FloatArray
 from vlrlt.types import Float64Array
 from vlrlt.video.chunks import read_frames
@@ -46,7 +46,7 @@ def write_gallery(path: Path, *, title: str, examples: Sequence[Example]) -> Non
     environment = Environment(
         loader=PackageLoader("vlrlt"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["jpeg"] = lambda content: f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+    environment.filters["jpeg"] = data_url
     page = environment.get_template("gallery.html.j2").render(title=title, examples=examples)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from vlrlt.embedder import DEFAULT_MODEL, DEFAULT_MODEL_DIR
 from vlrlt.index.library.catalog import LibrarySettings
 from vlrlt.models.moment_head import MomentHead
 
 _NAME = "moment_head"
-_DEFAULT_MODEL_DIR = Path(__file__).parents[1] / "default_model"
 
 
 def head_path(library_dir: Path, settings: LibrarySettings) -> Path:
@@ -35,5 +35,5 @@ def head_stamp(library_dir: Path, settings: LibrarySettings) -> str:
 
 
 def _paths(library_dir: Path, settings: LibrarySettings) -> tuple[Path, Path]:
-    folder = _DEFAULT_MODEL_DIR if settings.model == "default" else Path(settings.model)
+    folder = DEFAULT_MODEL_DIR if settings.model == DEFAULT_MODEL else Path(settings.model)
     return head_path(library_dir, settings), folder / f"{_NAME}.safetensors"
