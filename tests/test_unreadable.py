@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 from vlrlt.cli import app
 from vlrlt.datasets.caption_file import CaptionFile
-from vlrlt.errors import CorruptVideoError, UnreadableClipsError
+from vlrlt.errors import CorruptVideoError, DecodeStage, UnreadableClipsError
 from vlrlt.train.augment import Augmentation
 from vlrlt.train.cli import main
 from vlrlt.train.clips import Sample
@@ -22,6 +23,7 @@ from vlrlt.train.datamodule import ClipDataModule
 from vlrlt.train.frames import CachedFrames
 from vlrlt.train.sampler import Draw
 from vlrlt.train.unreadable import UnreadableClip, UnreadableClips
+from vlrlt.video.chunks import pyav_has_last_word
 from vlrlt.video.decode import DecoderName
 
 NUM_SECONDS = 10
@@ -167,6 +169,23 @@ def test_a_recipe_runs_on_damaged_videos_and_is_ended_by_too_many(
     monkeypatch.setattr("vlrlt.train.unreadable.ALLOWED_SHARE", 0.01)
     with pytest.raises(UnreadableClipsError, match=r"training clips cannot be read, and 1 may be left out"):
         main(["fit", "-c", str(file)])
+
+
+def test_pyav_has_the_last_word_on_what_decord_fails_to_decode(tmp_path: Path) -> None:
+    """decord fails near damage now and then: data check called a good last frame unreadable."""
+    asked: list[DecoderName] = []
+
+    def read(backend: DecoderName, stage: DecodeStage = "decode") -> str:
+        asked.append(backend)
+        if backend == "decord":
+            raise CorruptVideoError(tmp_path / "a.mp4", stage=stage, reason="it decodes ahead")
+        return "a frame"
+
+    assert pyav_has_last_word(read, "decord") == "a frame"
+    assert asked == ["decord", "pyav"]
+    with pytest.raises(CorruptVideoError):
+        pyav_has_last_word(partial(read, stage="probe"), "decord")
+    assert asked == ["decord", "pyav", "decord"], "what only another can open is a problem"
 
 
 def test_data_check_looks_inside_spans(dataset: CaptionFile, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from vlrlt.datasets.base import CaptionedSpan, CaptionedVideos
 from vlrlt.errors import AnnotationError, CorruptVideoError, DecodeError
 from vlrlt.types import Float64Array
-from vlrlt.video.chunks import OVERLAP_TOLERANCE_S, ChunkFile, list_chunks, read_frames
+from vlrlt.video.chunks import OVERLAP_TOLERANCE_S, ChunkFile, list_chunks, pyav_has_last_word, read_frames
 from vlrlt.video.decode import DecoderName, open_decoder
 
 ProblemKind = Literal["missing", "unreadable", "past the end", "gap", "overlap"]
@@ -74,7 +74,7 @@ def _check_video(
     end_s = 0.0
     for chunk, following_s in zip(chunks, (*(chunk.start_s for chunk in chunks[1:]), math.inf), strict=True):
         try:
-            end_s = chunk.start_s + _read(decoder, chunk.path)
+            end_s = chunk.start_s + pyav_has_last_word(partial(_read, chunk.path), decoder)
         except DecodeError as error:
             num_spans = sum(_meets(span, chunk.start_s, following_s) for span in spans)
             yield DataProblem("unreadable", f"{error} ({num_spans} spans)")
@@ -120,7 +120,7 @@ def _meets(span: CaptionedSpan, start_s: float, stop_s: float) -> bool:
     return span.start_s < stop_s and (span.stop_s is None or span.stop_s > start_s)
 
 
-def _read(decoder: DecoderName, path: Path) -> float:
+def _read(path: Path, decoder: DecoderName) -> float:
     """Decode the first and the last frame of a file; its duration in seconds.
 
     Raises:

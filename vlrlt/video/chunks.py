@@ -9,10 +9,10 @@ A chunk that ends a few frames before the next begins shows its last frame until
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import groupby
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 
@@ -44,6 +44,7 @@ def open_video(path: Path, *, backend: DecoderName = "pyav") -> Decoder:
     return ChunkedDecoder(path, backend=backend) if path.is_dir() else open_decoder(path, backend=backend)
 
 
+Read = TypeVar("Read")
 TimesOf = Callable[[Callable[[], float]], Float64Array]
 """What tells the duration of the video in seconds, if it is wanted -> ascending times (T,) in seconds.
 
@@ -54,18 +55,26 @@ Of a video in chunks only the last chunk knows the duration, and few clips need 
 def read_frames(path: Path, times_of: TimesOf, *, backend: DecoderName) -> list[Frame]:
     """The frames of one clip: all of them, or an error.
 
-    decord decodes ahead of what is asked for, so it fails near damage and not always at the same place; PyAV has the
-    last word on what it fails to decode.
-
     Raises:
         DecodeError: the file cannot be opened, or a frame of the clip cannot be decoded.
     """
+    return pyav_has_last_word(partial(_read_frames, path, times_of), backend)
+
+
+def pyav_has_last_word(read: Callable[[DecoderName], Read], backend: DecoderName) -> Read:
+    """What a backend reads, or PyAV where that backend fails to decode.
+
+    decord decodes ahead of what is asked for, so it fails near damage, and not always at the same place.
+
+    Raises:
+        DecodeError: as `read` with PyAV.
+    """
     try:
-        return _read_frames(path, times_of, backend)
+        return read(backend)
     except CorruptVideoError as error:
         if backend == "pyav" or error.stage != "decode":
             raise
-        return _read_frames(path, times_of, "pyav")
+        return read("pyav")
 
 
 def _read_frames(path: Path, times_of: TimesOf, backend: DecoderName) -> list[Frame]:
